@@ -1,0 +1,44 @@
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+DEMO := adapters/demo
+
+serve: setup  ## Set everything up and serve the embedded model with the demo adapters
+	@exec env VENEER_ADAPTERS__ROOTS='$(if $(VENEER_ADAPTERS__ROOTS),$(VENEER_ADAPTERS__ROOTS),["$(DEMO)"])' .venv/bin/veneer serve
+
+setup:  ## Only set everything up: virtual environment, engine, embedded model
+	@scripts/install engine
+
+dev: tools  ## Serve the echo engine: the whole API without a model, in a second
+	@exec env VENEER_ADAPTERS__ROOTS='["$(DEMO)"]' .venv/bin/veneer serve --engine echo
+
+tools:
+	@scripts/install dev
+
+check: tools  ## Everything that needs no engine: lint, types, layers, unit and service tests
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/lint-imports --no-cache
+	.venv/bin/hadolint Dockerfile
+	.venv/bin/mypy
+	$(PY) -m pytest -m "not engine and not services"
+
+test:  ## Every test that needs nothing but Python packages, the real engine included
+	@scripts/install test
+	$(PY) -m pytest -m "not services"
+
+test-services: ## Tests that need system packages (installed as root on Debian)
+	@scripts/install test
+	@scripts/services
+	$(PY) -m pytest -m services
+
+bench: setup  ## Measure the server against vLLM's own, side by side
+	$(PY) tests/bench/overhead.py
+
+train:  ## Train the demo adapters again
+	@scripts/install train
+	$(PY) deploy/demo/train.py
+
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: serve setup dev tools check test test-services bench train help

@@ -1,0 +1,1 @@
+"""LoRA adapters as objects: named, verified, stored, resident; no HTTP, no engine."""

@@ -1,0 +1,58 @@
+"""Which files make an adapter, and which of them Veneer takes.
+
+The two files of a PEFT adapter are all that is copied, verified and given to the engine.
+"""
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from veneer_adapters.errors import MissingFile, UnsafeFormat, UnsupportedFeature, quoted
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+FILES = (CONFIG_FILE, WEIGHTS_FILE)
+"""What the store keeps of an adapter, in the order it is read."""
+
+_WEIGHTS_PREFIX = "adapter_model."
+_PICKLES = ("adapter_model.bin", "adapter_model.pt")
+_EMBEDDINGS = ("new_embeddings.safetensors", "new_embeddings.bin")
+
+
+def is_artifact_file(name: str) -> bool:
+    """Return whether a change of the file ``name`` is a change of the adapter."""
+    return name == CONFIG_FILE or name.startswith(_WEIGHTS_PREFIX)
+
+
+def looks_like_adapter(names: Iterable[str]) -> bool:
+    """Return whether a folder with these file names is meant to be an adapter."""
+    return any(is_artifact_file(name) for name in names)
+
+
+def require_files(folder: Path) -> None:
+    """Return when ``folder`` holds what an adapter must have and nothing we would ignore.
+
+    Raises:
+        MissingFile: one of the two files is not there.
+        UnsafeFormat: the weights are there as a pickle only.
+        UnsupportedFeature: the adapter brings its own embeddings.
+    """
+    names = {entry.name for entry in folder.iterdir()}
+    if WEIGHTS_FILE not in names:
+        raise _no_weights(names)
+    if CONFIG_FILE not in names:
+        raise MissingFile(f"The adapter has no {quoted(CONFIG_FILE)}.")
+    for name in _EMBEDDINGS:
+        if name in names:
+            raise UnsupportedFeature(
+                f"The adapter brings its own embeddings ({quoted(name)}), which are not supported."
+            )
+
+
+def _no_weights(names: Collection[str]) -> MissingFile | UnsafeFormat:
+    for pickle in _PICKLES:
+        if pickle in names:
+            return UnsafeFormat(
+                f"The weights are a pickle ({quoted(pickle)}), which can run code when it is"
+                f" read; save them as {quoted(WEIGHTS_FILE)}."
+            )
+    return MissingFile(f"The adapter has no {quoted(WEIGHTS_FILE)}.")

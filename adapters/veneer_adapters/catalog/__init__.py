@@ -1,0 +1,1 @@
+"""What adapters exist: names, revisions and what each name means now."""

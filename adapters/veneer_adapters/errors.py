@@ -1,0 +1,195 @@
+"""Every way an adapter can fail.
+
+    AdapterError
+    ├── AdapterNotFound         no such name, alias or revision
+    ├── AdapterFailed           the name is known, but no revision of it ever became ready
+    ├── CatalogUnreadable       the catalog's file is damaged or newer: the start is refused
+    ├── AdapterRejected         the artifact or the request is wrong: retrying cannot help
+    │   ├── Truncated           the weights end before their header says so
+    │   ├── InvalidTensors      the weights are not safetensors, or not pairs of LoRA matrices
+    │   ├── InvalidConfig       adapter_config.json does not say what it must
+    │   ├── BaseMismatch        made for another base model
+    │   ├── RankTooLarge        rank above what the engine was started for
+    │   ├── NonFinite           NaN or infinity among the weights, or in the engine's dtype
+    │   ├── UnsupportedFeature  DoRA, bias, modules_to_save, ...: it would not be applied
+    │   ├── UnsafeFormat        a pickle: loading it could run code
+    │   ├── NoEffect            nothing matches the base, or every product B·A is zero
+    │   ├── MissingFile         adapter_config.json or adapter_model.safetensors is not there
+    │   ├── TooLarge            more bytes than the store accepts for one adapter
+    │   ├── PathNotAllowed      a path, or a link, that leaves the configured folders
+    │   └── NameNotAllowed      the name does not follow the grammar of adapter names
+    └── AdapterUnavailable      the moment is wrong: retrying may help
+        ├── NoSlotFree          every slot stayed leased or pinned for the whole wait
+        ├── LoadFailed          the engine refused the adapter
+        ├── LoadTimedOut        the engine did not finish loading in time
+        ├── SourceChanging      the files changed while they were being read
+        └── StorageFailed       the files could not be read, or the store not written
+
+Catch a branch, raise a leaf. Every class has a stable ``reason`` code; every message is one
+plain sentence that never shows where on the server something lies. This file knows nothing
+of HTTP; the status code of each branch is chosen once, in ``veneer_server.api.errors``.
+"""
+
+_SHOWN_CHARS = 100
+
+
+def quoted(text: object) -> str:
+    """Return ``text`` in backquotes, printable, on one line and at most 100 characters long."""
+    plain = str(text).encode("ascii", "backslashreplace").decode()
+    plain = "".join(char if char.isprintable() else "?" for char in plain)
+    return f"`{plain if len(plain) <= _SHOWN_CHARS else plain[:_SHOWN_CHARS] + '...'}`"
+
+
+class AdapterError(Exception):
+    """An adapter cannot do what was asked of it."""
+
+    reason: str = "adapter_error"
+
+
+class AdapterNotFound(AdapterError):
+    """No adapter, alias or revision answers to this name."""
+
+    reason = "not_found"
+
+    def __init__(self, name: str, close_matches: tuple[str, ...] = ()) -> None:
+        self.name = name
+        self.close_matches = close_matches
+        hint = " or ".join(quoted(match) for match in close_matches)
+        question = f" Did you mean {hint}?" if hint else ""
+        super().__init__(f"The model {quoted(name)} does not exist.{question}")
+
+
+class AdapterFailed(AdapterError):
+    """The name is known, but none of its revisions ever passed verification."""
+
+    def __init__(self, name: str, reason: str, detail: str) -> None:
+        self.name = name
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"The adapter {quoted(name)} cannot be served: {detail}")
+
+
+class CatalogUnreadable(AdapterError):
+    """The catalog's file cannot be trusted, so nothing may be built on it."""
+
+    reason = "catalog_unreadable"
+
+
+class AdapterRejected(AdapterError):
+    """The artifact is wrong; only another artifact can help."""
+
+    reason = "rejected"
+
+
+class Truncated(AdapterRejected):
+    """The weights end before their header says they do."""
+
+    reason = "truncated"
+
+
+class InvalidTensors(AdapterRejected):
+    """The weights are not well-formed safetensors, or not complete pairs of LoRA matrices."""
+
+    reason = "invalid_tensors"
+
+
+class InvalidConfig(AdapterRejected):
+    """``adapter_config.json`` is not strict JSON or contradicts itself or the weights."""
+
+    reason = "invalid_config"
+
+
+class BaseMismatch(AdapterRejected):
+    """Modules or shapes are not those of the served base model."""
+
+    reason = "base_mismatch"
+
+
+class RankTooLarge(AdapterRejected):
+    """The rank exceeds what the engine was started for."""
+
+    reason = "rank_too_large"
+
+
+class NonFinite(AdapterRejected):
+    """A weight is NaN or infinite, or becomes so in the engine's dtype."""
+
+    reason = "non_finite"
+
+
+class UnsupportedFeature(AdapterRejected):
+    """The adapter relies on something the engine would ignore or refuse."""
+
+    reason = "unsupported_feature"
+
+
+class UnsafeFormat(AdapterRejected):
+    """The weights are a pickle, which can run code when it is read."""
+
+    reason = "unsafe_format"
+
+
+class NoEffect(AdapterRejected):
+    """Serving the adapter would silently serve the base model."""
+
+    reason = "no_effect"
+
+
+class MissingFile(AdapterRejected):
+    """A file every adapter must have is not there."""
+
+    reason = "missing_file"
+
+
+class TooLarge(AdapterRejected):
+    """The files are larger than the store accepts for one adapter."""
+
+    reason = "too_large"
+
+
+class PathNotAllowed(AdapterRejected):
+    """A path or link leads out of the folders adapters may come from."""
+
+    reason = "path_not_allowed"
+
+
+class NameNotAllowed(AdapterRejected):
+    """The name does not follow the grammar of adapter names."""
+
+    reason = "name_not_allowed"
+
+
+class AdapterUnavailable(AdapterError):
+    """The moment is wrong; the same request may succeed later."""
+
+    reason = "unavailable"
+
+
+class NoSlotFree(AdapterUnavailable):
+    """Every slot stayed leased or pinned for the whole wait."""
+
+    reason = "no_slot_free"
+
+
+class LoadFailed(AdapterUnavailable):
+    """The engine could not load the adapter; it left no trace there."""
+
+    reason = "load_failed"
+
+
+class LoadTimedOut(AdapterUnavailable):
+    """The engine did not finish loading the adapter in time."""
+
+    reason = "load_timed_out"
+
+
+class SourceChanging(AdapterUnavailable):
+    """The source files changed while they were being read."""
+
+    reason = "source_changing"
+
+
+class StorageFailed(AdapterUnavailable):
+    """The source could not be read, or the store could not be written."""
+
+    reason = "storage_failed"

@@ -1,0 +1,166 @@
+"""The facts of an adapter's files, read without an engine, and of the base they must fit.
+
+Reading proves that the files are what they claim to be and ask for nothing we would ignore;
+whether they fit the base, and whether their values can be served, is decided in ``checks``.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from veneer_adapters.adapter_config import MAX_CONFIG_BYTES, AdapterConfig, parse_config
+from veneer_adapters.artifact import CONFIG_FILE, WEIGHTS_FILE, require_files
+from veneer_adapters.errors import (
+    InvalidConfig,
+    InvalidTensors,
+    NoEffect,
+    UnsupportedFeature,
+    quoted,
+)
+from veneer_adapters.tensors import Tensor, read_header
+
+_PREFIX = "base_model.model."
+_LORA_WEIGHT = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+_EMBEDDINGS = frozenset({"lm_head", "embed_tokens"})
+_DTYPES = frozenset({"F32", "F16", "BF16"})
+
+
+@dataclass(frozen=True, slots=True)
+class BaseFacts:
+    """What an adapter must fit."""
+
+    name: str
+    modules: Mapping[str, tuple[int, int]]
+    """Full module name -> (in_features, out_features); empty when there is no model."""
+    max_rank: int
+    dtype: str = "bfloat16"
+    """What the engine computes in: float32, float16 or bfloat16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What there is to know about a revision without loading it."""
+
+    rank: int
+    """The largest rank of any module."""
+    alpha: float
+    use_rslora: bool
+    target_modules: tuple[str, ...]
+    """The last part of the names of the modules the weights are for, sorted."""
+    modules: int
+    """How many modules of the base model get a change."""
+    size_bytes: int
+    """Both files together."""
+    base_name: str | None
+    """What the adapter says it was trained on; not verified."""
+    dtype: str
+    """F32, F16, BF16, or several of them joined by ``+``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The two matrices of one module: A is rank x in, B is out x rank."""
+
+    a: Tensor
+    b: Tensor
+
+    @property
+    def rank(self) -> int:
+        """The rank both matrices have."""
+        return self.a.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """An adapter's files, read and known to be well-formed."""
+
+    config: AdapterConfig
+    pairs: Mapping[str, Pair]
+    """Full module name, as the base model calls it -> its matrices."""
+    manifest: Manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the facts of the adapter in ``folder``; raises what ``read_artifact`` raises."""
+    return read_artifact(folder).manifest
+
+
+def read_artifact(folder: Path) -> Artifact:
+    """Return the adapter in ``folder`` with every A matched to its B, values still unread.
+
+    Raises:
+        AdapterRejected: the leaf that says what is wrong with the files.
+    """
+    require_files(folder)
+    with (folder / CONFIG_FILE).open("rb") as file:
+        text = file.read(MAX_CONFIG_BYTES + 1)
+    config = parse_config(text)
+    weights = folder / WEIGHTS_FILE
+    pairs = _pair(read_header(weights))
+    for module, pair in pairs.items():
+        _require_rank(config, module, pair)
+    size_bytes = len(text) + weights.stat().st_size
+    return Artifact(config, pairs, _manifest(config, pairs, size_bytes))
+
+
+def _pair(tensors: Mapping[str, Tensor]) -> dict[str, Pair]:
+    sides: dict[str, dict[str, Tensor]] = {}
+    for tensor in tensors.values():
+        module, side = _module_and_side(tensor.name)
+        _require_matrix(tensor)
+        if side in sides.setdefault(module, {}):
+            raise InvalidTensors(f"The weights hold {quoted(module)} twice.")
+        sides[module][side] = tensor
+    if not sides:
+        raise NoEffect("The adapter has no weights.")
+    for module, found in sides.items():
+        if len(found) != 2:
+            raise InvalidTensors(
+                f"The weights hold only one of the two matrices of {quoted(module)}."
+            )
+    return {module: Pair(found["A"], found["B"]) for module, found in sides.items()}
+
+
+def _module_and_side(name: str) -> tuple[str, str]:
+    match = _LORA_WEIGHT.fullmatch(name.removeprefix(_PREFIX))
+    if match is None:
+        raise UnsupportedFeature(
+            f"The tensor {quoted(name)} is not a LoRA matrix of a linear layer."
+        )
+    module = match["module"]
+    if module.rpartition(".")[2] in _EMBEDDINGS:
+        raise UnsupportedFeature(f"The adapter changes {quoted(module)}, which is not supported.")
+    return module, match["side"]
+
+
+def _require_matrix(tensor: Tensor) -> None:
+    if tensor.dtype not in _DTYPES:
+        raise UnsupportedFeature(f"The dtype {quoted(tensor.dtype)} is not supported for LoRA.")
+    if len(tensor.shape) != 2:
+        raise UnsupportedFeature(f"The tensor {quoted(tensor.name)} is not a matrix.")
+    if 0 in tensor.shape:
+        raise InvalidTensors(f"The tensor {quoted(tensor.name)} is empty.")
+
+
+def _require_rank(config: AdapterConfig, module: str, pair: Pair) -> None:
+    if pair.a.shape[0] != pair.b.shape[1]:
+        raise InvalidTensors(f"The two matrices of {quoted(module)} differ in rank.")
+    if pair.rank != config.rank_of(module):
+        raise InvalidConfig(
+            f"adapter_config.json gives {quoted(module)} the rank {config.rank_of(module)},"
+            f" its weights have {pair.rank}."
+        )
+
+
+def _manifest(config: AdapterConfig, pairs: Mapping[str, Pair], size_bytes: int) -> Manifest:
+    return Manifest(
+        rank=config.max_rank,
+        alpha=config.alpha,
+        use_rslora=config.use_rslora,
+        target_modules=tuple(sorted({module.rpartition(".")[2] for module in pairs})),
+        modules=len(pairs),
+        size_bytes=size_bytes,
+        base_name=config.base_name,
+        dtype="+".join(sorted({t.dtype for pair in pairs.values() for t in (pair.a, pair.b)})),
+    )

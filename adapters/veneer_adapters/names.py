@@ -1,0 +1,93 @@
+"""What the text in ``model`` means.
+
+    <base>                                  the base model
+    <adapter>                               its alias ``live``
+    <adapter>@<alias>                       what the alias points to
+    <adapter>@<n>                           revision number n
+    <adapter>@sha256:<12 or more hex>       the revision with this digest
+    <base>:<adapter>[@...]                  the same, as other servers write it
+
+An adapter is ``name`` or ``team/name``. Rule 1: this grammar is read in this file only.
+Rule 2: this file does not know which adapters exist, only which base models do.
+"""
+
+import difflib
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from veneer_adapters.errors import AdapterNotFound
+
+LIVE = "live"
+"""The alias a bare adapter name stands for."""
+
+_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+_NAME = re.compile(rf"{_PART}(?:/{_PART})?")
+_SELECTOR = re.compile(
+    rf"(?P<adapter>{_PART}(?:/{_PART})?)"
+    r"(?:@(?:(?P<number>[1-9][0-9]{0,8})"
+    r"|sha256:(?P<digest>[0-9a-f]{12,64})"
+    r"|(?P<alias>[A-Za-z][A-Za-z0-9._-]{0,62})))?"
+)
+_RESERVED = frozenset({"check"})
+
+_MAX_SUGGESTIONS = 3
+_MAX_COMPARED = 1000
+_MAX_LENGTH_APART = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """One adapter and which of its revisions; exactly one of the last three is set."""
+
+    adapter: str
+    alias: str | None = None
+    number: int | None = None
+    digest: str | None = None
+    """The first 12 to 64 hex digits of the revision's sha256."""
+
+    def __str__(self) -> str:
+        if self.number is not None:
+            return f"{self.adapter}@{self.number}"
+        if self.digest is not None:
+            return f"{self.adapter}@sha256:{self.digest}"
+        return self.adapter if self.alias == LIVE else f"{self.adapter}@{self.alias}"
+
+
+def is_adapter_name(text: str) -> bool:
+    """Return whether ``text`` may name an adapter (``check`` is a route, so it may not)."""
+    return _NAME.fullmatch(text) is not None and text not in _RESERVED
+
+
+def parse_model(text: str, bases: Collection[str]) -> Selector | None:
+    """Return what ``text`` selects, or None when it is the base model itself.
+
+    Raises:
+        AdapterNotFound: the text cannot be a name, so nothing can be called by it.
+    """
+    if text in bases:
+        return None
+    match = _SELECTOR.fullmatch(_without_base(text, bases))
+    if match is None or match["adapter"] in _RESERVED:
+        raise AdapterNotFound(text, close_matches(text, bases))
+    if match["number"]:
+        return Selector(match["adapter"], number=int(match["number"]))
+    if match["digest"]:
+        return Selector(match["adapter"], digest=match["digest"])
+    return Selector(match["adapter"], alias=match["alias"] or LIVE)
+
+
+def close_matches(text: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Return at most three of ``known`` that ``text`` may be a misspelling of, best first."""
+    # Bounded: a client that guesses names must not buy CPU time with each guess.
+    near = [name for name in known if abs(len(name) - len(text)) <= _MAX_LENGTH_APART]
+    found = difflib.get_close_matches(text, near[:_MAX_COMPARED], n=_MAX_SUGGESTIONS)
+    return tuple(found)
+
+
+def _without_base(text: str, bases: Collection[str]) -> str:
+    # The longest first: a base id may itself contain ":" and begin with another's id.
+    for base in sorted(bases, key=len, reverse=True):
+        if text.startswith(f"{base}:"):
+            return text[len(base) + 1 :]
+    return text

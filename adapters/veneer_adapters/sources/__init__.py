@@ -1,0 +1,1 @@
+"""Where adapter artifacts come from."""

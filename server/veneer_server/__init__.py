@@ -1,0 +1,3 @@
+"""The Veneer server: HTTP in, tokens out."""
+
+__version__ = "0.1.0"

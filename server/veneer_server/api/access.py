@@ -1,0 +1,79 @@
+"""One log line and one request id per request; decides nothing."""
+
+import re
+import time
+from collections.abc import MutableMapping
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = structlog.get_logger(__name__)
+
+_PROBES = frozenset({"/health", "/livez", "/readyz", "/ping", "/metrics"})
+_SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+class AccessLog:
+    """Pure ASGI, so that it never buffers a stream."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with an id; afterwards write its line."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        line = _Line(scope)
+        try:
+            await self._app(scope, receive, line.watch(send))
+        finally:
+            line.write()
+
+
+class _Line:
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._began = time.monotonic()
+        self._status = 0
+        self._state: MutableMapping[str, Any] = scope.setdefault("state", {})
+        self._state["request_id"] = self._id = _request_id(scope)
+
+    def watch(self, send: Send) -> Send:
+        async def watched(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", self._id.encode()),
+                    (b"openai-processing-ms", str(self._elapsed_ms()).encode()),
+                ]
+            await send(message)
+
+        return watched
+
+    def write(self) -> None:
+        path = self._scope["path"]
+        log = logger.debug if path in _PROBES else logger.info
+        fields = {key: self._state[key] for key in ("model", "adapter") if key in self._state}
+        log(
+            "request",
+            method=self._scope["method"],
+            path=path,
+            status=self._status,
+            duration_ms=self._elapsed_ms(),
+            request_id=self._id,
+            **fields,
+        )
+
+    def _elapsed_ms(self) -> int:
+        return int((time.monotonic() - self._began) * 1000)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SAFE_ID.fullmatch(value):
+            return str(value.decode())
+    return f"req_{uuid4().hex}"

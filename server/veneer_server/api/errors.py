@@ -1,0 +1,168 @@
+"""Every exception mapped, once, to the error a client of OpenAI or Anthropic expects.
+
+Subclasses inherit their parent's row; the nearest ancestor in the table wins. The same row
+serves a plain answer and, once a stream has begun, its last event.
+
+    ApiFault
+    ├── InvalidJson, NotAnObject   the body is not a JSON object
+    ├── BodyTooLarge
+    ├── Unauthorized
+    └── ShuttingDown               the drain deadline passed
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from veneer_adapters import errors as adapters
+from veneer_server.engine import base as engine
+
+logger = structlog.get_logger(__name__)
+
+
+class ApiFault(Exception):
+    """Something wrong with the HTTP request itself, or with the moment."""
+
+
+class InvalidJson(ApiFault):
+    """The body is not JSON."""
+
+
+class NotAnObject(ApiFault):
+    """The body is JSON, but not an object."""
+
+
+class BodyTooLarge(ApiFault):
+    """The body is larger than ``limits.max_body_bytes``."""
+
+
+class Unauthorized(ApiFault):
+    """No key, or not the right one; the two are not told apart."""
+
+
+class ShuttingDown(ApiFault):
+    """The server is stopping and the request could not finish in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiError:
+    """What a client sees."""
+
+    status: int
+    type: str
+    code: str | None
+    message: str = ""
+    param: str | None = None
+    retry_after_s: int | None = None
+
+
+_INVALID, _SERVER = "invalid_request_error", "server_error"
+_TABLE: dict[type[Exception], ApiError] = {
+    adapters.AdapterNotFound: ApiError(404, _INVALID, "model_not_found", param="model"),
+    adapters.AdapterFailed: ApiError(409, _INVALID, "adapter_failed", param="model"),
+    adapters.AdapterRejected: ApiError(400, _INVALID, "adapter_invalid"),
+    adapters.AdapterUnavailable: ApiError(503, _SERVER, "adapter_unavailable", retry_after_s=5),
+    adapters.NoSlotFree: ApiError(503, _SERVER, "adapter_capacity", retry_after_s=5),
+    engine.ContextLengthExceeded: ApiError(400, _INVALID, "context_length_exceeded"),
+    engine.NotSupported: ApiError(400, _INVALID, "unsupported_feature"),
+    engine.RequestRejected: ApiError(400, _INVALID, None),
+    engine.EngineLost: ApiError(503, _SERVER, "engine_lost", retry_after_s=10),
+    engine.EngineUnavailable: ApiError(503, _SERVER, "engine_unavailable", retry_after_s=10),
+    InvalidJson: ApiError(400, _INVALID, "invalid_json"),
+    NotAnObject: ApiError(400, _INVALID, "invalid_json"),
+    BodyTooLarge: ApiError(413, _INVALID, "request_too_large"),
+    Unauthorized: ApiError(401, _INVALID, "invalid_api_key"),
+    ShuttingDown: ApiError(503, _SERVER, "server_shutting_down", retry_after_s=5),
+}
+_UNEXPECTED = ApiError(500, _SERVER, "internal_error", "The server had an error; see its log.")
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    404: "not_found_error",
+    409: "invalid_request_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+"""Source: https://docs.anthropic.com/en/api/errors"""
+
+
+def to_api_error(error: Exception) -> ApiError:
+    """Return the row for ``error``. An unknown error never shows its message to a client."""
+    if isinstance(error, HTTPException):
+        return ApiError(error.status_code, _INVALID, _code_of(error), str(error.detail))
+    if isinstance(error, RequestValidationError):
+        return ApiError(400, _INVALID, None, "; ".join(e["msg"] for e in error.errors()))
+    for cls in type(error).__mro__:
+        if cls in _TABLE:
+            param = getattr(error, "param", None) or _TABLE[cls].param
+            if isinstance(error, adapters.AdapterRejected):
+                param = error.reason
+            return replace(_TABLE[cls], message=str(error), param=param)
+    return _UNEXPECTED
+
+
+def _code_of(error: HTTPException) -> str | None:
+    return {404: "unknown_url", 405: "method_not_allowed"}.get(error.status_code)
+
+
+def to_body(error: ApiError, path: str) -> dict[str, Any]:
+    """Return the JSON document for ``error`` in the dialect ``path`` speaks."""
+    if path.startswith("/v1/messages"):
+        kind = _ANTHROPIC_TYPES.get(error.status, "api_error")
+        return {"type": "error", "error": {"type": kind, "message": error.message}}
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+        }
+    }
+
+
+def to_event(error: ApiError, path: str, sequence_number: int) -> bytes:
+    """Return the event that ends a stream with ``error``; nothing may follow it."""
+    if path.startswith("/v1/messages"):
+        return b"event: error\ndata: " + orjson.dumps(to_body(error, path)) + b"\n\n"
+    if path.startswith("/v1/responses"):
+        event = {
+            "type": "error",
+            "code": error.code,
+            "message": error.message,
+            "param": error.param,
+            "sequence_number": sequence_number,
+        }
+        return b"event: error\ndata: " + orjson.dumps(event) + b"\n\n"
+    return b"data: " + orjson.dumps(to_body(error, path)) + b"\n\n"
+
+
+def report(error: Exception, api_error: ApiError) -> None:
+    """Log what a client is not told."""
+    if api_error.status >= 500:
+        logger.error("request failed", code=api_error.code, exc_info=error)
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """Return the response for ``error``."""
+    api_error = to_api_error(error)
+    report(error, api_error)
+    headers = {"content-type": "application/json"}
+    if api_error.retry_after_s is not None:
+        headers["retry-after"] = str(api_error.retry_after_s)
+    if api_error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    body = orjson.dumps(to_body(api_error, request.url.path))
+    return Response(body, status_code=api_error.status, headers=headers)
+
+
+def install(app: FastAPI) -> None:
+    """Make ``app`` answer every exception through the table."""
+    for cls in (*_TABLE, HTTPException, RequestValidationError, engine.EngineError, Exception):
+        app.add_exception_handler(cls, answer)

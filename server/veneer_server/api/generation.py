@@ -1,0 +1,67 @@
+"""The endpoints that generate: read the body, call the service, answer in official shape."""
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from veneer_server.api.deps import BodyDep, State, StateDep, require_key
+from veneer_server.api.official.answers import to_document, to_events
+from veneer_server.api.official.bodies import prepare
+from veneer_server.api.streams import ClientGone, EventStream, run_until_gone
+from veneer_server.engine.base import Endpoint
+from veneer_server.serving.requests import Document, Served
+
+router = APIRouter(dependencies=[Depends(require_key)])
+
+PATHS = {
+    "/v1/chat/completions": Endpoint.CHAT,
+    "/v1/completions": Endpoint.COMPLETIONS,
+    "/v1/responses": Endpoint.RESPONSES,
+    "/v1/messages": Endpoint.MESSAGES,
+    "/v1/messages/count_tokens": Endpoint.COUNT_TOKENS,
+    "/tokenize": Endpoint.TOKENIZE,
+    "/detokenize": Endpoint.DETOKENIZE,
+}
+_TRACE_HEADERS = ("traceparent", "tracestate")
+
+
+async def generate(request: Request, body: BodyDep, state: StateDep) -> Response:
+    """Answer with the base model or with the adapter named in ``model``."""
+    endpoint = PATHS[request.url.path]
+    request.state.model = body.get("model")
+    traces = {k: request.headers[k] for k in _TRACE_HEADERS if k in request.headers}
+    asked = prepare(endpoint, body)
+    work = state.requests.respond(endpoint, asked, traces)
+    try:
+        found = await run_until_gone(work, request.receive, state.deadline)
+    except ClientGone:
+        return Response(status_code=499)
+    return _answer(request, endpoint, body, found, state)
+
+
+def _answer(
+    request: Request, endpoint: Endpoint, body: dict[str, Any], found: Any, state: State
+) -> Response:
+    served: Served = found.served
+    headers = _headers(served)
+    request.state.adapter = headers.get("x-veneer-adapter")
+    if isinstance(found, Document):
+        document = to_document(endpoint, found.body, served.asked)
+        return Response(orjson.dumps(document), headers=headers, media_type="application/json")
+    convert = to_events(endpoint, model=served.asked, asked=body)
+    return EventStream(found, convert, state.deadline, headers)
+
+
+def _headers(served: Served) -> dict[str, str]:
+    headers = {}
+    if served.revision is not None:
+        headers["x-veneer-adapter"] = served.revision.header
+    if served.cold_start_s is not None:
+        headers["x-veneer-cold-start-ms"] = str(round(served.cold_start_s * 1000))
+    return headers
+
+
+for _path in PATHS:
+    router.add_api_route(_path, generate, methods=["POST"], response_model=None)

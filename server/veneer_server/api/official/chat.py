@@ -1,0 +1,90 @@
+"""Chat completions and completions in OpenAI's shape. Pure.
+
+Source: ``CreateChatCompletionResponse``, ``CreateChatCompletionStreamResponse`` and
+``CreateCompletionResponse`` of OpenAI's OpenAPI document. Members vLLM adds stay when they say
+something (``stop_reason``, ``reasoning``) and go when they are null.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from veneer_server.api.official.nulls import without_nulls
+
+_CHOICE_EXTRAS = ("token_ids", "stop_reason", "prompt_token_ids")
+_CHUNK_EXTRAS = ("prompt_token_ids", "prompt_text")
+
+
+def to_chat(body: dict[str, Any], model: str) -> dict[str, Any]:
+    """Return a chat completion; ``content``, ``refusal`` and ``logprobs`` are always there."""
+    choices = [
+        {"logprobs": None, **without_nulls(choice), "message": _to_message(choice["message"])}
+        for choice in body["choices"]
+    ]
+    for choice in choices:
+        _complete_logprobs(choice)
+    return _to_answer(body, model, choices)
+
+
+def to_completion(body: dict[str, Any], model: str) -> dict[str, Any]:
+    """Return a completion; ``logprobs`` is always there."""
+    choices = [{"logprobs": None, **without_nulls(choice)} for choice in body["choices"]]
+    return _to_answer(body, model, choices)
+
+
+def _to_answer(
+    body: Mapping[str, Any], model: str, choices: list[dict[str, Any]]
+) -> dict[str, Any]:
+    answer = {**without_nulls(body), "model": model, "choices": choices}
+    if "usage" in answer:
+        answer["usage"] = without_nulls(answer["usage"])
+    return answer
+
+
+def _to_message(message: Mapping[str, Any]) -> dict[str, Any]:
+    found = {"content": None, "refusal": None, **without_nulls(message)}
+    if found.get("tool_calls") and not found["content"]:
+        found["content"] = None
+    return found
+
+
+def _complete_logprobs(choice: dict[str, Any]) -> None:
+    if choice["logprobs"] is not None:
+        choice["logprobs"].setdefault("refusal", None)
+
+
+def chunks(model: str, asked: Mapping[str, Any]) -> Callable[[bytes], bytes]:
+    """Return the conversion of each event of one stream, chat or completion.
+
+    When the client asked for usage, every chat chunk has ``usage``: null until the last. A
+    completion's may not be null, so there only the last has it.
+    """
+    # This runs once per token: one parse, a few look-ups, one dump.
+    with_usage = bool((asked.get("stream_options") or {}).get("include_usage"))
+
+    def convert(raw: bytes) -> bytes:
+        if not raw.startswith(b"data: {"):
+            return raw
+        body = orjson.loads(raw[6:])
+        body["model"] = model
+        for name in _CHUNK_EXTRAS:
+            if name in body and body[name] is None:
+                del body[name]
+        for choice in body["choices"]:
+            _to_chunk_choice(choice)
+        if body.get("usage"):
+            body["usage"] = without_nulls(body["usage"])
+        elif with_usage and body["object"] == "chat.completion.chunk":
+            body["usage"] = None
+        return b"data: " + orjson.dumps(body) + b"\n\n"
+
+    return convert
+
+
+def _to_chunk_choice(choice: dict[str, Any]) -> None:
+    for name in _CHOICE_EXTRAS:
+        if name in choice and choice[name] is None:
+            del choice[name]
+    if choice.get("logprobs") and "delta" in choice:
+        _complete_logprobs(choice)

@@ -1,0 +1,9 @@
+"""vLLM writes null where the official schemas want absence."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def without_nulls(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``document`` without its null members; nested ones stay."""
+    return {key: value for key, value in document.items() if value is not None}

@@ -1,0 +1,92 @@
+"""Answers that can be interrupted: by the client that hangs up, or by the drain deadline."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from veneer_server.api.errors import ShuttingDown, report, to_api_error, to_event
+from veneer_server.serving.requests import Stream
+
+T = TypeVar("T")
+
+
+class ClientGone(Exception):
+    """Nobody is left to answer."""
+
+
+async def run_until_gone(
+    work: Coroutine[Any, Any, T], receive: Receive, deadline: asyncio.Event
+) -> T:
+    """Return what ``work`` returns, unless the client leaves or the deadline passes first.
+
+    ``work`` has ended when this returns or raises.
+
+    Raises:
+        ClientGone: the connection closed.
+        ShuttingDown: the deadline passed.
+    """
+    tasks = [asyncio.create_task(c) for c in (work, _disconnect(receive), deadline.wait())]
+    running, gone, late = tasks
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            return running.result()  # type: ignore[return-value]
+        if gone.done():
+            raise ClientGone
+        raise ShuttingDown("The server is shutting down; please try again.")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        del late
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class EventStream(Response):
+    """A ``Stream`` as server-sent events. Owns it: closed whatever happens."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        stream: Stream,
+        convert: Callable[[bytes], bytes],
+        deadline: asyncio.Event,
+        headers: dict[str, str],
+    ) -> None:
+        super().__init__(headers={**headers, "cache-control": "no-cache"})
+        self._stream = stream
+        self._convert = convert
+        self._deadline = deadline
+        self._sent = 0
+        # A stream has no length.
+        self.raw_headers = [(k, v) for k, v in self.raw_headers if k != b"content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send every event, or those before a fault and then the fault."""
+        try:
+            await run_until_gone(self._send_all(send), receive, self._deadline)
+        except ClientGone:
+            return
+        except Exception as error:
+            api_error = to_api_error(error)
+            report(error, api_error)
+            last = to_event(api_error, scope["path"], self._sent)
+            await send({"type": "http.response.body", "body": last, "more_body": False})
+        finally:
+            await self._stream.aclose()
+
+    async def _send_all(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async for frame in self._stream:
+            body = self._convert(frame)
+            self._sent += 1
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,0 +1,169 @@
+"""Wiring: the only file that names every concrete component."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from prometheus_client import CollectorRegistry
+
+from veneer_adapters.catalog.catalog import Catalog
+from veneer_adapters.residency import Residency
+from veneer_adapters.sources.base import Root
+from veneer_adapters.sources.local import FolderWatch
+from veneer_adapters.staging import Staging
+from veneer_adapters.store import Store
+from veneer_server import __version__
+from veneer_server.api import adapters, errors, generation, models, operations
+from veneer_server.api.access import AccessLog
+from veneer_server.api.deps import State
+from veneer_server.api.listener import Listener
+from veneer_server.engine.base import Engine
+from veneer_server.engine.vllm import embedded
+from veneer_server.engine.vllm.options import EngineOptions, environment
+from veneer_server.metrics import Metrics
+from veneer_server.serving.requests import RequestService
+from veneer_server.settings import EMBEDDED, Settings
+
+_BACKLOG = 2048
+
+
+def create_app(state: State) -> FastAPI:
+    """Return the application that serves ``state``."""
+    app = FastAPI(
+        title="Veneer", version=__version__, docs_url=None, redoc_url=None, openapi_url=None
+    )
+    app.state.veneer = state
+    errors.install(app)
+    for router in (models.router, adapters.router, generation.router, operations.router):
+        app.include_router(router)
+    if state.settings.server.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(state.settings.server.cors_origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+        )
+    app.add_middleware(AccessLog)
+    return app
+
+
+@asynccontextmanager
+async def running(settings: Settings, *, engine: Engine | None = None) -> AsyncIterator[State]:
+    """Start everything a server needs and end it in reverse.
+
+    The adapters that are in the folders now are staged when the block begins; ``engine``
+    replaces the configured one.
+    """
+    async with AsyncExitStack() as stack:
+        engine = engine or await start_engine(settings)
+        stack.callback(engine.stop)
+        state = _assemble(settings, engine)
+        watch = FolderWatch(state.roots)
+        following = asyncio.create_task(state.staging.follow(watch))
+        stack.push_async_callback(_cancel, following)
+        await state.staging.initial_scan_done.wait()
+        yield state
+
+
+def _assemble(settings: Settings, engine: Engine) -> State:
+    metrics = Metrics(CollectorRegistry())
+    store = Store(settings.state.dir / "store")
+    catalog = Catalog.open(settings.state.dir / "revisions.json", store.find)
+    residency = Residency(
+        engine,
+        device_slots=settings.adapters.device_slots,
+        host_slots=settings.adapters.host_slots,
+        load_timeout_s=settings.adapters.load_timeout_s,
+        clock=time.monotonic,
+        observer=metrics,
+    )
+    metrics.observe_slots(lambda: _count_slots(settings, residency))
+    return State(
+        settings=settings,
+        engine=engine,
+        catalog=catalog,
+        staging=Staging(store, catalog, engine.facts, retire=residency.forget),
+        roots=roots(settings),
+        residency=residency,
+        requests=RequestService(engine, catalog, residency, metrics),
+        metrics=metrics,
+        started_s=int(time.time()),
+    )
+
+
+def _count_slots(settings: Settings, residency: Residency) -> dict[tuple[str, str], int]:
+    residents = residency.snapshot()
+    device = sum(r.level == "device" for r in residents)
+    return {
+        ("device", "used"): device,
+        ("device", "free"): settings.adapters.device_slots - device,
+        ("host", "used"): len(residents),
+        ("host", "free"): settings.adapters.host_slots - 1 - len(residents),
+    }
+
+
+def roots(settings: Settings) -> tuple[Root, ...]:
+    """Return the folders adapters may come from, the writable one first."""
+    own = Root(settings.adapters.dir, read_only=False)
+    return own, *(Root(path, read_only=True) for path in settings.adapters.roots)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def start_engine(settings: Settings) -> Engine:
+    """Return the configured engine, able to serve."""
+    if settings.engine.kind == "echo":
+        from veneer_server.engine.echo import EchoEngine
+
+        return EchoEngine(name=settings.model.name or "echo")
+    # vLLM reads its environment while it is imported and hands it to the processes it spawns.
+    os.environ.update(environment(os.environ, os.sched_getaffinity(0), os.getpid()))
+    from veneer_server.engine.vllm.engine import VllmEngine
+
+    return await VllmEngine.start(_engine_options(settings))
+
+
+def _engine_options(settings: Settings) -> EngineOptions:
+    model, gib = settings.model, settings.engine.kv_cache_gib
+    is_embedded = model.path == EMBEDDED
+    path = str(embedded.ensure_checkpoint()) if is_embedded else model.path
+    return EngineOptions(
+        model=path,
+        name=model.name or (embedded.NAME if is_embedded else Path(path).name.lower()),
+        root=embedded.ROOT if is_embedded else model.path,
+        dtype=model.dtype,
+        max_len=model.max_len,
+        kv_cache_bytes=int(gib * 2**30) if gib else None,
+        device_slots=settings.adapters.device_slots,
+        host_slots=settings.adapters.host_slots,
+        max_rank=settings.adapters.max_rank,
+        max_seqs=settings.limits.max_seqs,
+        chat_template=embedded.CHAT_TEMPLATE if is_embedded else None,
+        tool_call_parser=embedded.TOOL_CALL_PARSER if is_embedded else None,
+        args=settings.engine.args,
+    )
+
+
+async def serve(
+    settings: Settings, listener: socket.socket, on_ready: Callable[[State, int], None]
+) -> None:
+    """Serve on the bound ``listener`` until told to stop; ``on_ready`` gets the port."""
+    async with running(settings) as state:
+        server = Listener(
+            create_app(state),
+            draining=state.draining,
+            deadline=state.deadline,
+            drain_timeout_s=settings.server.drain_timeout_s,
+        )
+        listener.listen(_BACKLOG)  # who connects on reading "ready" is served, not refused
+        on_ready(state, listener.getsockname()[1])
+        await server.serve(sockets=[listener])

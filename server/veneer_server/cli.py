@@ -1,0 +1,148 @@
+"""``veneer``: serve, and look at the configuration."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from veneer_server import __version__
+from veneer_server.settings import Settings, SettingsError
+
+app = typer.Typer(
+    help="One base model, many LoRA adapters, one OpenAI-compatible URL.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+config = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+app.add_typer(config, name="config")
+
+EXIT_CONFIG, EXIT_PORT, EXIT_INTERRUPTED = 78, 98, 130
+"""Source: sysexits.h EX_CONFIG; errno EADDRINUSE; 128 + SIGINT."""
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="YAML file of settings.", dir_okay=False)
+]
+
+
+@app.command()
+def serve(
+    config: ConfigOption = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Local folder or Hugging Face id. Default: the embedded SmolLM2."),
+    ] = None,
+    adapters: Annotated[
+        Path | None, typer.Option(help="Folder of your adapters; watched while serving.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to bind; 0 picks a free one.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="'vllm', or 'echo' to try the API without a model.")
+    ] = None,
+) -> None:
+    """Serve the base model and every adapter found in the adapter folders.
+
+    Every other setting: [bold]veneer config show[/bold], then
+    VENEER_<SECTION>__<FIELD>=value or a YAML file.
+    """
+    flags: dict[str, dict[str, Any]] = {
+        "server": {"host": host, "port": port},
+        "model": {"path": model},
+        "adapters": {"dir": adapters},
+        "engine": {"kind": engine},
+    }
+    settings = _load(config, flags)
+    _run(settings)
+
+
+def _run(settings: Settings) -> None:
+    from veneer_adapters.errors import AdapterError
+    from veneer_server import logs
+    from veneer_server.api.listener import PortTaken, bind
+    from veneer_server.app import serve as run
+    from veneer_server.engine.base import EngineNotStarted
+
+    logs.configure(settings.observability.log_level, settings.observability.log_format)
+    try:
+        listener = bind(settings.server.host, settings.server.port)
+    except PortTaken as error:
+        raise _failure(f"{error}; choose another with --port", EXIT_PORT) from error
+    err = Console(stderr=True)
+    if not err.is_terminal:
+        err.print("Starting the engine (about 20 seconds) ...")
+    with listener, err.status("Starting the engine (about 20 seconds) ...") as status:
+
+        def announce(state: Any, bound_port: int) -> None:
+            status.stop()
+            _announce(settings, state, bound_port)
+
+        try:
+            asyncio.run(run(settings, listener, announce))
+        except (EngineNotStarted, AdapterError) as error:
+            status.stop()
+            raise _failure(f"Veneer cannot start: {error}", EXIT_CONFIG) from error
+        except KeyboardInterrupt:
+            raise _failure("Stopped while starting.", EXIT_INTERRUPTED) from None
+
+
+def _announce(settings: Settings, state: Any, port: int) -> None:
+    host = "127.0.0.1" if settings.server.host in ("0.0.0.0", "::") else settings.server.host  # noqa: S104 - compared, not bound
+    host = f"[{host}]" if ":" in host else host
+    key = "$VENEER_SERVER__API_KEY" if settings.server.api_key else "none"
+    url = f"http://{host}:{port}/v1"
+    ready = [a.name for a in state.catalog.adapters() if a.live]
+    model = ready[0] if ready else state.engine.model.id
+    header = f' -H "Authorization: Bearer {key}"' if settings.server.api_key else ""
+    body = json.dumps(
+        {"model": model, "messages": [{"role": "user", "content": "How do I boil an egg?"}]}
+    )
+    typer.echo(
+        f"\nVeneer {__version__} is ready. Models: {', '.join([state.engine.model.id, *ready])}\n\n"
+        f"  export OPENAI_BASE_URL={url} OPENAI_API_KEY={key}\n\n"
+        f"  curl {url}/chat/completions{header} -H 'Content-Type: application/json' \\\n"
+        f"    -d '{body}'\n\n"
+        f"Your own adapters: copy a PEFT folder into {settings.adapters.dir}/ while this runs.\n"
+    )
+    sys.stdout.flush()
+
+
+@config.command()
+def show(config: ConfigOption = None) -> None:
+    """Print every setting as it resolves now, secrets masked."""
+    typer.echo(_load(config, {}).model_dump_json(indent=2))
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """One base model, many LoRA adapters, one OpenAI-compatible URL."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _load(file: Path | None, flags: dict[str, dict[str, Any]]) -> Settings:
+    given = {
+        section: {key: value for key, value in fields.items() if value is not None}
+        for section, fields in flags.items()
+    }
+    try:
+        return Settings.load(file=file, flags=given)
+    except SettingsError as error:
+        raise _failure(f"The settings cannot be used:\n{error}", EXIT_CONFIG) from error
+
+
+def _failure(message: str, code: int) -> typer.Exit:
+    typer.secho(message, err=True, fg=typer.colors.RED)
+    return typer.Exit(code)
+
+
+def main() -> None:
+    """Entry point of the ``veneer`` command."""
+    app()

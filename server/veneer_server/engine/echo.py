@@ -1,0 +1,180 @@
+"""An engine without a model: it repeats the last user message, deterministically.
+
+For the inner loop of development. It speaks the same wire format as vLLM for plain chat and
+completions; everything else is ``NotSupported``, said plainly. A token is a word.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from veneer_adapters.manifest import BaseFacts
+from veneer_server.engine.base import (
+    Answer,
+    Call,
+    ContextLengthExceeded,
+    Endpoint,
+    EngineUnavailable,
+    Frames,
+    ModelFacts,
+    NotSupported,
+    RequestRejected,
+)
+
+_UNSUPPORTED = ("tools", "response_format", "logprobs", "top_logprobs", "structured_outputs")
+
+
+class EchoEngine:
+    """See ``engine.base.Engine`` for what each method promises."""
+
+    def __init__(self, *, name: str = "echo", max_model_len: int = 8192) -> None:
+        self._model = ModelFacts(name, "echo", max_model_len)
+        self._adapters: dict[int, str] = {}
+        self._stopped = False
+
+    @property
+    def model(self) -> ModelFacts:
+        """The base model."""
+        return self._model
+
+    @property
+    def facts(self) -> BaseFacts:
+        """Any well-formed adapter fits: there are no weights to match."""
+        return BaseFacts(name=self._model.root, modules={}, max_rank=64)
+
+    def lora_op(self) -> str:
+        """Nothing is applied."""
+        return "none"
+
+    async def respond(self, call: Call) -> Answer | Frames:
+        """Repeat the last user message, prefixed by the adapter's internal name."""
+        await self.check_health()
+        words, prompt_tokens = self._generate(call)
+        limit = _limit(call.body)
+        reason = "length" if limit is not None and limit < len(words) else "stop"
+        reply = _Reply(call, words[:limit], prompt_tokens, reason)
+        if call.body.get("stream"):
+            return reply.frames()
+        return Answer(reply.document())
+
+    def _generate(self, call: Call) -> tuple[list[str], int]:
+        if call.endpoint not in (Endpoint.CHAT, Endpoint.COMPLETIONS):
+            raise NotSupported(f"the echo engine has no {call.endpoint}")
+        for name in _UNSUPPORTED:
+            if call.body.get(name):
+                raise NotSupported(f"the echo engine has no {name}", param=name)
+        model = call.body.get("model")
+        if model != self._model.id and model not in self._adapters.values():
+            raise RequestRejected(f"the engine has no {model!r}", param="model")
+        text = _last_text(call)
+        prompt_tokens = len(text.split())
+        if prompt_tokens > self._model.max_model_len:
+            raise ContextLengthExceeded(
+                f"This model's maximum context length is {self._model.max_model_len} tokens. "
+                f"However, your messages resulted in {prompt_tokens} tokens. "
+                "Please reduce the length of the messages.",
+                param="messages",
+            )
+        prefix = [] if model == self._model.id else [f"[{model}]"]
+        return prefix + text.split(), prompt_tokens
+
+    async def load_adapter(self, engine_id: int, engine_name: str, path: Path) -> None:
+        """Remember the name."""
+        await self.check_health()
+        self._adapters[engine_id] = engine_name
+
+    async def activate_adapter(self, engine_id: int) -> None:
+        """Every loaded adapter is active."""
+
+    async def deactivate_adapter(self, engine_id: int) -> None:
+        """Every loaded adapter is active."""
+
+    async def unload_adapter(self, engine_id: int) -> None:
+        """Forget the name."""
+        self._adapters.pop(engine_id, None)
+
+    async def check_health(self) -> None:
+        """Return until stopped."""
+        if self._stopped:
+            raise EngineUnavailable("the engine is not running")
+
+    def stop(self) -> None:
+        """Refuse everything from now on."""
+        self._stopped = True
+
+
+class _Reply:
+    """One answer in either of its two forms."""
+
+    def __init__(self, call: Call, words: Sequence[str], prompt_tokens: int, reason: str) -> None:
+        self._chat = call.endpoint is Endpoint.CHAT
+        self._body = call.body
+        self._words = words
+        self._reason = reason
+        self._usage = {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": len(words),
+            "total_tokens": prompt_tokens + len(words),
+        }
+        prefix, kind = ("chatcmpl-", "chat.completion") if self._chat else ("cmpl-", "")
+        self._head = {
+            "id": f"{prefix}{call.request_id}",
+            "object": kind or "text_completion",
+            "created": int(time.time()),
+            "model": call.body["model"],
+        }
+
+    def document(self) -> dict[str, Any]:
+        text = " ".join(self._words)
+        payload = {"message": {"role": "assistant", "content": text}}
+        choices = [
+            {
+                "index": index,
+                **(payload if self._chat else {"text": text}),
+                "logprobs": None,
+                "finish_reason": self._reason,
+            }
+            for index in range(self._body.get("n") or 1)
+        ]
+        return {**self._head, "choices": choices, "usage": self._usage}
+
+    async def frames(self) -> Frames:
+        if self._chat:
+            self._head["object"] = "chat.completion.chunk"
+            yield self._frame({"role": "assistant", "content": ""}, None)
+        for index, word in enumerate(self._words):
+            yield self._frame({"content": word if index == 0 else f" {word}"}, None)
+        yield self._frame({}, self._reason)
+        if (self._body.get("stream_options") or {}).get("include_usage"):
+            yield _to_frame({**self._head, "choices": [], "usage": self._usage})
+        yield b"data: [DONE]\n\n"
+
+    def _frame(self, delta: Mapping[str, str], reason: str | None) -> bytes:
+        payload: dict[str, Any] = {"delta": delta}
+        if not self._chat:
+            payload = {"text": delta.get("content", "")}
+        choice = {"index": 0, **payload, "logprobs": None, "finish_reason": reason}
+        return _to_frame({**self._head, "choices": [choice]})
+
+
+def _to_frame(body: Mapping[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(body) + b"\n\n"
+
+
+def _limit(body: Mapping[str, Any]) -> int | None:
+    return body.get("max_completion_tokens") or body.get("max_tokens")
+
+
+def _last_text(call: Call) -> str:
+    if call.endpoint is Endpoint.COMPLETIONS:
+        return str(call.body.get("prompt", ""))
+    messages = call.body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise RequestRejected("'messages' must be a list of at least one", param="messages")
+    content = messages[-1].get("content") if isinstance(messages[-1], dict) else None
+    if isinstance(content, list):
+        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return str(content or "")

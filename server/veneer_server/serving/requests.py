@@ -1,0 +1,150 @@
+"""The life of one request: resolve the name, lease the adapter, generate, give back.
+
+Rule: a request runs on exactly the revision its name resolved to, and the lease ends only
+after the engine was told to stop generating.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from veneer_adapters.catalog.catalog import Catalog
+from veneer_adapters.catalog.revision import Revision
+from veneer_adapters.errors import AdapterNotFound
+from veneer_adapters.names import close_matches, parse_model
+from veneer_adapters.residency import Lease, Residency
+from veneer_server.engine.base import Answer, Call, Endpoint, Engine, Frames, RequestRejected
+from veneer_server.metrics import Metrics, Observation
+
+_MODEL_OPTIONAL = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE})
+_NO_WEIGHTS = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE, Endpoint.COUNT_TOKENS})
+"""Endpoints that only read the tokenizer and the template, which belong to the base."""
+
+
+class ModelMissing(RequestRejected):
+    """The body does not say which model to use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Who answers a request."""
+
+    asked: str
+    """The model as the client wrote it; answers repeat it."""
+    revision: Revision | None
+    """None for the base."""
+    cold_start_s: float | None = None
+    """How long the request waited for a load, None when it did not."""
+
+
+class Stream:
+    """An answer in parts. Whoever gets it closes it, which also ends the lease."""
+
+    def __init__(
+        self, served: Served, first: bytes | None, rest: Frames, owned: AsyncExitStack
+    ) -> None:
+        self.served = served
+        self._first = first
+        self._rest = rest
+        self._owned = owned
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._first is not None:
+            yield self._first
+            async for frame in self._rest:
+                yield frame
+
+    async def aclose(self) -> None:
+        """Stop generating, then give the adapter back; twice is a no-op."""
+        await self._owned.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An answer in one piece."""
+
+    served: Served
+    body: dict[str, Any]
+
+
+class RequestService:
+    """Answers requests with the base model or an adapter."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        catalog: Catalog,
+        residency: Residency,
+        metrics: Metrics,
+        *,
+        new_id: Callable[[], str] = lambda: uuid4().hex,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._catalog = catalog
+        self._residency = residency
+        self._metrics = metrics
+        self._new_id = new_id
+        self._clock = clock
+
+    async def respond(
+        self, endpoint: Endpoint, body: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> Document | Stream:
+        """Answer ``body``, or return a stream whose first event is there.
+
+        Raises:
+            AdapterError: the model cannot be resolved or made resident.
+            EngineError: the engine refused or failed.
+        """
+        asked, revision = self._resolve(endpoint, body)
+        async with AsyncExitStack() as stack:
+            name = revision.adapter if revision else self._engine.model.id
+            seen = stack.enter_context(self._metrics.request(endpoint, name))
+            lease = await self._lease(endpoint, revision, stack)
+            served = Served(asked, revision, lease.cold_start_s if lease else None)
+            model = lease.engine_name if lease else self._engine.model.id
+            call = Call(endpoint, {**body, "model": model}, self._new_id(), headers)
+            found = await self._engine.respond(call)
+            if isinstance(found, Answer):
+                seen.completed()
+                return Document(served, found.body)
+            return await self._begin(served, found, seen, stack)
+        raise AssertionError("an exit stack swallowed an exception")  # pragma: no cover
+
+    async def _begin(
+        self, served: Served, frames: Frames, seen: Observation, stack: AsyncExitStack
+    ) -> Stream:
+        # Closed before the lease ends: a slot must not change under a running request.
+        await stack.enter_async_context(aclosing(frames))
+        watched = await stack.enter_async_context(aclosing(seen.watch(frames)))
+        # The first event is awaited here, while an error can still choose the status code.
+        first = await anext(watched, None)
+        return Stream(served, first, watched, stack.pop_all())
+
+    async def _lease(
+        self, endpoint: Endpoint, revision: Revision | None, stack: AsyncExitStack
+    ) -> Lease | None:
+        if revision is None or endpoint in _NO_WEIGHTS:
+            return None
+        return await stack.enter_async_context(self._residency.lease(revision))
+
+    def _resolve(self, endpoint: Endpoint, body: Mapping[str, Any]) -> tuple[str, Revision | None]:
+        asked = body.get("model")
+        if asked is None and endpoint in _MODEL_OPTIONAL:
+            return self._engine.model.id, None
+        if not isinstance(asked, str) or not asked:
+            raise ModelMissing("you must provide a model parameter", param="model")
+        base = self._engine.model.id
+        try:
+            selector = parse_model(asked, {base})
+            return asked, self._catalog.resolve(selector) if selector else None
+        except AdapterNotFound as error:
+            raise self._with_base(error, asked) from error
+
+    def _with_base(self, error: AdapterNotFound, asked: str) -> AdapterNotFound:
+        # The catalog knows adapters only; a client may have meant the base.
+        near = close_matches(asked, [self._engine.model.id])
+        return AdapterNotFound(error.name, tuple(dict.fromkeys((*error.close_matches, *near))))

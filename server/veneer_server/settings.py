@@ -1,0 +1,253 @@
+"""Every setting, its default and its meaning: one frozen object, one reader of the environment.
+
+Precedence: command line > ``VENEER_<SECTION>__<FIELD>`` > YAML file > default. Unknown keys
+stop the start, and all faults are reported at once.
+"""
+
+import os
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+_PREFIX = "VENEER_"
+EMBEDDED = "embedded"
+"""The value of ``model.path`` that means the packaged SmolLM2-135M-Instruct."""
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message lists every fault, one per line."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class ServerSettings(_Section):
+    """Where the server listens and who may talk to it."""
+
+    host: str = Field(default="127.0.0.1", description="Address to bind.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to bind; 0 picks a free one.")
+    api_key: SecretStr | None = Field(
+        default=None, description="Key that every /v1 route asks for; required beyond loopback."
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default=(), description="Browser origins that may call the API."
+    )
+    drain_timeout_s: float = Field(
+        default=30.0, ge=0, description="Seconds running requests may take after SIGTERM."
+    )
+
+    def is_loopback(self) -> bool:
+        """True when only this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @field_validator("api_key")
+    @classmethod
+    def _key_is_not_empty(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not key.get_secret_value().strip():
+            raise ValueError("is empty; leave it out or give a real key")
+        return key
+
+    @model_validator(mode="after")
+    def _strangers_need_a_key(self) -> Self:
+        if not self.is_loopback() and self.api_key is None:
+            raise ValueError(
+                f"host {self.host} is reachable from other machines, so server.api_key must be "
+                "set (for instance VENEER_SERVER__API_KEY); or bind 127.0.0.1"
+            )
+        return self
+
+
+class ModelSettings(_Section):
+    """The base model."""
+
+    path: str = Field(
+        default=EMBEDDED,
+        description="Local folder or Hugging Face id; 'embedded' is SmolLM2-135M-Instruct.",
+    )
+    name: str | None = Field(
+        default=None, min_length=1, description="Model id clients use; by default the folder's."
+    )
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        default="auto", description="Precision of weights and activations."
+    )
+    max_len: int | None = Field(
+        default=None, ge=16, description="Longest prompt plus answer in tokens."
+    )
+
+
+class EngineSettings(_Section):
+    """The engine."""
+
+    kind: Literal["vllm", "echo"] = Field(
+        default="vllm", description="'echo' answers without a model, for development."
+    )
+    args: dict[str, Any] = Field(
+        default_factory=dict, description="Any field of vLLM's AsyncEngineArgs, and parser options."
+    )
+    kv_cache_gib: float | None = Field(
+        default=None, gt=0, description="Memory for the KV cache on CPU, in GiB."
+    )
+
+
+class AdapterSettings(_Section):
+    """Where adapters come from and how much room they get."""
+
+    dir: Path = Field(default=Path("my-adapters"), description="Your adapters; watched.")
+    roots: tuple[Path, ...] = Field(
+        default=(), description="Further folders of adapters, read only; watched."
+    )
+    device_slots: int = Field(default=32, ge=1, le=1024, description="Adapters usable in one step.")
+    host_slots: int = Field(default=64, ge=2, le=4096, description="Adapters kept in memory.")
+    max_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = Field(
+        default=64, description="Largest rank an adapter may have."
+    )
+    load_timeout_s: float = Field(
+        default=30.0, gt=0, description="Longest wait for a slot and a load, in seconds."
+    )
+
+    @model_validator(mode="after")
+    def _host_holds_the_device_set(self) -> Self:
+        if self.host_slots <= self.device_slots:
+            raise ValueError(
+                "adapters.host_slots must be larger than adapters.device_slots: "
+                "one host slot stays free while an adapter loads"
+            )
+        return self
+
+
+class StateSettings(_Section):
+    """Where revision numbers and verified adapter files are kept."""
+
+    dir: Path = Field(default=Path(".veneer"), description="State folder of this server.")
+
+
+class LimitSettings(_Section):
+    """Bounds that protect the server from one request."""
+
+    max_body_bytes: int = Field(
+        default=4 * 1024 * 1024, ge=1024, description="Largest request body accepted."
+    )
+    max_seqs: int = Field(default=32, ge=1, description="Sequences generated at the same time.")
+
+
+class ObservabilitySettings(_Section):
+    """What the server writes about itself."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe line that is written."
+    )
+    log_format: Literal["auto", "json", "pretty"] = Field(
+        default="auto", description="'auto' is pretty on a terminal and JSON elsewhere."
+    )
+
+
+class Settings(_Section):
+    """All settings of one server."""
+
+    server: ServerSettings = ServerSettings()
+    model: ModelSettings = ModelSettings()
+    engine: EngineSettings = EngineSettings()
+    adapters: AdapterSettings = AdapterSettings()
+    state: StateSettings = StateSettings()
+    limits: LimitSettings = LimitSettings()
+    observability: ObservabilitySettings = ObservabilitySettings()
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        file: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        flags: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Self:
+        """Merge defaults, ``file``, ``environ`` and ``flags``, the later ones winning.
+
+        Raises:
+            SettingsError: a file that cannot be read, an unknown key or a bad value.
+        """
+        environ = os.environ if environ is None else environ
+        merged = _merge(_read_yaml(file), _read_environ(environ), flags or {})
+        try:
+            return cls.model_validate(merged)
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from error
+
+
+def _read_yaml(file: Path | None) -> Mapping[str, Any]:
+    if file is None:
+        return {}
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read {file}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} is not YAML: {error}") from error
+    if not isinstance(found or {}, dict):
+        raise SettingsError(f"{file} must hold sections, as in 'server: {{port: 9000}}'")
+    return found or {}
+
+
+def _read_environ(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in environ.items():
+        if name.startswith(_PREFIX) and "__" in name:
+            section, _, rest = name.removeprefix(_PREFIX).lower().partition("__")
+            _place(found.setdefault(section, {}), rest.split("__"), value)
+    return found
+
+
+def _place(section: dict[str, Any], keys: list[str], value: str) -> None:
+    for key in keys[:-1]:
+        section = section.setdefault(key, {})
+    # Text is left to pydantic, so that a key such as 12345 stays text; lists and the free-form
+    # engine.args are written as in YAML.
+    as_yaml = value.startswith(("[", "{")) or len(keys) > 1
+    section[keys[-1]] = _parse_yaml(value) if as_yaml else value
+
+
+def _parse_yaml(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = merged.get(key)
+            if isinstance(value, Mapping) and isinstance(below, Mapping):
+                merged[key] = _merge(below, value)
+            else:
+                merged[key] = value
+    return merged
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        where = ".".join(str(part) for part in fault["loc"]) or "settings"
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"{where}: there is no such setting")
+        else:
+            lines.append(f"{where}: {fault['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)

@@ -1,0 +1,200 @@
+"""What compatibility means here: each promise to the official clients, with its reason.
+
+A test names the promise it keeps with ``@pytest.mark.requirement(id)``. ``conftest.py`` refuses
+tests without one, ``test_requirements.py`` refuses promises without a test. A known gap is
+written in ``divergence``, and its test pins what the server really does.
+"""
+
+from dataclasses import dataclass
+
+_API = "https://platform.openai.com/docs/api-reference"
+_GUIDES = "https://platform.openai.com/docs/guides"
+_ANTHROPIC = "https://docs.anthropic.com/en/api"
+_OPENAPI = "https://github.com/openai/openai-openapi"
+_OWN = "veneer"
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One promise."""
+
+    behaviour: str
+    source: str
+    """A link, or ``veneer`` for a promise of our own."""
+    divergence: str | None = None
+    """What the server does instead, and why."""
+
+
+REQUIREMENTS: dict[str, Requirement] = {
+    # -- models
+    "models:list": Requirement("The list of models has OpenAI's shape.", f"{_API}/models/list"),
+    "models:retrieve": Requirement(
+        "A model is found under its id, in OpenAI's shape.", f"{_API}/models/retrieve"
+    ),
+    "models:unknown": Requirement(
+        "An unknown model is 404 model_not_found.", f"{_GUIDES}/error-codes"
+    ),
+    # -- answers
+    "answers:vllm-shapes": Requirement(
+        "Whatever vLLM answers, on any endpoint, leaves the server in the official shape.", _OPENAPI
+    ),
+    "answers:public-model": Requirement(
+        "An answer names the model as the client did, in documents and in every event.", _OWN
+    ),
+    "answers:engine-shapes": Requirement(
+        "What the real engine answers, in every variant, is in the official shape.", _OPENAPI
+    ),
+    "chat:answer": Requirement(
+        "A chat completion has content, refusal and logprobs, null or not, and its usage.",
+        f"{_API}/chat/object",
+    ),
+    "chat:n": Requirement("n answers come back under indices 0 to n-1.", f"{_API}/chat/create"),
+    "chat:stream": Requirement(
+        "A chat stream is chunks, then [DONE]; their contents add up to the answer.",
+        f"{_API}/chat-streaming",
+    ),
+    "chat:stream:usage": Requirement(
+        "With include_usage each chunk has a null usage and a last one, without choices, the sum.",
+        f"{_API}/chat/create#chat-create-stream_options",
+    ),
+    "chat:stream:no-usage": Requirement(
+        "Without include_usage no chunk has a usage.", f"{_API}/chat/create"
+    ),
+    "chat:stream:fault": Requirement(
+        "A fault inside a stream reaches the client as APIError, and no [DONE] follows.", _OWN
+    ),
+    "chat:content-of-a-call": Requirement(
+        "The content of a message that only calls tools is null.", f"{_API}/chat/object"
+    ),
+    "chat:logprobs": Requirement(
+        "logprobs and top_logprobs come with every token, whole and streamed.",
+        f"{_API}/chat/object",
+    ),
+    "chat:stop": Requirement(
+        "An answer ends before a stop string, with finish_reason stop.", f"{_API}/chat/create"
+    ),
+    "chat:json-schema": Requirement(
+        "An answer to response_format json_schema holds the schema, whole and streamed.",
+        f"{_GUIDES}/structured-outputs",
+    ),
+    "chat:json-object": Requirement(
+        "An answer to response_format json_object is a JSON object.",
+        f"{_GUIDES}/structured-outputs",
+    ),
+    "completions:answer": Requirement(
+        "A completion has OpenAI's shape.", f"{_API}/completions/object"
+    ),
+    "completions:stream": Requirement(
+        "The chunks of a completion have OpenAI's shape.",
+        f"{_API}/completions/create",
+        divergence="finish_reason is null until the last chunk, as in OpenAI's own example and "
+        "service; the schema, and with it the client's strict validation, knows no null there.",
+    ),
+    "completions:echo-logprobs": Requirement(
+        "echo with logprobs gives the logprob of every token.",
+        f"{_API}/completions/create",
+        divergence="The first token of a prompt has no logprob: it is null, as at OpenAI, though "
+        "the schema wants numbers.",
+    ),
+    "responses:incomplete": Requirement(
+        "A response cut off at max_output_tokens ends its stream with response.incomplete.",
+        f"{_API}/responses-streaming/response/incomplete",
+    ),
+    "responses:usage": Requirement(
+        "Usage tells cached tokens, tokens written to the cache and reasoning tokens.",
+        f"{_API}/responses/object",
+    ),
+    "responses:stream": Requirement(
+        "The events of a response are numbered without a gap and add up to its text.",
+        f"{_API}/responses-streaming",
+    ),
+    "messages:answer": Requirement(
+        "Anthropic's client reads messages, streams and token counts.", f"{_ANTHROPIC}/messages"
+    ),
+    "tokenize:round-trip": Requirement("Tokens of a text detokenize to the text.", _OWN),
+    # -- tools
+    "tools:forced": Requirement(
+        "A required or named call always holds the schema of its parameters, on every endpoint.",
+        f"{_GUIDES}/function-calling#tool-choice",
+    ),
+    "tools:finish-reason": Requirement(
+        "finish_reason is tool_calls for required and stop for a named function.",
+        f"{_API}/chat/object",
+    ),
+    "tools:free-calls-untouched": Requirement(
+        "Calls the model chooses freely keep the strictness the client gave them.", _OWN
+    ),
+    "tools:no-arguments": Requirement(
+        "A forced call of a function without parameters has the arguments {}.",
+        f"{_API}/chat/create#chat-create-tools",
+    ),
+    "tools:empty-list": Requirement(
+        "An empty list of tools means none.", f"{_API}/chat/create#chat-create-tools"
+    ),
+    "tools:hosted": Requirement(
+        "A hosted tool in a response is refused, never silently left out.",
+        f"{_API}/responses/create#responses-create-tools",
+        divergence="OpenAI runs web search, file search and the like; this server has functions.",
+    ),
+    # -- requests
+    "requests:platform-fields": Requirement(
+        "Fields that concern OpenAI's platform are accepted and ignored.", f"{_API}/chat/create"
+    ),
+    "requests:nulls": Requirement(
+        "A field that is null is as good as absent.", f"{_API}/chat/create"
+    ),
+    "requests:engine-fields": Requirement(
+        "Fields that steer the engine instead of the answer are refused with their name.", _OWN
+    ),
+    "requests:no-silent-loss": Requirement(
+        "Official fields the engine would ignore are refused when that changes the answer.", _OWN
+    ),
+    "requests:bounds": Requirement(
+        "n above 128, more than 4 stop strings and limits below 1 are 400 with the field's name.",
+        f"{_API}/chat/create",
+    ),
+    "requests:developer": Requirement(
+        "The roles developer and system both instruct the model.", f"{_API}/chat/create"
+    ),
+    # -- errors
+    "errors:unknown-model": Requirement(
+        "An unknown model is 404 model_not_found and names close matches.",
+        f"{_GUIDES}/error-codes",
+    ),
+    "errors:missing-model": Requirement(
+        "A request without a model is 400 with param model.", f"{_GUIDES}/error-codes"
+    ),
+    "errors:context-length": Requirement(
+        "A prompt that does not fit is 400 context_length_exceeded in OpenAI's sentence.",
+        f"{_GUIDES}/error-codes",
+    ),
+    "errors:bad-json": Requirement(
+        "A body that is not a JSON object is 400.", f"{_GUIDES}/error-codes"
+    ),
+    "errors:wrong-type": Requirement(
+        "A value of the wrong type is 400 with its field, never 422 or 500.",
+        f"{_GUIDES}/error-codes",
+    ),
+    "errors:body-too-large": Requirement("A body over the limit is 413.", _OWN),
+    "errors:unknown-route": Requirement(
+        "An unknown route is 404 in the shape of every error.", _OWN
+    ),
+    "errors:wrong-method": Requirement("A wrong method is 405 in the shape of every error.", _OWN),
+    "errors:client-classes": Requirement(
+        "OpenAI's client raises the exception its users catch.", f"{_GUIDES}/error-codes"
+    ),
+    "errors:anthropic": Requirement(
+        "Errors of messages have Anthropic's shape, and its client raises its classes.",
+        f"{_ANTHROPIC}/errors",
+    ),
+    "headers:request-id": Requirement(
+        "Every answer has x-request-id; a well-formed one of the client's is kept.",
+        f"{_API}/debugging-requests",
+    ),
+    # -- this list
+    "requirements:kept": Requirement("Every promise listed here has a test.", _OWN),
+    # -- clients
+    "client:strict": Requirement(
+        "openai-python with strict response validation accepts every answer.", _OWN
+    ),
+}

@@ -1,0 +1,63 @@
+"""Fixtures that many tests share: a running server on each engine."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from serving import Served, serve_echo, start_process
+from veneer_server.engine.base import Engine
+from veneer_server.engine.vllm import embedded
+from veneer_server.engine.vllm.options import EngineOptions, environment
+
+REPOSITORY = Path(__file__).parent.parent
+DEMO = REPOSITORY / "adapters" / "demo"
+
+
+@pytest_asyncio.fixture
+async def echo(tmp_path: Path) -> AsyncIterator[Served]:
+    """A server on the echo engine, in this test's own event loop."""
+    async with serve_echo(tmp_path) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def engine_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One real ``veneer serve`` with the demo adapters, shared by the whole run."""
+    folder = tmp_path_factory.mktemp("engine")
+    with start_process(folder, roots=[DEMO], kv_cache_gib=1) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def engine_url(engine_server: Served) -> str:
+    """Where ``engine_server`` listens, without ``/v1``."""
+    return engine_server.url
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def vllm_engine() -> AsyncIterator[Engine]:
+    """The real engine in this process, in fp32 so that answers can be compared exactly."""
+    os.environ.update(environment(os.environ, os.sched_getaffinity(0), os.getpid()))
+    from veneer_server.engine.vllm.engine import VllmEngine
+
+    options = EngineOptions(
+        model=str(embedded.ensure_checkpoint()),
+        name="base",
+        root=embedded.ROOT,
+        dtype="float32",
+        max_len=2048,
+        kv_cache_bytes=2**30,
+        device_slots=8,
+        host_slots=16,
+        chat_template=embedded.CHAT_TEMPLATE,
+        tool_call_parser=embedded.TOOL_CALL_PARSER,
+        args={"enable_prefix_caching": False},
+    )
+    engine = await VllmEngine.start(options)
+    try:
+        yield engine
+    finally:
+        engine.stop()

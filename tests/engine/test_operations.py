@@ -1,0 +1,66 @@
+"""The life and death of the processes of a real server."""
+
+import os
+import signal
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from serving import start_process, stop
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+
+BODY = {
+    "model": "smollm2-135m-instruct",
+    "messages": [{"role": "user", "content": "Count to one hundred."}],
+    "max_tokens": 100,
+    "stream": True,
+    "ignore_eos": True,
+}
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+def gone_within(processes: list[psutil.Process], seconds: float) -> bool:
+    _gone, alive = psutil.wait_procs(processes, timeout=seconds)
+    return not alive
+
+
+def test_a_signal_to_the_whole_group_lets_streams_finish_and_exits_0(tmp_path: Path) -> None:
+    with start_process(tmp_path, new_group=True) as served:
+        assert served.process is not None
+        family = descendants(served.process.pid)
+        assert len(family) >= 2
+        url = f"{served.url}/v1/chat/completions"
+        with httpx.stream("POST", url, json=BODY, timeout=60) as stream:
+            lines = stream.iter_lines()
+            next(lines)
+            os.killpg(served.process.pid, signal.SIGINT)
+            rest = list(lines)
+        assert rest[-2] == "data: [DONE]"
+        assert stop(served.process) == 0
+        assert gone_within(family, 20)
+
+
+def test_the_death_of_the_gateway_leaves_no_engine_behind(tmp_path: Path) -> None:
+    with start_process(tmp_path, ends_with=-signal.SIGKILL) as served:
+        assert served.process is not None
+        family = descendants(served.process.pid)
+        served.process.kill()
+        assert gone_within(family, 10)
+
+
+@pytest.mark.parametrize("hidden", ["VLLM_TARGET_DEVICE", "VLLM_PLUGINS"])
+def test_without_the_exact_lora_op_the_server_refuses_to_start(tmp_path: Path, hidden: str) -> None:
+    value = {"VLLM_TARGET_DEVICE": "cpu", "VLLM_PLUGINS": "somebody_elses"}[hidden]
+    with (
+        pytest.raises(AssertionError, match="did not start") as refusal,
+        start_process(tmp_path, environ={hidden: value}),
+    ):
+        pass
+    assert hidden in str(refusal.value)
+    assert "Traceback" not in str(refusal.value)

@@ -1,0 +1,142 @@
+"""Adapters that come, change and go in a watched folder while clients are being served."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest_asyncio
+
+import builders
+from serving import POLL_S, Served
+
+NEAR = 8
+"""Seconds a change may take to show: the promise is 5, a busy machine gets some grace."""
+
+
+@pytest_asyncio.fixture
+async def client(echo: Served) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=echo.url, timeout=10) as client:
+        yield client
+
+
+async def ask(client: httpx.AsyncClient, model: str, **more: Any) -> httpx.Response:
+    body = {"model": model, "messages": [{"role": "user", "content": "hello there"}], **more}
+    return await client.post("/v1/chat/completions", json=body)
+
+
+async def card(client: httpx.AsyncClient, name: str) -> dict[str, Any]:
+    found = await client.get(f"/v1/models/{name}")
+    return found.json() if found.status_code == 200 else {}
+
+
+async def until(
+    client: httpx.AsyncClient, name: str, wanted: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any]:
+    """Return the card of ``name`` as soon as ``wanted`` says so."""
+    async with asyncio.timeout(NEAR):
+        while not wanted(found := await card(client, name)):
+            await asyncio.sleep(POLL_S)
+    return found
+
+
+def has_revision(number: int) -> Callable[[dict[str, Any]], bool]:
+    return lambda found: bool(found) and found["adapter"]["revision"] == number
+
+
+async def test_a_folder_dropped_in_answers_under_its_name(
+    echo: Served, client: httpx.AsyncClient
+) -> None:
+    assert (await ask(client, "mine")).status_code == 404
+
+    builders.write(echo.adapters / "mine")
+
+    await until(client, "mine", has_revision(1))
+    found = await ask(client, "mine")
+    assert found.json()["model"] == "mine"
+    assert found.json()["choices"][0]["message"]["content"].startswith("[mine@sha256:")
+    assert found.headers["x-veneer-adapter"].startswith("mine@1#sha256:")
+
+
+async def test_a_folder_changed_in_place_is_a_new_revision_and_the_old_one_stays_addressable(
+    echo: Served, client: httpx.AsyncClient
+) -> None:
+    builders.write(echo.adapters / "mine")
+    await until(client, "mine", has_revision(1))
+    first = (await ask(client, "mine")).json()["choices"][0]["message"]["content"]
+
+    builders.write(echo.adapters / "mine", seed=2)
+
+    await until(client, "mine", has_revision(2))
+    second = (await ask(client, "mine")).json()["choices"][0]["message"]["content"]
+    again = (await ask(client, "mine@1")).json()["choices"][0]["message"]["content"]
+    assert second != first
+    assert again == first
+
+
+async def test_a_removed_folder_answers_404(echo: Served, client: httpx.AsyncClient) -> None:
+    builders.write(echo.adapters / "mine")
+    await until(client, "mine", has_revision(1))
+
+    shutil.rmtree(echo.adapters / "mine")
+
+    await until(client, "mine", lambda found: not found)
+    assert (await ask(client, "mine")).json()["error"]["code"] == "model_not_found"
+
+
+async def test_a_broken_folder_is_listed_as_failed_and_everything_else_serves_on(
+    echo: Served, client: httpx.AsyncClient
+) -> None:
+    builders.write(echo.adapters / "good")
+    builders.write(echo.adapters / "broken")
+    weights = echo.adapters / "broken" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+
+    found = await until(client, "broken", lambda found: found.get("adapter", {}).get("reason"))
+
+    assert found["adapter"]["state"] == "failed"
+    assert found["adapter"]["reason"] == "truncated"
+    refused = await ask(client, "broken")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "adapter_failed")
+    assert str(echo.adapters) not in refused.text
+    await until(client, "good", has_revision(1))
+    assert (await ask(client, "good")).status_code == 200
+
+
+async def test_a_running_stream_finishes_on_the_revision_it_began_with(
+    echo: Served, client: httpx.AsyncClient
+) -> None:
+    builders.write(echo.adapters / "mine")
+    await until(client, "mine", has_revision(1))
+    body = {"model": "mine", "messages": [{"role": "user", "content": "one two three"}]}
+    async with client.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as old:
+        builders.write(echo.adapters / "mine", seed=2)
+        await until(client, "mine", has_revision(2))
+
+        text = (await old.aread()).decode()
+
+    assert "mine@1#" in old.headers["x-veneer-adapter"]
+    assert text.endswith("data: [DONE]\n\n")
+
+
+async def test_vllms_load_route_takes_paths_inside_the_roots_only(
+    echo: Served, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    builders.write(tmp_path / "outside")
+    builders.write(echo.adapters / "nested" / "deeper" / "mine")
+
+    async def load(path: Path) -> httpx.Response:
+        body = {"lora_name": "loaded", "lora_path": str(path)}
+        return await client.post("/v1/load_lora_adapter", json=body)
+
+    refused = await load(tmp_path / "outside")
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "path_not_allowed")
+    assert (await load(echo.adapters / "nested" / "deeper" / "mine")).status_code == 200
+    assert (await ask(client, "loaded")).status_code == 200
+
+    gone = await client.post("/v1/unload_lora_adapter", json={"lora_name": "loaded"})
+
+    assert gone.status_code == 200
+    assert (await ask(client, "loaded")).status_code == 404

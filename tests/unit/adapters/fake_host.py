@@ -1,0 +1,80 @@
+"""An engine that keeps count of its slots and finishes each call when the test says so."""
+
+import asyncio
+from pathlib import Path
+
+
+class HostBroken(Exception):
+    """What the engine raises when the test wants it to."""
+
+
+class FakeHost:
+    """Fails the test at once when it would have to hold more than it has room for."""
+
+    def __init__(self, *, device_slots: int, host_slots: int) -> None:
+        self.device_slots, self.host_slots = device_slots, host_slots
+        self.device: set[int] = set()
+        self.host: set[int] = set()
+        self.seen: set[int] = set()
+        self.names: dict[int, str] = {}
+        self.calls: list[str] = []
+        self.pending: list[tuple[str, asyncio.Future[None]]] = []
+        self.held = False
+        """While true every call waits in ``pending`` until the test finishes it."""
+        self.broken: set[str] = set()
+        """Calls that raise, as they are written in ``calls``."""
+
+    async def load_adapter(self, engine_id: int, engine_name: str, path: Path) -> None:
+        assert engine_id not in self.seen, "an engine id was used twice"
+        self.seen.add(engine_id)
+        self.names[engine_id] = engine_name.partition("@")[0]
+        self.host.add(engine_id)
+        self.device.add(engine_id)
+        await self._call("load", engine_id)
+
+    async def activate_adapter(self, engine_id: int) -> None:
+        assert engine_id in self.host
+        self.device.add(engine_id)
+        await self._call("activate", engine_id)
+
+    async def deactivate_adapter(self, engine_id: int) -> None:
+        await self._call("deactivate", engine_id)
+        self.device.discard(engine_id)
+
+    async def unload_adapter(self, engine_id: int) -> None:
+        await self._call("unload", engine_id)
+        self.device.discard(engine_id)
+        self.host.discard(engine_id)
+
+    async def _call(self, verb: str, engine_id: int) -> None:
+        self.check()
+        call = f"{verb} {self.names[engine_id]}"
+        self.calls.append(call)
+        if self.held:
+            finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.pending.append((call, finished))
+            await finished
+        if call in self.broken:
+            raise HostBroken(call)
+
+    def check(self) -> None:
+        """Raise when vLLM's own caches would have had to evict."""
+        assert len(self.device) <= self.device_slots
+        assert len(self.host) <= self.host_slots - 1
+        assert self.device <= self.host
+
+    def finish(self, index: int = 0, error: Exception | None = None) -> None:
+        """Let one pending call come to its end."""
+        _, finished = self.pending.pop(index)
+        if finished.done():
+            return
+        if error is None:
+            finished.set_result(None)
+        else:
+            finished.set_exception(error)
+
+
+async def settle() -> None:
+    """Let every task run until it waits for something the test decides."""
+    for _ in range(30):
+        await asyncio.sleep(0)

@@ -1,0 +1,173 @@
+"""What the documents say is what the code does: each table here is held against its source."""
+
+import json
+import re
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from veneer_adapters.errors import AdapterRejected
+from veneer_server.api.errors import _TABLE, _UNEXPECTED, to_api_error
+from veneer_server.app import create_app, running
+from veneer_server.cli import serve
+from veneer_server.engine.echo import EchoEngine
+from veneer_server.metrics import Metrics
+from veneer_server.settings import Settings
+
+REPOSITORY = Path(__file__).parents[3]
+PAGES = sorted(
+    page
+    for pattern in ("*.md", "docs/**/*.md", "server/*.md", "adapters/*.md", "tests/*.md")
+    for page in REPOSITORY.glob(pattern)
+)
+
+
+def read(path: str) -> str:
+    return (REPOSITORY / path).read_text(encoding="utf-8")
+
+
+def rows(path: str, first: str) -> list[list[str]]:
+    """Return the cells of every table row of ``path`` below a heading cell ``first``."""
+    found: list[list[str]] = []
+    inside = False
+    for line in read(path).splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if not line.startswith("|"):
+            inside = False
+        elif cells[0].strip() == first:
+            inside = True
+        elif inside and not line.startswith("|---"):
+            found.append(cells)
+    return found
+
+
+def settings() -> Iterator[tuple[str, Any, str]]:
+    """Yield name, default and description of every setting there is."""
+    defaults = json.loads(Settings().model_dump_json())
+    for section, holder in Settings.model_fields.items():
+        assert isinstance(holder.annotation, type)
+        assert issubclass(holder.annotation, BaseModel)
+        for name, field in holder.annotation.model_fields.items():
+            assert field.description, f"{section}.{name} has no description"
+            yield f"{section}.{name}", defaults[section][name], field.description
+
+
+@pytest.mark.parametrize(("name", "default", "meaning"), list(settings()))
+def test_every_setting_is_documented_with_its_default(
+    name: str, default: Any, meaning: str
+) -> None:
+    documented = {cells[0]: cells[1:] for cells in rows("docs/configuration.md", "setting")}
+    assert f"`{name}`" in documented
+    shown_default, shown_meaning = documented[f"`{name}`"]
+    assert shown_default == f"`{json.dumps(default)}`"
+    assert shown_meaning.startswith(meaning)
+
+
+def test_no_setting_is_documented_that_does_not_exist() -> None:
+    documented = [cells[0].strip("`") for cells in rows("docs/configuration.md", "setting")]
+    assert documented == [name for name, _, _ in settings()]
+
+
+def test_every_setting_stands_in_the_example_file() -> None:
+    example = read("deploy/veneer.example.yaml")
+    for name, _, _ in settings():
+        section, field = name.split(".")
+        assert re.search(rf"^{section}:\n(  .*\n)*  {field}: ", example, re.MULTILINE), name
+
+
+async def test_every_route_is_documented(tmp_path: Path) -> None:
+    flags = {"adapters": {"dir": tmp_path / "a"}, "state": {"dir": tmp_path / "s"}}
+    loaded = Settings.load(environ={}, flags=flags)
+    async with running(loaded, engine=EchoEngine()) as state:
+        routes = [r for r in create_app(state).routes if isinstance(r, APIRoute)]
+    served = {f"{m} {re.sub('{.*?}', '{id}', r.path)}" for r in routes for m in r.methods}
+    assert {cells[0].strip("`") for cells in rows("docs/api.md", "route")} == served
+
+
+def test_every_error_code_is_documented() -> None:
+    known = {(row.status, row.code, row.type) for row in (*_TABLE.values(), _UNEXPECTED)}
+    for status in (404, 405):
+        row = to_api_error(HTTPException(status))
+        known.add((row.status, row.code, row.type))
+    documented = set()
+    for status, code, kind, _meaning in rows("docs/api.md", "status"):
+        name = code.strip("`")
+        documented.add((int(status), None if name == "null" else name, kind.strip("`")))
+    assert documented == known
+
+
+def test_every_reason_for_refusing_an_adapter_is_documented() -> None:
+    reasons = {leaf.reason for leaf in AdapterRejected.__subclasses__()}
+    assert {cells[0].strip("`") for cells in rows("docs/api.md", "reason")} == reasons
+
+
+async def one_frame() -> AsyncGenerator[bytes]:
+    yield b"data: [DONE]\n\n"
+
+
+async def used_metrics() -> Metrics:
+    """Metrics that counted one of everything, so that every label shows."""
+    metrics = Metrics(CollectorRegistry())
+    metrics.observe_slots(lambda: {("device", "used"): 1})
+    with metrics.request("chat", "pirate") as seen:
+        async for _ in seen.watch(one_frame()):
+            pass
+    metrics.on_event("load_finished", "pirate", origin="disk", outcome="loaded", seconds=0.1)
+    metrics.on_event("evicted", "pirate", level="device", reason="room")
+    metrics.on_event("cold_start", "pirate", seconds=0.1)
+    return metrics
+
+
+async def test_every_metric_is_documented_with_its_labels() -> None:
+    exported: dict[str, set[str]] = {}
+    for family in (await used_metrics()).registry.collect():
+        suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
+        labels = {name for sample in family.samples for name in sample.labels} - {"le"}
+        exported[family.name + suffix] = labels
+    documented = {
+        cells[0].strip("`"): set(re.findall(r"`(\w+)`", cells[1]))
+        for cells in rows("docs/operations.md", "metric")
+    }
+    assert documented == exported
+
+
+def test_every_flag_of_serve_is_documented() -> None:
+    flags = re.findall(r"`(--[a-z]+)`", read("docs/configuration.md"))
+    taken = {f"--{name}" for name in serve.__annotations__ if name != "return"}
+    assert set(flags) == taken
+
+
+def named_targets() -> list[tuple[str, str]]:
+    pattern = re.compile(r"(?:`|^|^[A-Z_]+=\S+ )make ([a-z-]+)", re.MULTILINE)
+    return [
+        (str(page.relative_to(REPOSITORY)), target)
+        for page in PAGES
+        for target in sorted(set(pattern.findall(page.read_text(encoding="utf-8"))))
+    ]
+
+
+@pytest.mark.parametrize(("page", "target"), named_targets())
+def test_every_make_target_a_page_names_exists(page: str, target: str) -> None:
+    assert re.search(rf"^{target}:", read("Makefile"), re.MULTILINE), page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        found = page.parent / path if path else page
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), target
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -1,0 +1,99 @@
+"""Drain rules: what the first signal begins, what the second one ends."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+from fastapi import FastAPI
+
+from veneer_server.api.listener import Listener, PortTaken, bind
+
+NEVER_S = 3600.0
+
+
+def listener(*, drain_timeout_s: float = NEVER_S) -> Listener:
+    return Listener(
+        FastAPI(),
+        draining=asyncio.Event(),
+        deadline=asyncio.Event(),
+        drain_timeout_s=drain_timeout_s,
+    )
+
+
+async def test_a_stop_drains_and_leaves_running_requests_alone() -> None:
+    server = listener()
+    server.request_stop()
+    assert server._draining.is_set()
+    assert server.should_exit
+    assert not server.force_exit
+    assert not server._deadline.is_set()
+
+
+async def test_the_deadline_passes_when_the_drain_time_is_over() -> None:
+    server = listener(drain_timeout_s=0)
+    server.request_stop()
+    async with asyncio.timeout(5):
+        await server._deadline.wait()
+    assert not server.force_exit
+
+
+async def test_a_second_stop_waits_for_nobody() -> None:
+    server = listener()
+    server.request_stop()
+    server.request_stop()
+    assert server._deadline.is_set()
+    assert server.force_exit
+
+
+async def test_uvicorn_itself_waits_longer_than_the_deadline() -> None:
+    backstop_s = listener(drain_timeout_s=12).config.timeout_graceful_shutdown
+    assert backstop_s is not None
+    assert backstop_s > 12
+
+
+@pytest.mark.parametrize("wanted", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_drains_and_is_not_raised_again(wanted: signal.Signals) -> None:
+    server = listener()
+    with server.capture_signals():
+        os.kill(os.getpid(), wanted)
+        async with asyncio.timeout(5):
+            await server._draining.wait()
+    # Here uvicorn would raise it once more, and the process would not exit with 0.
+    assert server.should_exit
+
+
+async def test_signals_are_given_back_afterwards() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with listener().capture_signals():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_port_zero_picks_a_free_one(host: str, can_bind: Callable[[str], bool]) -> None:
+    if not can_bind(host):
+        pytest.skip(f"this machine has no {host}")
+    with bind(host, 0) as found:
+        assert found.getsockname()[1] > 0
+
+
+@pytest.fixture
+def can_bind() -> Callable[[str], bool]:
+    def tried(host: str) -> bool:
+        try:
+            bind(host, 0).close()
+        except PortTaken:
+            return False
+        return True
+
+    return tried
+
+
+def test_a_taken_port_is_named_before_anything_is_started() -> None:
+    with bind("127.0.0.1", 0) as first:
+        first.listen()
+        port = first.getsockname()[1]
+        with pytest.raises(PortTaken, match=rf"127\.0\.0\.1:{port}"):
+            bind("127.0.0.1", port)

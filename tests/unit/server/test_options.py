@@ -1,0 +1,91 @@
+"""What the engine is started with, and in which environment."""
+
+from pathlib import Path
+from typing import Any
+
+from veneer_server.engine.vllm.options import (
+    EXTENSION,
+    MAX_KV_BYTES,
+    EngineOptions,
+    available_memory_bytes,
+    engine_fields,
+    environment,
+)
+
+GIB = 2**30
+
+
+def fields(*, on_cpu: bool = True, available_bytes: int = 64 * GIB, **given: Any) -> dict[str, Any]:
+    options = EngineOptions(model="/model", name="base", root="Org/Base", **given)
+    return engine_fields(options, on_cpu=on_cpu, available_bytes=available_bytes)
+
+
+def test_the_kv_cache_is_a_quarter_of_the_free_memory_on_a_small_machine() -> None:
+    assert fields(available_bytes=8 * GIB)["kv_cache_memory_bytes"] == 2 * GIB
+
+
+def test_the_kv_cache_never_grows_beyond_its_bound_by_itself() -> None:
+    assert fields(available_bytes=512 * GIB)["kv_cache_memory_bytes"] == MAX_KV_BYTES
+
+
+def test_a_kv_cache_size_that_was_asked_for_is_taken() -> None:
+    assert fields(kv_cache_bytes=9 * GIB)["kv_cache_memory_bytes"] == 9 * GIB
+
+
+def test_on_a_gpu_vllm_sizes_its_own_kv_cache() -> None:
+    assert "kv_cache_memory_bytes" not in fields(on_cpu=False)
+
+
+def test_slots_ranks_and_sequences_reach_the_engine() -> None:
+    found = fields(device_slots=3, host_slots=5, max_rank=16, max_seqs=7)
+    names = ("max_loras", "max_cpu_loras", "max_lora_rank", "max_num_seqs")
+    assert [found[name] for name in names] == [3, 5, 16, 7]
+    assert found["enable_lora"] is True
+
+
+def test_by_default_every_running_sequence_can_have_its_own_adapter() -> None:
+    # Otherwise vLLM's scheduler passes requests for an adapter without a slot for ever.
+    found = fields()
+    assert found["max_loras"] >= found["max_num_seqs"]
+
+
+def test_the_worker_gets_our_rpcs_and_lm_head_no_adapter() -> None:
+    found = fields()
+    assert found["worker_extension_cls"] == EXTENSION
+    assert "lm_head" not in found["lora_target_modules"]
+
+
+def test_prompts_are_never_logged() -> None:
+    assert fields()["enable_log_requests"] is False
+
+
+def test_the_operators_own_arguments_win() -> None:
+    found = fields(args={"max_loras": 2, "block_size": 32})
+    assert (found["max_loras"], found["block_size"]) == (2, 32)
+
+
+def test_options_of_the_api_layer_do_not_reach_the_engine() -> None:
+    found = fields(args={"tool_call_parser": "hermes", "chat_template": "/t.jinja"})
+    assert not {"tool_call_parser", "chat_template"} & found.keys()
+
+
+def test_the_engine_computes_on_every_cpu_it_may_use() -> None:
+    assert environment({}, {3, 0, 1}, 7)["VLLM_CPU_OMP_THREADS_BIND"] == "0,1,3"
+
+
+def test_what_the_operator_set_in_the_environment_stays() -> None:
+    given = {"VLLM_CPU_OMP_THREADS_BIND": "0", "VLLM_LOGGING_LEVEL": "DEBUG"}
+    assert not given.keys() & environment(given, {0, 1}, 7).keys()
+
+
+def test_the_engine_learns_whose_it_is_even_when_the_variable_was_inherited() -> None:
+    assert environment({"VENEER_GATEWAY_PID": "6"}, {0}, 7)["VENEER_GATEWAY_PID"] == "7"
+
+
+def test_usage_statistics_are_off_unless_asked_for() -> None:
+    assert environment({}, {0}, 7)["VLLM_NO_USAGE_STATS"] == "1"
+
+
+def test_available_memory_is_more_than_nothing_and_less_than_the_machine() -> None:
+    total_kib = int(Path("/proc/meminfo").read_text().splitlines()[0].split()[1])
+    assert 0 < available_memory_bytes() <= total_kib * 1024
