@@ -16,7 +16,7 @@ from typing import Any
 
 from veneer_server.api.deps import State
 from veneer_server.api.listener import Listener, bind
-from veneer_server.app import create_app, running
+from veneer_server.app import running, to_asgi
 from veneer_server.engine.base import Engine
 from veneer_server.engine.echo import EchoEngine
 from veneer_server.settings import Settings
@@ -46,7 +46,7 @@ async def serve_app(settings: Settings, engine: Engine) -> AsyncIterator[Served]
     """Serve ``engine`` on a free loopback port, by a real uvicorn in this event loop."""
     async with running(settings, engine=engine) as state:
         server = Listener(
-            create_app(state),
+            to_asgi(state),
             draining=state.draining,
             deadline=state.deadline,
             drain_timeout_s=settings.server.drain_timeout_s,

@@ -50,9 +50,9 @@ class Publishing:
                         published.set_exception(error)
                 continue
             for (_, published), revision in zip(batch, revisions, strict=True):
+                self._tell(before[revision.adapter], revision)
                 if not published.done():
                     published.set_result(revision)
-                self._tell(before[revision.adapter], revision)
 
     def _tell(self, old: Revision | None, new: Revision) -> None:
         if old is not None and old.digest == new.digest:

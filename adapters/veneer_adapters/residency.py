@@ -250,9 +250,9 @@ class Residency:
             if plan.deactivate is not None:
                 await self._deactivate(plan.deactivate)
         except Exception:
-            # Who was to leave stays, so the newcomer never had the place.
-            slot.on_device = False
-            slot.on_host = slot.engine_id != 0
+            plan.revoke(slot)
+            if plan.deactivate is not None:
+                self._drop_if_forgotten(plan.deactivate)
             raise
 
     async def _load(self, slot: Slot) -> None:

@@ -87,6 +87,16 @@ class Plan:
         slot.step(Event.LOAD)
         slot.on_device = slot.on_host = True
 
+    def revoke(self, slot: Slot) -> None:
+        """Take back what ``slot`` was given, because somebody who was to leave did not."""
+        slot.on_device = False
+        slot.on_host = slot.engine_id != 0
+        if self.deactivate is not None and self.deactivate.state is State.EVICTING:
+            # It had not begun to leave.
+            self.deactivate.step(Event.EVICT_FAILED)
+            self.deactivate.on_device = True
+            self.deactivate.landed.set()
+
 
 @dataclass(frozen=True, slots=True)
 class Capacity:

@@ -11,6 +11,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.residency import Residency
@@ -49,8 +50,12 @@ def create_app(state: State) -> FastAPI:
             allow_methods=["*"],
             allow_headers=["*"],
         )
-    app.add_middleware(AccessLog)
     return app
+
+
+def to_asgi(state: State) -> ASGIApp:
+    """Return ``create_app`` inside the access log, which so sees unexpected errors too."""
+    return AccessLog(create_app(state))
 
 
 @asynccontextmanager
@@ -159,7 +164,7 @@ async def serve(
     """Serve on the bound ``listener`` until told to stop; ``on_ready`` gets the port."""
     async with running(settings) as state:
         server = Listener(
-            create_app(state),
+            to_asgi(state),
             draining=state.draining,
             deadline=state.deadline,
             drain_timeout_s=settings.server.drain_timeout_s,

@@ -7,6 +7,8 @@ import httpx
 import pytest
 
 from serving import Served, serve_echo
+from veneer_server.engine.base import Answer, Call, Frames
+from veneer_server.engine.echo import EchoEngine
 from veneer_server.settings import Settings, SettingsError
 
 CHAT = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}
@@ -80,6 +82,27 @@ async def test_a_request_id_is_made_or_kept_when_it_is_harmless(echo: Served) ->
     assert made.headers["x-request-id"].startswith("req_")
     assert kept.headers["x-request-id"] == "abc-1"
     assert odd.headers["x-request-id"].startswith("req_")
+
+
+class BrokenEngine(EchoEngine):
+    """Fails in a way nobody foresaw."""
+
+    async def respond(self, call: Call) -> Answer | Frames:
+        raise KeyError("a secret of the server")
+
+
+async def test_an_unforeseen_error_is_a_500_that_tells_nothing_but_its_request_id(
+    tmp_path: Path,
+) -> None:
+    async with (
+        serve_echo(tmp_path, BrokenEngine()) as served,
+        httpx.AsyncClient(base_url=served.url) as client,
+    ):
+        answer = await client.post("/v1/chat/completions", json=CHAT)
+    assert answer.status_code == 500
+    assert answer.json()["error"]["code"] == "internal_error"
+    assert "secret" not in answer.text
+    assert answer.headers["x-request-id"]
 
 
 async def test_while_draining_the_server_is_alive_but_not_ready(echo: Served) -> None:

@@ -70,7 +70,7 @@ _TABLE: dict[type[Exception], ApiError] = {
     adapters.AdapterUnavailable: ApiError(503, _SERVER, "adapter_unavailable", retry_after_s=5),
     adapters.NoSlotFree: ApiError(503, _SERVER, "adapter_capacity", retry_after_s=5),
     engine.ContextLengthExceeded: ApiError(400, _INVALID, "context_length_exceeded"),
-    engine.NotSupported: ApiError(400, _INVALID, "unsupported_feature"),
+    engine.NotSupported: ApiError(400, _INVALID, "unsupported_parameter"),
     engine.RequestRejected: ApiError(400, _INVALID, None),
     engine.EngineLost: ApiError(503, _SERVER, "engine_lost", retry_after_s=10),
     engine.EngineUnavailable: ApiError(503, _SERVER, "engine_unavailable", retry_after_s=10),
@@ -112,11 +112,15 @@ def _code_of(error: HTTPException) -> str | None:
     return {404: "unknown_url", 405: "method_not_allowed"}.get(error.status_code)
 
 
-def to_body(error: ApiError, path: str) -> dict[str, Any]:
-    """Return the JSON document for ``error`` in the dialect ``path`` speaks."""
+def to_body(error: ApiError, path: str, request_id: str | None = None) -> dict[str, Any]:
+    """Return the JSON document for ``error`` in the dialect ``path`` speaks.
+
+    Anthropic's names the request as well.
+    """
     if path.startswith("/v1/messages"):
         kind = _ANTHROPIC_TYPES.get(error.status, "api_error")
-        return {"type": "error", "error": {"type": kind, "message": error.message}}
+        shown = {"type": kind, "message": error.message}
+        return {"type": "error", "error": shown, "request_id": request_id}
     return {
         "error": {
             "message": error.message,
@@ -127,10 +131,13 @@ def to_body(error: ApiError, path: str) -> dict[str, Any]:
     }
 
 
-def to_event(error: ApiError, path: str, sequence_number: int) -> bytes:
+def to_event(
+    error: ApiError, path: str, sequence_number: int, request_id: str | None = None
+) -> bytes:
     """Return the event that ends a stream with ``error``; nothing may follow it."""
     if path.startswith("/v1/messages"):
-        return b"event: error\ndata: " + orjson.dumps(to_body(error, path)) + b"\n\n"
+        body = orjson.dumps(to_body(error, path, request_id))
+        return b"event: error\ndata: " + body + b"\n\n"
     if path.startswith("/v1/responses"):
         event = {
             "type": "error",
@@ -158,7 +165,8 @@ async def answer(request: Request, error: Exception) -> Response:
         headers["retry-after"] = str(api_error.retry_after_s)
     if api_error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    body = orjson.dumps(to_body(api_error, request.url.path))
+    request_id = getattr(request.state, "request_id", None)
+    body = orjson.dumps(to_body(api_error, request.url.path, request_id))
     return Response(body, status_code=api_error.status, headers=headers)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 _BACKSTOP_S = 5
 """How long after the drain deadline uvicorn itself cancels what is left."""
@@ -39,7 +39,7 @@ class Listener(uvicorn.Server):
 
     def __init__(
         self,
-        app: FastAPI,
+        app: ASGIApp,
         *,
         draining: asyncio.Event,
         deadline: asyncio.Event,

@@ -78,7 +78,9 @@ class EventStream(Response):
         except Exception as error:
             api_error = to_api_error(error)
             report(error, api_error)
-            last = to_event(api_error, scope["path"], self._sent)
+            last = to_event(
+                api_error, scope["path"], self._sent, scope.get("state", {}).get("request_id")
+            )
             await send({"type": "http.response.body", "body": last, "more_body": False})
         finally:
             await self._stream.aclose()

@@ -301,6 +301,19 @@ async def test_a_deactivation_that_fails_fails_those_who_waited_for_either() -> 
     assert rig.host.calls == ["load a", "deactivate a", "unload a", "load b"]
 
 
+async def test_who_was_to_leave_next_stays_when_the_first_did_not_leave() -> None:
+    rig = Rig()
+    rig.host.broken = {"unload a"}
+    async with asyncio.timeout(5):
+        await rig.use(A, B, C)
+        with pytest.raises(LoadFailed):
+            await rig.use(D)
+        assert rig.levels() == {"b": "device", "c": "device"}
+        rig.host.broken.clear()
+        await rig.use(B, D)
+    assert rig.host.calls[-3:] == ["unload a", "deactivate c", "load d"]
+
+
 async def test_who_asks_for_an_adapter_that_is_just_leaving_its_slot_gets_it_back() -> None:
     rig = Rig(device=1, host=4)
     release = asyncio.Event()

@@ -176,7 +176,7 @@ class VllmEngine:
 
     def stop(self) -> None:
         """End the engine's processes."""
-        self._client.shutdown(timeout=5)
+        self._client.shutdown(timeout=10)
 
     async def _rpc(self, method: str, *args: Any) -> None:
         try:

@@ -15,7 +15,10 @@ import sys
 from enum import Enum, auto
 
 GATEWAY_PID = "VENEER_GATEWAY_PID"
-"""Environment variable: process id of the gateway that owns the engine, set before vLLM loads."""
+"""Environment variable: process id of the gateway that owns the engine, set before vLLM loads.
+
+Set it in a function, never at import: a spawned child imports its parent's main module again.
+"""
 
 ENGINE_PID = "VENEER_ENGINE_PID"
 """Environment variable: process id of the engine core, set by itself for its workers."""

@@ -85,7 +85,9 @@ class VeneerWorkerExtension:
             slots.activate_adapter(engine_id)
         except Exception as error:
             slots.deactivate_adapter(engine_id)
-            raise LoadFailed(f"the weights of adapter {engine_id} do not fit its slot: {error}") from error
+            raise LoadFailed(
+                f"the weights of adapter {engine_id} do not fit its slot: {error}"
+            ) from error
 
     def veneer_deactivate_adapter(self, engine_id: int) -> None:
         """Free the device slot; the host copy stays. Twice is a no-op."""
