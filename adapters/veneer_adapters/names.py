@@ -12,6 +12,8 @@ Rule 2: this file does not know which adapters exist, only which base models do.
 """
 
 import difflib
+import heapq
+import itertools
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -32,7 +34,7 @@ _SELECTOR = re.compile(
 _RESERVED = frozenset({"check"})
 
 _MAX_SUGGESTIONS = 3
-_MAX_COMPARED = 1000
+_MAX_COMPARED = 100
 _MAX_LENGTH_APART = 8
 
 
@@ -81,8 +83,14 @@ def close_matches(text: str, known: Iterable[str]) -> tuple[str, ...]:
     """Return at most three of ``known`` that ``text`` may be a misspelling of, best first."""
     # Bounded: a client that guesses names must not buy CPU time with each guess.
     near = [name for name in known if abs(len(name) - len(text)) <= _MAX_LENGTH_APART]
-    found = difflib.get_close_matches(text, near[:_MAX_COMPARED], n=_MAX_SUGGESTIONS)
-    return tuple(found)
+    if len(near) > _MAX_COMPARED:
+        pairs = _letter_pairs(text)
+        near = heapq.nlargest(_MAX_COMPARED, near, lambda name: len(pairs & _letter_pairs(name)))
+    return tuple(difflib.get_close_matches(text, near, n=_MAX_SUGGESTIONS))
+
+
+def _letter_pairs(text: str) -> set[tuple[str, str]]:
+    return set(itertools.pairwise(text))
 
 
 def _without_base(text: str, bases: Collection[str]) -> str:

@@ -49,7 +49,7 @@ class Store:
         self._intact: set[str] = set()
         shutil.rmtree(self._tmp, ignore_errors=True)
         self._content.mkdir(parents=True, exist_ok=True)
-        self._tmp.mkdir()
+        self._tmp.mkdir(exist_ok=True)
 
     def path(self, digest: str) -> Path:
         """Return where the content with ``digest`` is, or would be."""
@@ -97,16 +97,16 @@ class Store:
         Raises:
             StorageFailed: the disk is full or not writable.
         """
-        with self._lock, _storage_errors():
-            target = self.path(received.digest)
-            if target.exists() and not self._is_intact(received.digest):
-                target.rename(self._tmp / f"damaged-{received.path.name}")
-            if target.exists():
-                self.discard(received)
-            else:
-                self._move_in(received.path, target)
+        target = self.path(received.digest)
+        with _storage_errors():
+            if not self._is_intact(received.digest):
+                # Not under the lock: flushes of several adapters cost hardly more than one.
+                self._flush(received.path)
+                with self._lock:
+                    self._move_in(received, target)
             self._intact.add(received.digest)
-            return target
+        self.discard(received)
+        return target
 
     def discard(self, received: Received) -> None:
         """Remove ``received``; safe after ``keep`` and to do twice."""
@@ -119,17 +119,26 @@ class Store:
             raise SourceChanging("The adapter's folder vanished while it was read.") from None
         return copy_hashing(folder, FILES, copy, limit_bytes=self._max_bytes)
 
-    def _move_in(self, source: Path, target: Path) -> None:
+    def _flush(self, folder: Path) -> None:
         for name in FILES:
-            (source / name).chmod(0o444)
-            fsync(source / name)
-        fsync(source)
-        target.parent.mkdir(exist_ok=True)
-        source.rename(target)
+            (folder / name).chmod(0o444)
+            fsync(folder / name)
+        fsync(folder)
+
+    def _move_in(self, received: Received, target: Path) -> None:
+        if received.digest in self._intact:
+            return  # Another thread had the same content and was faster.
+        if target.exists():
+            target.chmod(0o755)
+            target.rename(self._tmp / f"damaged-{received.path.name}")
+        if not target.parent.exists():
+            target.parent.mkdir()
+            fsync(self._content)
+        received.path.rename(target)
         # After the rename: moving a folder between parents needs write permission on it.
         target.chmod(0o555)
         fsync(target.parent)
-        fsync(self._content)
+        self._intact.add(received.digest)
 
     def _is_intact(self, digest: str) -> bool:
         # Once per process: nobody but us writes here, but disks and people make mistakes.

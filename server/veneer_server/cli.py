@@ -99,7 +99,7 @@ def _announce(settings: Settings, state: Any, port: int) -> None:
     model = ready[0] if ready else state.engine.model.id
     header = f' -H "Authorization: Bearer {key}"' if settings.server.api_key else ""
     body = json.dumps(
-        {"model": model, "messages": [{"role": "user", "content": "How do I boil an egg?"}]}
+        {"model": model, "messages": [{"role": "user", "content": "What does a lighthouse do?"}]}
     )
     typer.echo(
         f"\nVeneer {__version__} is ready. Models: {', '.join([state.engine.model.id, *ready])}\n\n"

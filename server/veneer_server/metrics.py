@@ -5,8 +5,9 @@ a catalog name or the base's id, never what a client typed. Counting happens thr
 methods, so call sites stay free of labels.
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Metric
@@ -16,7 +17,6 @@ from prometheus_client.registry import Collector
 from veneer_adapters.host import EvictionReason, ObservedKind, Origin, Outcome
 from veneer_adapters.policy import Level
 from veneer_server import __version__
-from veneer_server.engine.base import Frames
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -32,14 +32,22 @@ class Observation:
         """The client got a whole answer."""
         self.outcome = "completed"
 
-    async def watch(self, frames: Frames) -> Frames:
+    def cancelled(self) -> None:
+        """The client left, or the server could wait no longer."""
+        self.outcome = "cancelled"
+
+    async def watch(self, frames: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
         """Pass ``frames`` on unchanged; the first one is the first token."""
         first = True
-        async for frame in frames:
-            if first:
-                self._first_token()
-                first = False
-            yield frame
+        try:
+            async for frame in frames:
+                if first:
+                    self._first_token()
+                    first = False
+                yield frame
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled()
+            raise
         self.completed()
 
 
@@ -110,6 +118,9 @@ class Metrics:
         self._in_flight.labels(adapter).inc()
         try:
             yield seen
+        except asyncio.CancelledError:
+            seen.cancelled()
+            raise
         finally:
             self._in_flight.labels(adapter).dec()
             self._requests.labels(adapter, endpoint, seen.outcome).inc()

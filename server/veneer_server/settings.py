@@ -202,7 +202,8 @@ def _read_yaml(file: Path | None) -> Mapping[str, Any]:
         raise SettingsError(f"{file} is not YAML: {error}") from error
     if not isinstance(found or {}, dict):
         raise SettingsError(f"{file} must hold sections, as in 'server: {{port: 9000}}'")
-    return found or {}
+    # A section whose lines are all commented out reads as null.
+    return {section: fields for section, fields in (found or {}).items() if fields is not None}
 
 
 def _read_environ(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -210,7 +211,10 @@ def _read_environ(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     for name, value in environ.items():
         if name.startswith(_PREFIX) and "__" in name:
             section, _, rest = name.removeprefix(_PREFIX).lower().partition("__")
-            _place(found.setdefault(section, {}), rest.split("__"), value)
+            try:
+                _place(found.setdefault(section, {}), rest.split("__"), value)
+            except (AttributeError, TypeError) as error:
+                raise SettingsError(f"{name} and another variable contradict each other") from error
     return found
 
 

@@ -1,14 +1,12 @@
 """One contract, two engines: what the server may rely on, whatever stands behind the seam."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-import pytest_asyncio
 
 import builders
 from veneer_server.engine.base import (
@@ -24,15 +22,12 @@ from veneer_server.engine.echo import EchoEngine
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
 
-@pytest_asyncio.fixture(
-    loop_scope="session",
-    params=["echo", pytest.param("vllm", marks=pytest.mark.engine)],
-)
-async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
+@pytest.fixture(params=["echo", pytest.param("vllm", marks=pytest.mark.engine)])
+def engine(request: pytest.FixtureRequest) -> Engine:
     if request.param == "echo":
-        yield EchoEngine()
-    else:
-        yield request.getfixturevalue("vllm_engine")
+        return EchoEngine()
+    found: Engine = request.getfixturevalue("vllm_engine")
+    return found
 
 
 def call(engine: Engine, text: str = "one two three", **more: Any) -> Call:

@@ -8,7 +8,7 @@ import openai
 import pytest
 
 import builders
-from serving import serve_echo, until_served
+from serving import POLL_S, serve_echo, until_served
 from veneer_server.engine.base import Answer, Call, EngineLost, Frames
 from veneer_server.engine.echo import EchoEngine
 
@@ -55,6 +55,17 @@ async def test_every_form_of_a_name_reaches_the_adapter_and_is_repeated(
         assert found.json()["model"] == form
         assert found.headers["x-veneer-adapter"].startswith("mine@1#sha256:")
         assert card.json()["id"] == form
+
+
+async def test_a_card_shows_the_revision_that_was_asked_for_or_404(tmp_path: Path) -> None:
+    builders.write(tmp_path / "adapters" / "mine")
+    async with (
+        serve_echo(tmp_path) as served,
+        httpx.AsyncClient(base_url=served.url) as client,
+    ):
+        await until_served(served, "mine")
+        assert (await client.get("/v1/models/mine@1")).json()["adapter"]["revision"] == 1
+        assert (await client.get("/v1/models/mine@2")).status_code == 404
 
 
 async def test_an_unknown_model_is_a_404_that_names_what_was_meant(tmp_path: Path) -> None:
@@ -148,6 +159,11 @@ async def test_a_client_that_hangs_up_stops_the_generation(tmp_path: Path, strea
             await engine.begun.wait()
             asking.cancel()
         await engine.closed.wait()
+        assert served.state is not None
+        labels = {"adapter": "echo", "endpoint": "chat", "outcome": "cancelled"}
+        registry = served.state.metrics.registry
+        while registry.get_sample_value("veneer_requests_total", labels) != 1:
+            await asyncio.sleep(POLL_S)
 
 
 @pytest.mark.parametrize("stream", [True, False])

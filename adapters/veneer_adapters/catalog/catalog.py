@@ -12,13 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from veneer_adapters.catalog.entry import Entry
-from veneer_adapters.catalog.record import (
-    VERSION,
-    AdapterRecord,
-    CatalogRecord,
-    read_record,
-    write_record,
-)
+from veneer_adapters.catalog.record import read_record, write_records
 from veneer_adapters.catalog.revision import Adapter, Revision, Source
 from veneer_adapters.errors import AdapterError, AdapterFailed, AdapterNotFound
 from veneer_adapters.manifest import Manifest
@@ -44,6 +38,7 @@ class Catalog:
     ) -> None:
         self._file = file
         self._entries = dict(entries)
+        self._records = {name: e.to_json() for name, e in entries.items() if e.history}
         self._now = now
         self._writing = threading.Lock()
 
@@ -160,16 +155,12 @@ class Catalog:
 
     def _replace(self, changed: Mapping[str, Entry]) -> None:
         # Disk before memory; most restarts find what they left, so most writes are none.
-        entries = {**self._entries, **changed}
-        if any(_record_of(self._entries, name) != _record_of(entries, name) for name in changed):
-            records = {name: entry.to_record() for name, entry in entries.items() if entry.history}
-            write_record(self._file, CatalogRecord(version=VERSION, adapters=records))
-        self._entries = entries
-
-
-def _record_of(entries: Mapping[str, Entry], name: str) -> AdapterRecord | None:
-    entry = entries.get(name)
-    return entry.to_record() if entry and entry.history else None
+        new = {name: entry.to_json() for name, entry in changed.items() if entry.history}
+        if any(self._records.get(name) != record for name, record in new.items()):
+            records = {**self._records, **new}
+            write_records(self._file, records)
+            self._records = records
+        self._entries = {**self._entries, **changed}
 
 
 def _choose(entry: Entry, selector: Selector) -> Revision | None:

@@ -84,14 +84,15 @@ class Entry:
             detail=self.detail,
         )
 
-    def to_record(self) -> AdapterRecord:
-        """Return what is written to disk: everything but the failure and the paths."""
-        return AdapterRecord(
+    def to_json(self) -> bytes:
+        """Return the AdapterRecord that is written to disk: no failure and no paths."""
+        record = AdapterRecord(
             created=self.created,
             source=self.source,
             live=self.live.number if self.live else None,
             revisions=tuple(_revision_record(r) for r in self.history),
         )
+        return record.model_dump_json().encode()
 
     @classmethod
     def from_record(

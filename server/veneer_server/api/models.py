@@ -1,11 +1,12 @@
 """``/v1/models``: the base and every adapter, cold and failed ones too; never waits on a load."""
 
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Depends
 
 from veneer_adapters.catalog.revision import Adapter
-from veneer_adapters.names import parse_model
+from veneer_adapters.names import LIVE, parse_model
 from veneer_server.api.deps import State, StateDep, require_key
 
 router = APIRouter(dependencies=[Depends(require_key)])
@@ -24,7 +25,10 @@ async def retrieve_model(model_id: str, state: StateDep) -> dict[str, Any]:
     selector = parse_model(model_id, {state.engine.model.id})
     if selector is None:
         return {**_base_card(state), "id": model_id}
-    return {**_adapter_card(state.catalog.get(selector.adapter), state), "id": model_id}
+    adapter = state.catalog.get(selector.adapter)
+    if selector.alias != LIVE:
+        adapter = replace(adapter, live=state.catalog.resolve(selector))
+    return {**_adapter_card(adapter, state), "id": model_id}
 
 
 def _base_card(state: State) -> dict[str, Any]:

@@ -1,7 +1,16 @@
 """An engine that keeps count of its slots and finishes each call when the test says so."""
 
 import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+
+import builders
+from veneer_adapters.catalog.revision import Revision
+from veneer_adapters.residency import Lease, Residency
+
+A, B, C, D = (builders.revision(name, digit) for name, digit in zip("abcd", "1234", strict=True))
 
 
 class HostBroken(Exception):
@@ -78,3 +87,51 @@ async def settle() -> None:
     """Let every task run until it waits for something the test decides."""
     for _ in range(30):
         await asyncio.sleep(0)
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.events: list[tuple[str, ...]] = []
+
+    def on_event(self, kind: str, adapter: str, **fields: object) -> None:
+        shown = (str(v) for k, v in fields.items() if k != "seconds" and v is not None)
+        self.events.append((kind, adapter, *shown))
+
+
+class Rig:
+    """A residency over a fake engine; 2 device slots and 3 usable host slots by default."""
+
+    def __init__(self, *, device: int = 2, host: int = 4, timeout_s: float = 60.0) -> None:
+        self.host = FakeHost(device_slots=device, host_slots=host)
+        self.recorder = Recorder()
+        ticks = itertools.count()
+        self.residency = Residency(
+            self.host,
+            device_slots=device,
+            host_slots=host,
+            load_timeout_s=timeout_s,
+            clock=lambda: float(next(ticks)),
+            observer=self.recorder,
+        )
+
+    async def use(self, *revisions: Revision) -> None:
+        """Lease each revision for a moment, one after the other."""
+        for revision in revisions:
+            async with self.residency.lease(revision):
+                pass
+        await settle()
+
+    def levels(self) -> dict[str, str]:
+        return {r.adapter: r.level for r in self.residency.snapshot()}
+
+
+@asynccontextmanager
+async def bounded() -> AsyncIterator[asyncio.TaskGroup]:
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        yield tasks
+
+
+async def hold(rig: Rig, revision: Revision, until: asyncio.Event) -> Lease:
+    async with rig.residency.lease(revision) as lease:
+        await until.wait()
+    return lease

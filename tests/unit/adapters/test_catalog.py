@@ -211,5 +211,5 @@ def test_publishing_what_is_live_already_writes_nothing(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(catalog, "a", "1")
-    monkeypatch.setattr("veneer_adapters.catalog.catalog.write_record", None)
+    monkeypatch.setattr("veneer_adapters.catalog.catalog.write_records", None)
     assert publish(catalog, "a", "1").number == 1

@@ -92,3 +92,9 @@ def test_at_most_three_names_are_suggested_the_nearest_first() -> None:
     assert close_matches("pirat", known)[0] == "pirate"
     assert len(close_matches("pirat", known)) == 3
     assert close_matches("zzz", known) == ()
+
+
+def test_the_nearest_is_found_among_thousands() -> None:
+    known = [f"haiku-{index}" for index in range(5000)] + ["pirate"]
+    assert close_matches("pirat", known) == ("pirate",)
+    assert close_matches("hiaku-123", known)[0] == "haiku-123"

@@ -1,68 +1,12 @@
 """Stories of adapters coming and going while requests hold them."""
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-import builders
-from unit.adapters.fake_host import FakeHost, HostBroken, settle
-from veneer_adapters.catalog.revision import Revision
+from unit.adapters.fake_host import A, B, C, D, HostBroken, Rig, bounded, hold, settle
 from veneer_adapters.errors import LoadFailed, LoadTimedOut, NoSlotFree
 from veneer_adapters.lifecycle import State
-from veneer_adapters.residency import Lease, Residency
-
-A, B, C, D = (builders.revision(name, digit) for name, digit in zip("abcd", "1234", strict=True))
-
-
-class Recorder:
-    def __init__(self) -> None:
-        self.events: list[tuple[str, ...]] = []
-
-    def on_event(self, kind: str, adapter: str, **fields: object) -> None:
-        shown = (str(v) for k, v in fields.items() if k != "seconds" and v is not None)
-        self.events.append((kind, adapter, *shown))
-
-
-class Rig:
-    """A residency over a fake engine; 2 device slots and 3 usable host slots by default."""
-
-    def __init__(self, *, device: int = 2, host: int = 4, timeout_s: float = 60.0) -> None:
-        self.host = FakeHost(device_slots=device, host_slots=host)
-        self.recorder = Recorder()
-        ticks = itertools.count()
-        self.residency = Residency(
-            self.host,
-            device_slots=device,
-            host_slots=host,
-            load_timeout_s=timeout_s,
-            clock=lambda: float(next(ticks)),
-            observer=self.recorder,
-        )
-
-    async def use(self, *revisions: Revision) -> None:
-        """Lease each revision for a moment, one after the other."""
-        for revision in revisions:
-            async with self.residency.lease(revision):
-                pass
-        await settle()
-
-    def levels(self) -> dict[str, str]:
-        return {r.adapter: r.level for r in self.residency.snapshot()}
-
-
-@asynccontextmanager
-async def bounded() -> AsyncIterator[asyncio.TaskGroup]:
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
-        yield tasks
-
-
-async def hold(rig: Rig, revision: Revision, until: asyncio.Event) -> Lease:
-    async with rig.residency.lease(revision) as lease:
-        await until.wait()
-    return lease
 
 
 async def test_a_cold_adapter_is_loaded_and_a_warm_one_is_not() -> None:
@@ -215,6 +159,7 @@ async def test_when_every_slot_stays_leased_the_waiter_is_told_and_forgotten() -
             async with rig.residency.lease(B):
                 raise NotImplementedError
         assert rig.residency.state_of(B) is State.READY
+    await settle()
     assert rig.host.calls == ["load a"]
 
 
@@ -347,109 +292,6 @@ async def test_who_asks_for_an_adapter_that_is_being_unloaded_gets_a_new_one() -
         release.set()
     assert back.result().engine_id == 3
     assert rig.host.calls == ["load a", "unload a", "load b", "unload b", "load a"]
-
-
-async def test_a_pinned_adapter_stays_until_it_is_unpinned() -> None:
-    rig = Rig(device=1, host=2, timeout_s=0.01)
-    async with asyncio.timeout(5):
-        await rig.residency.pin(A)
-        assert rig.residency.snapshot()[0].pinned
-        with pytest.raises(NoSlotFree):
-            await rig.use(B)
-        rig.residency.unpin(A)
-        await rig.use(B)
-    assert rig.host.calls == ["load a", "unload a", "load b"]
-
-
-async def test_unpinning_serves_who_waits() -> None:
-    rig = Rig(device=1, host=2)
-    async with bounded() as tasks:
-        await rig.residency.pin(A)
-        tasks.create_task(rig.use(B))
-        await settle()
-        rig.residency.unpin(A)
-
-
-async def test_a_forgotten_adapter_drains_and_then_gives_its_slots_back() -> None:
-    rig = Rig()
-    async with asyncio.timeout(5):
-        async with AsyncExitStack() as leases:
-            await leases.enter_async_context(rig.residency.lease(A))
-            rig.residency.forget(A)
-            await leases.enter_async_context(rig.residency.lease(A))
-            await settle()
-            assert rig.host.calls == ["load a"]
-        await settle()
-        assert rig.host.calls == ["load a", "unload a"]
-        assert rig.residency.snapshot() == []
-        assert rig.residency.state_of(A) is State.READY
-
-
-async def test_an_idle_adapter_is_forgotten_at_once_even_when_pinned() -> None:
-    rig = Rig()
-    async with asyncio.timeout(5):
-        await rig.residency.pin(A)
-        rig.residency.forget(A)
-        rig.residency.forget(B)
-        await settle()
-    assert rig.host.calls == ["load a", "unload a"]
-
-
-async def test_an_adapter_forgotten_while_it_loads_serves_who_waits_and_leaves() -> None:
-    rig = Rig()
-    rig.host.held = True
-    release = asyncio.Event()
-    async with bounded() as tasks:
-        waiter = tasks.create_task(hold(rig, A, release))
-        await settle()
-        rig.residency.forget(A)
-        rig.host.held = False
-        rig.host.finish()
-        await settle()
-        assert rig.host.calls == ["load a"]
-        release.set()
-    assert waiter.result().engine_id == 1
-    await settle()
-    assert rig.host.calls == ["load a", "unload a"]
-
-
-async def test_a_place_freed_by_forgetting_goes_to_who_waits() -> None:
-    rig = Rig(device=1, host=2)
-    async with bounded() as tasks:
-        await rig.residency.pin(A)
-        tasks.create_task(rig.use(B))
-        await settle()
-        rig.residency.forget(A)
-    assert rig.host.calls == ["load a", "unload a", "load b"]
-
-
-async def test_after_a_restart_of_the_engine_slots_are_empty_and_ids_are_new() -> None:
-    rig = Rig(device=1, host=2)
-    async with asyncio.timeout(5):
-        async with rig.residency.lease(A):
-            waiting = asyncio.create_task(rig.use(B))
-            await settle()
-            rig.residency.reset()
-            rig.host.device.clear()
-            rig.host.host.clear()
-            with pytest.raises(LoadFailed):
-                await waiting
-            async with rig.residency.lease(A) as lease:
-                assert lease.engine_id == 2
-        await settle()
-    assert rig.residency.snapshot()[0].leases == 0
-    assert rig.host.calls == ["load a", "load a"]
-
-
-async def test_a_restart_during_a_load_tells_who_waits() -> None:
-    rig = Rig()
-    rig.host.held = True
-    async with asyncio.timeout(5):
-        waiting = asyncio.create_task(rig.use(A))
-        await settle()
-        rig.residency.reset()
-        with pytest.raises(LoadFailed):
-            await waiting
 
 
 async def test_everything_worth_counting_is_told() -> None:

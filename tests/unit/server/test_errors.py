@@ -46,7 +46,8 @@ def make(cls: type[Exception]) -> Exception:
 
 def request(path: str = "/v1/chat/completions") -> Request:
     scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": []}
-    return Request({**scope, "server": ("127.0.0.1", 80), "scheme": "http"})
+    state = {"request_id": "req_1"}
+    return Request({**scope, "server": ("127.0.0.1", 80), "scheme": "http", "state": state})
 
 
 @pytest.mark.parametrize("cls", LEAVES, ids=lambda cls: cls.__name__)
@@ -161,6 +162,11 @@ def test_a_fault_inside_a_stream_speaks_the_streams_dialect() -> None:
 async def test_a_moment_that_will_pass_carries_retry_after() -> None:
     response = await answer(request(), engine.EngineUnavailable("Not there."))
     assert (response.status_code, response.headers["retry-after"]) == (503, "10")
+
+
+async def test_anthropic_clients_learn_the_requests_id() -> None:
+    response = await answer(request("/v1/messages"), errors.Unauthorized("No."))
+    assert orjson.loads(response.body)["request_id"] == "req_1"
 
 
 async def test_a_missing_key_is_asked_for() -> None:

@@ -76,12 +76,12 @@ async def test_a_streams_first_event_is_its_first_token(metrics: Metrics, clock:
     assert finished(metrics, "completed") == 1
 
 
-async def test_a_stream_left_early_did_not_complete(metrics: Metrics, clock: Clock) -> None:
+async def test_a_stream_left_early_was_cancelled(metrics: Metrics, clock: Clock) -> None:
     with metrics.request("chat", "pirate") as seen:
         watched = seen.watch(frames(clock))
         await anext(watched)
         await watched.aclose()
-    assert finished(metrics, "failed") == 1
+    assert finished(metrics, "cancelled") == 1
 
 
 def test_a_load_is_counted_by_outcome_and_by_where_it_came_from(metrics: Metrics) -> None:

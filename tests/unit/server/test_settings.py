@@ -173,3 +173,15 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
 def test_the_example_file_shows_the_defaults() -> None:
     example = Settings.load(file=REPOSITORY / "deploy" / "veneer.example.yaml", environ={})
     assert json.loads(example.model_dump_json()) == json.loads(load().model_dump_json())
+
+
+def test_a_section_of_comments_only_is_as_good_as_absent(tmp_path: Path) -> None:
+    file = tmp_path / "veneer.yaml"
+    file.write_text("server:\n  # port: 9000\nmodel: {name: x}\n")
+    assert Settings.load(file=file, environ={}).model.name == "x"
+
+
+def test_variables_that_contradict_each_other_are_told_by_name() -> None:
+    environ = {"VENEER_MODEL__NAME": "x", "VENEER_MODEL__NAME__Y": "z"}
+    with pytest.raises(SettingsError, match="VENEER_MODEL__NAME"):
+        Settings.load(environ=environ)

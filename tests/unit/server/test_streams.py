@@ -13,7 +13,7 @@ from veneer_server.api.streams import ClientGone, EventStream, run_until_gone
 from veneer_server.engine.base import EngineLost, Frames
 from veneer_server.serving.requests import Served, Stream
 
-SCOPE: Scope = {"type": "http", "path": "/v1/chat/completions"}
+SCOPE: Scope = {"type": "http", "path": "/v1/chat/completions", "state": {"request_id": "req_1"}}
 DONE = b"data: [DONE]\n\n"
 
 

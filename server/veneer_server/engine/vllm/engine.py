@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 EXACT_CPU_OP = "PunicaWrapperVeneer"
 """The only LoRA implementation that may serve on a CPU; vLLM's own mixes adapters up."""
 
+_STOP_S = 10
+"""vLLM's worker takes five seconds to end by itself; killed, it would leave shared memory."""
+
 
 class WrongLoraOp(EngineNotStarted):
     """The worker runs an implementation that gives requests other requests' adapters."""
@@ -176,7 +179,9 @@ class VllmEngine:
 
     def stop(self) -> None:
         """End the engine's processes."""
-        self._client.shutdown(timeout=10)
+        self._client.shutdown(timeout=_STOP_S)
+        # vLLM's finalizer would do it again, in an interpreter that is half gone.
+        self._client.shutdown = _do_nothing
 
     async def _rpc(self, method: str, *args: Any) -> None:
         try:
@@ -191,6 +196,10 @@ def _start_client(fields: Mapping[str, Any]) -> AsyncLLM:
         return AsyncLLM.from_vllm_config(config)
     except (ValueError, TypeError, OSError, RuntimeError) as error:
         raise EngineNotStarted(f"vLLM did not start: {error}") from error
+
+
+def _do_nothing(timeout: float | None = None) -> None:
+    """Stand in for a shutdown that was done."""
 
 
 def _to_text(template: Any) -> str | None:
