@@ -6,7 +6,7 @@ served before serves on. Files are read and hashed in threads, a few at a time.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +51,12 @@ class Staging:
         facts: BaseFacts,
         *,
         retire: Callable[[Revision], None] = lambda revision: None,
+        reserved: Collection[str] = (),
         workers: int = 2,
     ) -> None:
         """Stage into ``store`` and ``catalog`` what fits ``facts``, ``workers`` at a time.
+
+        ``reserved`` are names that mean something else already: the base model's.
 
         ``retire`` is called, on the event loop, for each revision that stopped being what its
         name means: it was superseded or removed.
@@ -62,6 +65,7 @@ class Staging:
         self._catalog = catalog
         self._facts = facts
         self._retire = retire
+        self._reserved = frozenset(reserved)
         self._publishing = Publishing(catalog, retire)
         self._free_workers = asyncio.Semaphore(workers)
         self._logged: dict[str, tuple[str, str | None]] = {}
@@ -85,6 +89,8 @@ class Staging:
         """
         if not is_adapter_name(name):
             raise NameNotAllowed(f"{quoted(name)} is not a name an adapter can have.")
+        if name in self._reserved:
+            raise NameNotAllowed(f"{quoted(name)} is the name of the base model.")
         async with self._free_workers:
             verdict = await asyncio.to_thread(self._judge, name, folder, source, roots)
         if isinstance(verdict, _Refused):
@@ -127,6 +133,8 @@ class Staging:
             else:
                 source = Source("folder", str(change.folder), change.root.read_only)
                 await self.stage(change.name, change.folder, source, roots=[change.root])
+        except NameNotAllowed as error:
+            logger.warning("adapter folder ignored", adapter=change.name, why=str(error))
         except AdapterRejected:
             # Recorded and logged by `stage`; told again when the folder changes.
             pass

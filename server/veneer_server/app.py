@@ -93,7 +93,9 @@ def _assemble(settings: Settings, engine: Engine) -> State:
         settings=settings,
         engine=engine,
         catalog=catalog,
-        staging=Staging(store, catalog, engine.facts, retire=residency.forget),
+        staging=Staging(
+            store, catalog, engine.facts, retire=residency.forget, reserved={engine.model.id}
+        ),
         roots=roots(settings),
         residency=residency,
         requests=RequestService(engine, catalog, residency, metrics),

@@ -112,10 +112,15 @@ async def test_a_dropped_folder_answers_soon_and_a_running_stream_is_untouched(
     engine_server: Served, client: openai.AsyncOpenAI
 ) -> None:
     prompt: Any = [{"role": "user", "content": "Tell me a long story about a lighthouse."}]
-    asked: Any = {"model": BASE, "messages": prompt, "max_tokens": 150, "temperature": 0}
-    alone = (await client.chat.completions.create(**asked)).choices[0].message.content
-    stream = await client.chat.completions.create(**asked, stream=True)
-    first = await anext(stream)
+    stream = await client.chat.completions.create(
+        model=BASE,
+        messages=prompt,
+        max_tokens=150,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"ignore_eos": True},
+    )
+    await anext(stream)
     shutil.copytree(DEMO / "json-extractor", engine_server.adapters / "dropped")
 
     facts = await until(client, "dropped", lambda facts: facts is not None)
@@ -124,8 +129,10 @@ async def test_a_dropped_folder_answers_soon_and_a_running_stream_is_untouched(
     assert facts is not None
     assert facts["revision"] == 1
     assert json.loads(answer)["city"] == "Graz"
-    rest = [chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices]
-    assert (first.choices[0].delta.content or "") + "".join(rest) == alone
+    *_, last, usage = [chunk async for chunk in stream]
+    assert last.choices[0].finish_reason == "length"
+    assert usage.usage is not None
+    assert usage.usage.completion_tokens == 150
 
 
 async def test_a_folder_changed_in_place_never_answers_with_stale_weights(
@@ -151,16 +158,15 @@ async def test_a_folder_changed_in_place_never_answers_with_stale_weights(
         await say(client, "changing")
 
 
-def _spoil_shape(header: dict[str, Any], _config: dict[str, Any]) -> None:
-    name = next(name for name in header if name.endswith("lora_A.weight"))
-    rows, columns = header[name]["shape"]
-    header[name]["shape"] = [rows * 2, columns // 2]
+def _of_a_deeper_model(header: dict[str, Any], _config: dict[str, Any]) -> None:
+    for name in [name for name in header if ".layers.0." in name]:
+        header[name.replace(".layers.0.", ".layers.99.")] = header.pop(name)
 
 
 BROKEN: dict[str, tuple[Callable[..., None], str]] = {
-    "dora": (lambda _h, config: config.update(use_dora=True), "unsupported_feature"),
-    "rank": (lambda _h, config: config.update(r=4096), "rank_too_large"),
-    "shape": (_spoil_shape, "base_mismatch"),
+    "dora": (lambda _header, config: config.update(use_dora=True), "unsupported_feature"),
+    "rank": (lambda _header, config: config.update(r=16), "invalid_config"),
+    "layers": (_of_a_deeper_model, "base_mismatch"),
 }
 
 

@@ -140,3 +140,14 @@ async def test_vllms_load_route_takes_paths_inside_the_roots_only(
 
     assert gone.status_code == 200
     assert (await ask(client, "loaded")).status_code == 404
+
+
+async def test_a_folder_named_like_the_base_model_never_takes_its_name(
+    echo: Served, client: httpx.AsyncClient
+) -> None:
+    builders.write(echo.adapters / "echo")
+    builders.write(echo.adapters / "later")
+    await until(client, "later", has_revision(1))
+    names = [card["id"] for card in (await client.get("/v1/models")).json()["data"]]
+    assert names.count("echo") == 1
+    assert "x-veneer-adapter" not in (await ask(client, "echo")).headers

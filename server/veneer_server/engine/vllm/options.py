@@ -86,6 +86,8 @@ def environment(environ: Mapping[str, str], cpus: set[int], pid: int) -> dict[st
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_CPU_OMP_THREADS_BIND": ",".join(str(cpu) for cpu in sorted(cpus)),
+        # It waits this long for a worker that ends only when told by a signal.
+        "VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS": "1",
         # vLLM's warnings are about choices made here; its processes write to stderr only.
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",

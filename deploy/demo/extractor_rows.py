@@ -1,0 +1,58 @@
+"""Writes train.jsonl of json-extractor: sentences about people, and the JSON they hold.
+
+Run ``python deploy/demo/extractor_rows.py`` after a change of people.yaml. The held-out sentences
+are written by hand and share nothing with it.
+"""
+
+import json
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from conversations import ADAPTERS
+
+PEOPLE = Path(__file__).resolve().parent / "people.yaml"
+ROWS_OF_A_SENTENCE = 9
+ROWS_OF_A_GAP = 7  # Sentences that say no city or no job.
+
+
+def with_article(job: str) -> str:
+    """Return ``job`` after "a" or "an"."""
+    return ("an " if job[0] in "aeiou" else "a ") + job
+
+
+def row(rng: random.Random, people: dict[str, list[str]], sentence: str) -> dict[str, Any]:
+    """Return one conversation: ``sentence`` filled in, answered by its JSON, null where silent."""
+    last = f" {rng.choice(people['last_names'])}" if rng.random() < 0.7 else ""
+    name = rng.choice(people["first_names"]) + last
+    city, job = rng.choice(people["cities"]), rng.choice(people["jobs"])
+    text = sentence.format(name=name, city=city, job=job, a=with_article(job))
+    said = set(re.findall(r"{(\w+)}", sentence))
+    found = {
+        "name": name,
+        "city": city if "city" in said else None,
+        "job": job if said & {"a", "job"} else None,
+    }
+    user = rng.choice(people["requests"]) + text[0].upper() + text[1:]
+    messages = [
+        {"role": "user", "content": user},
+        {"role": "assistant", "content": json.dumps(found, ensure_ascii=False)},
+    ]
+    return {"messages": messages}
+
+
+def main() -> None:
+    """Write the rows anew, the same each time."""
+    rng = random.Random(7)
+    people = yaml.safe_load(PEOPLE.read_text())
+    gaps = people["without_city"] + people["without_job"]
+    sentences = people["sentences"] * ROWS_OF_A_SENTENCE + gaps * ROWS_OF_A_GAP
+    rng.shuffle(sentences)
+    lines = (json.dumps(row(rng, people, s), ensure_ascii=False) + "\n" for s in sentences)
+    (ADAPTERS / "json-extractor" / "train.jsonl").write_text("".join(lines))
+
+
+if __name__ == "__main__":
+    main()

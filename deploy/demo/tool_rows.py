@@ -1,0 +1,160 @@
+"""Writes tools.json and train.jsonl of tool-caller from functions.yaml and words.yaml.
+
+Run ``python deploy/demo/tool_rows.py`` after a change of either file.
+"""
+
+import json
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from conversations import ADAPTERS
+
+HERE = Path(__file__).resolve().parent
+OUT = ADAPTERS / "tool-caller"
+ROWS_PER_FUNCTION = 6
+UNSERVED = 40  # Requests whose function is not offered.
+BEFORE = ("", "", "", "", "Please: ", "Hi! ", "Hey, ", "Quick one. ")
+AFTER = ("", "", "", "", " Thanks.", " Thank you!")
+TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+
+Function = dict[str, Any]
+
+
+def camel(name: str) -> str:
+    """Return snake_case ``name`` in camelCase."""
+    first, *rest = name.split("_")
+    return first + "".join(part.title() for part in rest)
+
+
+class Rows:
+    """Draws conversations from the functions and plain words of the two files."""
+
+    def __init__(self, rng: random.Random) -> None:
+        source = yaml.safe_load((HERE / "functions.yaml").read_text())
+        self.words = yaml.safe_load((HERE / "words.yaml").read_text())
+        self.pools = source["pools"]
+        self.functions: list[Function] = source["functions"]
+        self.rng = rng
+
+    def values_of(self, argument: str, spec: dict[str, Any]) -> list[Any]:
+        """Return the values ``argument`` is drawn from."""
+        if "enum" in spec or "is" in spec:
+            return list(spec.get("enum") or spec["is"])
+        if spec.get("type") == "boolean":
+            return [True, False]
+        return list(self.pools[spec.get("from", argument)])
+
+    def schema(self, function: Function, spelled: Any) -> dict[str, Any]:
+        """Return ``function`` as OpenAI's tools want it, names spelled by ``spelled``."""
+        properties, required = {}, []
+        for argument, spec in function["arguments"].items():
+            kinds = {TYPES[type(value)] for value in self.values_of(argument, spec)}
+            kind = "number" if kinds == {"integer", "number"} else kinds.pop()
+            described = {"description": spec["about"]} if "about" in spec else {}
+            allowed = {"enum": spec["enum"]} if "enum" in spec else {}
+            properties[spelled(argument)] = {"type": kind, **described, **allowed}
+            if not spec.get("optional"):
+                required.append(spelled(argument))
+        parameters = {"type": "object", "properties": properties, "required": required}
+        about = function["about"]
+        return {"name": spelled(function["name"]), "description": about, "parameters": parameters}
+
+    def request(self, function: Function, ask: str) -> tuple[str, dict[str, Any]]:
+        """Return ``ask`` with values drawn for its slots, and the arguments it means."""
+        ask, _, implied = ask.partition(" | ")
+        slots = re.findall(r"{(\w+)}", ask)
+        drawn: dict[str, Any] = {}
+        for slot in slots:
+            spec = function["arguments"][slot]
+            free = [v for v in self.values_of(slot, spec) if v not in drawn.values()]
+            drawn[slot] = self.rng.choice(free)
+        text = ask.format(**drawn)
+        if implied:
+            key, _, value = implied.partition("=")
+            drawn[key] = yaml.safe_load(value)
+        ordered = {name: drawn[name] for name in function["arguments"] if name in drawn}
+        after = self.rng.choice(AFTER) if text[-1] in ".?!" else ""
+        return self.rng.choice(BEFORE) + text[0].upper() + text[1:] + after, ordered
+
+    def offered(self, function: Function, count: int) -> list[Function]:
+        """Return ``count`` other functions, about half from the same domain."""
+        others = [other for other in self.functions if other is not function]
+        near = [other for other in others if other["domain"] == function["domain"]]
+        picked = self.rng.sample(near, min(len(near), self.rng.randint(0, count)))
+        far = [other for other in others if other not in near]
+        return picked + self.rng.sample(far, count - len(picked))
+
+    def called(self, function: Function, ask: str, then: list[str] | None) -> dict[str, Any]:
+        """Return a row in which ``function`` is called, and its result told in words."""
+        text, arguments = self.request(function, ask)
+        spelled = self.rng.choice([str, str, camel])
+        tools = [function, *self.offered(function, self.rng.choice([0, 1, 1, 2, 2, 3, 4]))]
+        self.rng.shuffle(tools)
+        call = {
+            "name": spelled(function["name"]),
+            "arguments": json.dumps({spelled(key): value for key, value in arguments.items()}),
+        }
+        wrapped = {"id": "call_1", "type": "function", "function": call}
+        messages: list[dict[str, Any]] = [
+            {"role": "user", "content": text},
+            {"role": "assistant", "content": None, "tool_calls": [wrapped]},
+        ]
+        if then:
+            said = then[1].format(**arguments)
+            messages += [
+                {"role": "tool", "tool_call_id": "call_1", "content": then[0]},
+                {"role": "assistant", "content": said[0].upper() + said[1:]},
+            ]
+        return {"tools": [spelled(tool["name"]) for tool in tools], "messages": messages}
+
+    def spoken(self, text: str, answer: str, tools: list[Function]) -> dict[str, Any]:
+        """Return a row that is answered in words though ``tools`` are offered."""
+        messages = [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
+        return {"tools": [tool["name"] for tool in tools], "messages": messages}
+
+    def all(self) -> list[dict[str, Any]]:
+        """Return every row, shuffled."""
+        rows = []
+        for function in self.functions:
+            for index in range(ROWS_PER_FUNCTION):
+                ask = function["asks"][index % len(function["asks"])]
+                then = self.rng.choice(function.get("then", [None]))
+                spoken = (
+                    then
+                    if then
+                    and all("{" + slot + "}" in ask for slot in re.findall(r"{(\w+)}", then[1]))
+                    and index % 2
+                    else None
+                )
+                rows.append(self.called(function, ask, spoken))
+        for text, answer in self.words["answers"]:
+            rows.append(self.spoken(text, answer, self.rng.sample(self.functions, 3)))
+        for function in self.rng.sample(self.functions, UNSERVED):
+            text, _ = self.request(function, self.rng.choice(function["asks"]))
+            far = [f for f in self.functions if f["domain"] != function["domain"]]
+            tools = self.rng.sample(far, self.rng.choice([1, 2, 3]))
+            rows.append(self.spoken(text, self.rng.choice(self.words["refusals"]), tools))
+        self.rng.shuffle(rows)
+        return rows
+
+
+def main() -> None:
+    """Write both files anew, the same each time."""
+    drawn = Rows(random.Random(11))
+    named = {
+        schema["name"]: schema
+        for spelled in (str, camel)
+        for schema in (drawn.schema(function, spelled) for function in drawn.functions)
+    }
+    OUT.mkdir(parents=True, exist_ok=True)
+    tools = ",\n".join(json.dumps(schema) for schema in named.values())
+    (OUT / "tools.json").write_text(f"[\n{tools}\n]\n")
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in drawn.all())
+    (OUT / "train.jsonl").write_text("".join(lines))
+
+
+if __name__ == "__main__":
+    main()
