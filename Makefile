@@ -33,6 +33,7 @@ test-services: ## Tests that need system packages (installed as root on Debian)
 
 bench: setup  ## Measure the server against vLLM's own, side by side
 	$(PY) tests/bench/overhead.py
+	$(PY) tests/bench/goals.py
 
 train:  ## Train the demo adapters again
 	@scripts/install train
