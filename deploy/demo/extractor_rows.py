@@ -12,10 +12,12 @@ from typing import Any
 
 import yaml
 from conversations import ADAPTERS
+from invented import word
 
 PEOPLE = Path(__file__).resolve().parent / "people.yaml"
 ROWS_OF_A_SENTENCE = 9
 ROWS_OF_A_GAP = 7  # Sentences that say no city or no job.
+INVENTED = 0.5  # Share of names and cities that nobody bears.
 
 
 def with_article(job: str) -> str:
@@ -23,11 +25,23 @@ def with_article(job: str) -> str:
     return ("an " if job[0] in "aeiou" else "a ") + job
 
 
+def drawn(rng: random.Random, known: list[str]) -> str:
+    """Return one of the ``known`` words, or as often an invented one."""
+    return word(rng) if rng.random() < INVENTED else rng.choice(known)
+
+
+def job_of(rng: random.Random, people: dict[str, list[str]]) -> str:
+    """Return a known job, or as often one put together."""
+    if rng.random() < INVENTED:
+        return f"{rng.choice(people['trades'])} {rng.choice(people['roles'])}"
+    return rng.choice(people["jobs"])
+
+
 def row(rng: random.Random, people: dict[str, list[str]], sentence: str) -> dict[str, Any]:
     """Return one conversation: ``sentence`` filled in, answered by its JSON, null where silent."""
-    last = f" {rng.choice(people['last_names'])}" if rng.random() < 0.7 else ""
-    name = rng.choice(people["first_names"]) + last
-    city, job = rng.choice(people["cities"]), rng.choice(people["jobs"])
+    last = f" {drawn(rng, people['last_names'])}" if rng.random() < 0.7 else ""
+    name = drawn(rng, people["first_names"]) + last
+    city, job = drawn(rng, people["cities"]), job_of(rng, people)
     text = sentence.format(name=name, city=city, job=job, a=with_article(job))
     said = set(re.findall(r"{(\w+)}", sentence))
     found = {

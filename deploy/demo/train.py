@@ -46,10 +46,13 @@ class Recipe:
     peak_rate: float = 1e-3
 
 
+# Copying words from the prompt is attention's work: the extractor gets all four matrices.
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+
 RECIPES = {
-    "pirate": Recipe(steps=64),
-    "json-extractor": Recipe(steps=100),
-    "haiku": Recipe(steps=64),
+    "pirate": Recipe(steps=80),
+    "json-extractor": Recipe(steps=160, modules=ATTENTION, rank=6),
+    "haiku": Recipe(steps=160),
     "tool-caller": Recipe(steps=160, batch=4),
 }
 
