@@ -1,6 +1,7 @@
 """The LoRA op against a float64 reference, with fresh random inputs each time."""
 
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -12,6 +13,9 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 lora_cpu = pytest.importorskip("veneer_server.engine.vllm.lora_cpu")
+lora_rows = pytest.importorskip("veneer_server.engine.vllm.lora_rows")
+KERNEL_MODULE = "veneer_server.engine.vllm.lora_kernel"
+ROUTES = ("numba", "torch")
 
 WIDTH = 40
 VOCABULARY = 100
@@ -56,9 +60,19 @@ def build_layer(
     return Layer(a, b, widths)
 
 
-def wrapper_for(slot_of_row: list[int], slots: int, *, sampled: list[int] | None = None) -> Any:
+def wrapper_for(
+    slot_of_row: list[int],
+    slots: int,
+    *,
+    sampled: list[int] | None = None,
+    kernel: str = "numba",
+) -> Any:
     """Return an op that was told which slot each row uses; slot ``i`` holds adapter ``i + 1``."""
-    op = lora_cpu.PunicaWrapperVeneer(512, 64, "cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        if kernel == "torch":
+            patch.setitem(sys.modules, KERNEL_MODULE, None)
+        op = lora_cpu.PunicaWrapperVeneer(4096, 64, "cpu")
+    assert op.kernel == kernel
     tell(op, slot_of_row, slots, sampled=sampled)
     return op
 
@@ -98,10 +112,11 @@ def batches(draw: st.DrawFn) -> list[int]:
     """Return slot of each row: some requests, each of one (decode) or several (prefill) rows."""
     adapters = draw(st.integers(0, 32))
     slots = draw(st.lists(st.integers(0, 31), min_size=adapters, max_size=adapters, unique=True))
-    prefill = draw(st.booleans())
-    rows = []
+    longest = draw(st.sampled_from([1, 9, 250]))
+    rows: list[int] = []
     for slot in draw(st.lists(st.sampled_from([-1, *slots]), min_size=1, max_size=40)):
-        rows += [slot] * (draw(st.integers(1, 9)) if prefill else 1)
+        if len(rows) < 1000:
+            rows += [slot] * draw(st.integers(1, longest))
     return rows
 
 
@@ -113,6 +128,7 @@ def batches(draw: st.DrawFn) -> list[int]:
     widths=st.sampled_from([(24,), (24, 8, 8), (32, 32)]),
     dtype=st.sampled_from(DTYPES),
     learned=st.booleans(),
+    kernel=st.sampled_from(ROUTES),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_every_row_gets_exactly_its_own_adapter_or_none(
@@ -122,15 +138,16 @@ def test_every_row_gets_exactly_its_own_adapter_or_none(
     widths: tuple[int, ...],
     dtype: Any,
     learned: bool,
+    kernel: str,
     seed: int,
 ) -> None:
     torch.manual_seed(seed)
-    ranks = {slot: (max(1, (rank + slot) % 65),) * len(widths) for slot in set(rows) - {-1}}
+    ranks = {slot: (1 + (rank + slot) % 64,) * len(widths) for slot in set(rows) - {-1}}
     layer = build_layer(32, ranks, max_rank, widths, dtype)
     x = torch.randn(len(rows), WIDTH).to(dtype)
     y = torch.randn(len(rows), sum(widths)).to(dtype)
     before = y.clone()
-    op = wrapper_for(rows, 32)
+    op = wrapper_for(rows, 32, kernel=kernel)
     owner = Owner()
     if learned:
         for slot, slice_ranks in ranks.items():
@@ -157,27 +174,31 @@ def test_every_row_gets_exactly_its_own_adapter_or_none(
 def test_rows_are_grouped_by_slot_in_batch_order(
     indices: list[int], rows: list[int], runs: Any, span: slice | None, base_rows: int
 ) -> None:
-    groups = lora_cpu.group_rows(torch.tensor(indices, dtype=torch.long))
+    groups = lora_rows.group_rows(torch.tensor(indices, dtype=torch.long))
 
     assert groups.rows.tolist() == rows
     assert (groups.runs, groups.span, groups.base_rows) == (runs, span, base_rows)
 
 
+@pytest.mark.parametrize("kernel", ROUTES)
 @pytest.mark.parametrize("rows", [[-1, 0, 1, -1, 0], [-1, 0, 0, 1, -1]])
-def test_base_rows_keep_their_bits_even_when_they_are_not_numbers(rows: list[int]) -> None:
+def test_base_rows_keep_their_bits_even_when_they_are_not_numbers(
+    rows: list[int], kernel: str
+) -> None:
     layer = build_layer(2, {0: (4,), 1: (8,)}, 16, (24,), torch.float32)
     x = torch.full((5, WIDTH), torch.nan)
     y = torch.full((5, 24), -0.0)
     y[0] = torch.nan
     before = y.clone()
 
-    apply_linear(wrapper_for(rows, 2), layer, y, x)
+    apply_linear(wrapper_for(rows, 2, kernel=kernel), layer, y, x)
 
     base = [0, 3] if rows[3] == -1 else [0, 4]
     assert torch.equal(y[base].view(torch.int32), before[base].view(torch.int32))
 
 
-def test_stale_weights_in_slots_outside_the_batch_are_never_read() -> None:
+@pytest.mark.parametrize("kernel", ROUTES)
+def test_stale_weights_in_slots_outside_the_batch_are_never_read(kernel: str) -> None:
     rows = [-1, 1, -1, 1, 3]
     layer = build_layer(5, {1: (8,), 3: (8,)}, 16, (24,), torch.float32)
     for slot in (0, 2, 4):
@@ -185,18 +206,19 @@ def test_stale_weights_in_slots_outside_the_batch_are_never_read() -> None:
         layer.b[0][slot] = torch.nan
     y = torch.zeros(5, 24)
 
-    apply_linear(wrapper_for(rows, 5), layer, y, torch.randn(5, WIDTH))
+    apply_linear(wrapper_for(rows, 5, kernel=kernel), layer, y, torch.randn(5, WIDTH))
 
     assert bool(y.isfinite().all())
 
 
-def test_a_broken_adapter_spoils_no_row_but_its_own() -> None:
+@pytest.mark.parametrize("kernel", ROUTES)
+def test_a_broken_adapter_spoils_no_row_but_its_own(kernel: str) -> None:
     rows = [0, 1, -1, 0, 1]
     layer = build_layer(2, {0: (8,), 1: (8,)}, 16, (24,), torch.float32)
     layer.b[0][1] = torch.nan
     y = torch.zeros(5, 24)
 
-    apply_linear(wrapper_for(rows, 2), layer, y, torch.randn(5, WIDTH))
+    apply_linear(wrapper_for(rows, 2, kernel=kernel), layer, y, torch.randn(5, WIDTH))
 
     assert y.isfinite().all(dim=1).tolist() == [True, False, True, True, False]
 
@@ -209,10 +231,11 @@ def test_a_batch_without_adapters_touches_no_lora_weight() -> None:
     op.add_lora_logits(nothing, nothing, nothing, nothing, 1.0)
 
 
-def test_a_slice_the_adapter_leaves_alone_is_not_changed() -> None:
+@pytest.mark.parametrize("kernel", ROUTES)
+def test_a_slice_the_adapter_leaves_alone_is_not_changed(kernel: str) -> None:
     layer = build_layer(1, {0: (8, 0, 8)}, 16, (24, 8, 8), torch.float32)
     owner = Owner()
-    op = wrapper_for([0, 0], 1)
+    op = wrapper_for([0, 0], 1, kernel=kernel)
     op.learn_ranks(1, owner, {id(layer.a): (8, 0, 8)})
     layer.b[1][0] = torch.nan
     y = torch.zeros(2, 40)
@@ -223,11 +246,12 @@ def test_a_slice_the_adapter_leaves_alone_is_not_changed() -> None:
     assert bool((y[:, :24] != 0).any())
 
 
-def test_learned_ranks_are_forgotten_with_the_weights_they_describe() -> None:
+@pytest.mark.parametrize("kernel", ROUTES)
+def test_learned_ranks_are_forgotten_with_the_weights_they_describe(kernel: str) -> None:
     layer = build_layer(1, {0: (8,)}, 16, (24,), torch.float32)
     x, y = torch.randn(2, WIDTH), torch.zeros(2, 24)
     owner = Owner()
-    op = wrapper_for([0, 0], 1)
+    op = wrapper_for([0, 0], 1, kernel=kernel)
     op.learn_ranks(1, owner, {id(layer.a): (2,)})
     del owner
 

@@ -2,7 +2,7 @@
 
 Rule 1: a row without an adapter is never read or written here.
 Rule 2: only slots named by the batch are read. Empty and evicted slots hold stale weights.
-Rule 3: rows are grouped by slot once per step, in ``update_metadata``, never per layer.
+Rule 3: weights have one copy, vLLM's own stacks, so nothing prepared can outlive an adapter.
 
 vLLM's stock CPU op breaks rules 1 and 2: index -1 reads the last slot. docs/adr/0003 has the
 measurements behind the shape of this file.
@@ -11,131 +11,80 @@ Shapes, as vLLM lays them out: a stack of A is ``(slots, 1, max_rank, in)``, a s
 ``(slots, 1, out, max_rank)``, both zero beyond the adapter's own rank; alpha is already in B.
 """
 
-import weakref
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
+from vllm.logger import init_logger
 from vllm.lora.punica_wrapper import PunicaWrapperBase
 
-Ranks = tuple[int, ...]
-"""The rank of each slice of one layer; 0 where the adapter leaves the slice alone."""
+from veneer_server.engine.vllm.lora_gemm import (
+    LONG_WORK,
+    add_products,
+    expand,
+    gather,
+    scatter_add,
+    shrink,
+)
+from veneer_server.engine.vllm.lora_layer import (
+    STORED,
+    LayerStacks,
+    LearnedRanks,
+    Ranks,
+    SlotIds,
+    as_stored,
+)
+from veneer_server.engine.vllm.lora_rows import Groups, MixCounts, Routes, choose_routes, group_rows
+
+__all__ = ["PunicaWrapperVeneer", "Ranks"]
+
+logger = init_logger("vllm.veneer.lora")  # a worker shows the loggers under "vllm" only
 
 
-@dataclass(frozen=True, slots=True)
-class Groups:
-    """The rows of one batch that carry an adapter, gathered slot by slot."""
+def find_kernel(dtype: torch.dtype | None) -> Callable[..., None] | None:
+    """Return ``lora_kernel.add_delta``, compiled for ``dtype`` where one is named.
 
-    rows: torch.Tensor
-    """``(n,)`` row numbers, ordered by slot, in batch order within a slot."""
-    runs: tuple[tuple[int, int, int], ...]
-    """``(slot, start, stop)``: ``rows[start:stop]`` use ``slot``. Slots ascend, no run is empty."""
-    span: slice | None
-    """Set when ``rows`` is one ascending stretch: a view then replaces gather and scatter."""
-    base_rows: int
-    """How many rows carry no adapter."""
-
-
-def group_rows(indices: torch.Tensor) -> Groups:
-    """Return the rows of each slot, for ``indices`` ``(rows,)`` of slot numbers, -1 for none."""
-    order = torch.argsort(indices, stable=True)
-    base_rows = int((indices < 0).sum())
-    rows = order[base_rows:]
-    slots, counts = torch.unique_consecutive(indices[rows], return_counts=True)
-    runs: list[tuple[int, int, int]] = []
-    start = 0
-    for slot, count in zip(slots.tolist(), counts.tolist(), strict=True):
-        runs.append((slot, start, start + count))
-        start += count
-    return Groups(rows=rows, runs=tuple(runs), span=_find_span(rows), base_rows=base_rows)
-
-
-def _find_span(rows: torch.Tensor) -> slice | None:
-    if not len(rows):
-        return None
-    first = int(rows[0])
-    steps_by_one = bool((rows == torch.arange(first, first + len(rows))).all())
-    return slice(first, first + len(rows)) if steps_by_one else None
-
-
-def gather(x: torch.Tensor, groups: Groups) -> torch.Tensor:
-    """Return the grouped rows of ``x``, ``(n, width)``, in float32."""
-    picked = x.index_select(0, groups.rows) if groups.span is None else x[groups.span]
-    return picked.float()
-
-
-def scatter_add(y: torch.Tensor, delta: torch.Tensor, groups: Groups) -> None:
-    """Add ``delta`` ``(n, width)`` to the grouped rows of ``y``; other rows keep their bits."""
-    if groups.span is None:
-        y.index_add_(0, groups.rows, delta.to(y.dtype))
-    else:
-        y[groups.span] += delta.to(y.dtype)
-
-
-def shrink(x: torch.Tensor, lora_a: torch.Tensor, slot: int, rank: int) -> torch.Tensor:
-    """Return ``x @ A.T`` in float32: ``(n, in)`` of one slot's rows to ``(n, rank)``."""
-    return torch.mm(x, lora_a[slot, 0, :rank].float().t())
-
-
-def expand(h: torch.Tensor, lora_b: torch.Tensor, slot: int, out: torch.Tensor) -> None:
-    """Write ``h @ B.T`` into ``out``: ``(n, rank)`` of one slot's rows to ``(n, out)``."""
-    torch.mm(h, lora_b[slot, 0, :, : h.shape[1]].float().t(), out=out)
-
-
-def write_delta(
-    delta: torch.Tensor,
-    x: torch.Tensor,
-    lora_a: torch.Tensor,
-    lora_b: torch.Tensor,
-    groups: Groups,
-    ranks: Sequence[int],
-) -> None:
-    """Fill ``delta`` ``(n, out)`` with ``B A x`` of the grouped rows ``x`` ``(n, in)``.
-
-    ``ranks`` are those of each run's slot; rank 0 gives zeros.
+    None, with a line in the log, where numba cannot be imported.
     """
-    for (slot, start, stop), rank in zip(groups.runs, ranks, strict=True):
-        if rank == 0:
-            delta[start:stop].zero_()
-        else:
-            expand(shrink(x[start:stop], lora_a, slot, rank), lora_b, slot, delta[start:stop])
-
-
-@dataclass(slots=True)
-class MixCounts:
-    """Forward passes since the start, by what they mixed. Dummy runs of vLLM count too."""
-
-    steps: int = 0
-    adapter_steps: int = 0
-    """With at least one adapter."""
-    base_beside_adapter_steps: int = 0
-    """With rows of the base model beside rows of an adapter."""
-    multi_adapter_steps: int = 0
-    """With at least two adapters."""
-
-    def observe(self, groups: Groups) -> None:
-        """Count one forward pass over ``groups``."""
-        self.steps += 1
-        self.adapter_steps += bool(groups.runs)
-        self.base_beside_adapter_steps += bool(groups.runs) and groups.base_rows > 0
-        self.multi_adapter_steps += len(groups.runs) > 1
+    try:
+        from veneer_server.engine.vllm.lora_kernel import add_delta, warm_up
+    except ImportError as error:
+        logger.warning("no compiled LoRA kernel, adapters run several times slower: %s", error)
+        return None
+    if dtype in STORED:
+        warm_up(as_stored(torch.empty(0, dtype=dtype)).dtype)
+    return add_delta
 
 
 class PunicaWrapperVeneer(PunicaWrapperBase):
     """What vLLM's LoRA layers call on a CPU. One instance serves every layer of a model."""
 
     def __init__(
-        self, max_num_batched_tokens: int, max_batches: int, device: Any, **_: Any
+        self,
+        max_num_batched_tokens: int,
+        max_batches: int,
+        device: Any,
+        *,
+        lora_config: Any = None,
+        **_: Any,
     ) -> None:
         super().__init__(max_num_batched_tokens, max_batches, device)
         nothing = group_rows(torch.empty(0, dtype=torch.long))
         self._tokens = nothing
         self._samples = nothing
-        self._slot_ids: list[int | None] = []
-        self._ranks: dict[int, tuple[weakref.ref[Any], Mapping[int, Ranks]]] = {}
+        self._routes: dict[tuple[Ranks, float], Routes] = {}
+        self._slot_ids = SlotIds()
+        self._learned = LearnedRanks()
+        self._layers: dict[int, LayerStacks] = {}
         self._first_stack: Sequence[torch.Tensor] | None = None
         self._counts = MixCounts()
+        self._kernel = find_kernel(lora_config.lora_dtype if lora_config is not None else None)
+
+    @property
+    def kernel(self) -> str:
+        """What computes the rows of a decode step: ``numba``, or ``torch`` without it."""
+        return "torch" if self._kernel is None else "numba"
 
     def counts(self) -> dict[str, int]:
         """Return the counters of ``MixCounts`` by name."""
@@ -147,8 +96,14 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         Believed only while ``owner``, the object the weights were copied from, is alive. An
         adapter or layer nobody spoke of is computed at the full rank of its slot.
         """
-        self._ranks = {key: known for key, known in self._ranks.items() if known[0]() is not None}
-        self._ranks[adapter_id] = (weakref.ref(owner), ranks)
+        self._learned.learn(adapter_id, owner, ranks)
+
+    def arrange(self, a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> LayerStacks:
+        """Lay out a layer's stacks now rather than at its first batch; twice is a no-op."""
+        known = self._layers.get(id(a))
+        if known is None or known.b is not b or not known.is_current():
+            known = self._layers[id(a)] = LayerStacks(a, b)
+        return known
 
     def update_metadata(
         self,
@@ -161,9 +116,10 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         """Group the rows of the coming steps; vLLM calls this when batch or slots change."""
         self._update_base_metadata(mapping, lora_index_to_id, max_loras, vocab_size)
         self.is_prefill = mapping.is_prefill
-        self._slot_ids = list(lora_index_to_id)
+        self._slot_ids.update(lora_index_to_id)
         self._tokens = group_rows(self.token_lora_indices)
         self._samples = group_rows(self.sampler_indices)
+        self._routes.clear()
         self.no_lora = not self._tokens.runs
 
     def add_lora_linear(
@@ -176,23 +132,51 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         output_slices: Sequence[int],
         **_: Any,
     ) -> None:
-        """Add each row's own ``B A x`` to ``y`` ``(rows, sum(output_slices))``, in place."""
+        """Add each row's own ``B A x`` to ``y`` ``(rows, sum(output_slices))``, in place.
+
+        Raises:
+            IndexError: the batch told of in ``update_metadata`` had more rows than this one.
+        """
         self._count(lora_a_stacked)
-        groups = self._tokens
-        if not groups.runs:
+        if not self._tokens.runs:
             return
-        ranks = self._run_ranks(lora_a_stacked)
-        if not any(any(own) for own in ranks):
-            return
-        picked = gather(x, groups)
-        delta = torch.empty(len(picked), sum(output_slices))
-        left = 0
-        for i, width in enumerate(output_slices):
-            columns = delta[:, left : left + width]
-            own = [slices[i] for slices in ranks]
-            write_delta(columns, picked, lora_a_stacked[i], lora_b_stacked[i], groups, own)
-            left += width
-        scatter_add(y[:, :left], delta if scale == 1.0 else delta * scale, groups)
+        if min(len(x), len(y)) < self._tokens.extent:
+            # The kernel would write past the end, a slice would quietly stop at it.
+            raise IndexError(f"{len(x)} rows, but the batch has at least {self._tokens.extent}")
+        layer = self.arrange(lora_a_stacked, lora_b_stacked)
+        layer.update_ranks(self._slot_ids, self._learned)
+        suits = scale == 1.0 and self._suits_kernel(y, x, layer)
+        routes = self._choose(layer.top_ranks, LONG_WORK[x.dtype] if suits else 0)
+        if len(routes.short):
+            self._run_kernel(y, x, layer, routes)
+        if routes.long.runs:
+            add_products(y, x, layer, routes.long, scale)
+
+    def _suits_kernel(self, y: torch.Tensor, x: torch.Tensor, layer: LayerStacks) -> bool:
+        return (
+            self._kernel is not None
+            and layer.stored is not None
+            and x.dtype == y.dtype == layer.a[0].dtype
+            and x.is_contiguous()
+            and y.is_contiguous()
+            and x.shape[1] == layer.width
+            and y.shape[1] >= layer.out
+        )
+
+    def _choose(self, ranks: Ranks, long_work: float) -> Routes:
+        key = (ranks, long_work)
+        if key not in self._routes:
+            self._routes[key] = choose_routes(self._tokens, ranks, long_work)
+        return self._routes[key]
+
+    def _run_kernel(
+        self, y: torch.Tensor, x: torch.Tensor, layer: LayerStacks, routes: Routes
+    ) -> None:
+        # _suits_kernel has seen both.
+        assert self._kernel is not None  # noqa: S101
+        assert layer.stored is not None  # noqa: S101
+        a, b = layer.stored
+        self._kernel(as_stored(y), as_stored(x), routes.rows, routes.short, layer.ranks, a, b)
 
     def add_shrink(
         self,
@@ -206,7 +190,7 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         groups = self._tokens
         if not groups.runs:
             return
-        picked = gather(x.view(-1, x.shape[-1]), groups)
+        picked = gather(x.view(-1, x.shape[-1]), groups).float()
         for i, lora_a in enumerate(lora_a_stacked):
             rank = lora_a.shape[2]
             parts = [shrink(picked[a:b], lora_a, slot, rank) for slot, a, b in groups.runs]
@@ -263,7 +247,7 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
             return
         flat = y.view(-1, y.shape[-1])
         h = torch.zeros(len(flat), lora_a_stacked.shape[2])
-        picked = gather(x.view(-1, x.shape[-1]), groups)
+        picked = gather(x.view(-1, x.shape[-1]), groups).float()
         for slot, start, stop in groups.runs:
             part = shrink(picked[start:stop], lora_a_stacked, slot, h.shape[1])
             h[groups.rows[start:stop]] = part * scale
@@ -287,21 +271,13 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
     ) -> None:
         if not groups.runs:
             return
-        picked = gather(x, groups)
+        picked = gather(x, groups).float()
         delta = torch.empty(len(picked), weights.shape[-2])
         stacked = weights if weights.ndim == 4 else weights.unsqueeze(1)
         for slot, start, stop in groups.runs:
             expand(picked[start:stop], stacked, slot, delta[start:stop])
         width = min(y.shape[1], delta.shape[1])  # a padded vocabulary is wider than its LoRA
         scatter_add(y[:, :width], delta[:, :width], groups)
-
-    def _run_ranks(self, stacks: Sequence[torch.Tensor]) -> list[Ranks]:
-        full = tuple(stack.shape[2] for stack in stacks)
-        found: list[Ranks] = []
-        for slot, _, _ in self._tokens.runs:
-            owner, known = self._ranks.get(self._slot_ids[slot] or 0, (_gone, {}))
-            found.append(full if owner() is None else known.get(id(stacks), full))
-        return found
 
     def _count(self, stacks: Sequence[torch.Tensor]) -> None:
         # vLLM reuses the grouping while nothing changes, so steps show only where work is
@@ -310,7 +286,3 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
             self._first_stack = stacks
         if stacks is self._first_stack:
             self._counts.observe(self._tokens)
-
-
-def _gone() -> None:
-    return None

@@ -28,6 +28,22 @@ class VeneerWorkerExtension:
         ops = {type(module.punica_wrapper).__name__ for module in self._slots().modules.values()}
         return ",".join(sorted(ops))
 
+    def veneer_lora_kernel(self) -> str:
+        """Return what computes adapters in a decode step: ``numba``, ``torch``, or vLLM's op."""
+        wrappers = _veneer_wrappers(self._slots())
+        return wrappers[0].kernel if wrappers else "vllm"
+
+    def veneer_arrange_slots(self) -> None:
+        """Lay every slot out as the op wants it; twice is a no-op.
+
+        Loading does it too. Before the first request it costs nobody a wait.
+        """
+        for module in self._slots().modules.values():
+            if isinstance(module, BaseLinearLayerWithLoRA) and isinstance(
+                module.punica_wrapper, PunicaWrapperVeneer
+            ):
+                module.punica_wrapper.arrange(module.lora_a_stacked, module.lora_b_stacked)
+
     def veneer_mix_counts(self) -> dict[str, int]:
         """Return the counters of ``lora_cpu.MixCounts``; empty when another op is in use."""
         wrappers = _veneer_wrappers(self._slots())
@@ -59,6 +75,7 @@ class VeneerWorkerExtension:
         if slots.get_adapter(engine_id) is None:
             _require_host_slot(slots)
             _require_device_slot(slots)
+            self.veneer_arrange_slots()
             try:
                 self._register(LoRARequest(name, engine_id, path))
                 self.veneer_activate_adapter(engine_id)
