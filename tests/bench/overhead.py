@@ -1,6 +1,6 @@
 """What our process adds to vLLM's own server: same engine, same requests, side by side.
 
-    python tests/bench/overhead.py [--repeat 5] [--prompts 64]
+    python tests/bench/overhead.py [--repeat 3] [--prompts 64]
 
 Peers, interleaved: vLLM's own server with our LoRA op inside the same engine (so that only the
 API process differs), vLLM's own server as it comes with LoRA, and this server.
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--repeat", type=int, default=5, help="rounds over all peers")
+    parser.add_argument("--repeat", type=int, default=3, help="rounds over all peers")
     parser.add_argument("--prompts", type=int, default=64, help="requests per run")
     parser.add_argument("--concurrency", type=int, default=16)
     asked = parser.parse_args()

@@ -89,6 +89,9 @@ class VllmEngine:
         [op, *_] = await client.collective_rpc("veneer_lora_op")
         if on_cpu and op != EXACT_CPU_OP:
             raise WrongLoraOp(_explain_wrong_op(op))
+        if on_cpu:
+            # Once, and before ready: otherwise the first load would pay for it.
+            await client.collective_rpc("veneer_arrange_slots")
         [modules, *_] = await client.collective_rpc("veneer_adaptable_modules")
         handlers = OpenAIHandlers(
             client,

@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numba import config, njit, types  # type: ignore[import-untyped,import-not-found,unused-ignore]
-from numba.extending import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    overload,
-)
+from numba import config, njit, types
+from numba.extending import overload
 
 logger = logging.getLogger("vllm.veneer.lora")  # a worker shows the loggers under "vllm" only
 
