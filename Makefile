@@ -26,7 +26,7 @@ test:  ## Every test that needs nothing but Python packages, the real engine inc
 	@scripts/install test
 	$(PY) -m pytest -m "not services"
 
-test-services: ## Tests that need system packages (installed as root on Debian)
+test-services:  ## Tests that need system packages (installed as root on Debian)
 	@scripts/install test
 	@scripts/services
 	$(PY) -m pytest -m services
