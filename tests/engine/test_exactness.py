@@ -122,10 +122,15 @@ class EngineAlone:
     async def load(self, name: str, path: Path) -> None:
         from vllm.lora.request import LoRARequest
 
+        from veneer_server.engine.vllm.loading import load_adapter, prepare_slots
+
         self._loaded += 1
         engine_id = self._loaded
-        await self._ask("veneer_load_adapter", engine_id, name, str(path))
-        self._requests[name] = LoRARequest(name, engine_id, str(path))
+        request = LoRARequest(name, engine_id, str(path))
+        if engine_id == 1:
+            await prepare_slots(self._client, on_cpu=True)
+        await load_adapter(self._client, request)
+        self._requests[name] = request
 
     async def unload(self, name: str) -> None:
         await self._ask("veneer_unload_adapter", self._requests.pop(name).lora_int_id)

@@ -26,6 +26,7 @@ from veneer_server.engine.base import (
     Frames,
     ModelFacts,
 )
+from veneer_server.engine.vllm.loading import load_adapter, prepare_slots
 from veneer_server.engine.vllm.openai import OpenAIHandlers
 from veneer_server.engine.vllm.options import (
     EngineOptions,
@@ -63,7 +64,7 @@ class VllmEngine:
         self._model = model
         self._facts = facts
         self._op = op
-        self._names: dict[int, str] = {}
+        self._requests: dict[int, LoRARequest] = {}
 
     @classmethod
     async def start(cls, options: EngineOptions) -> Self:
@@ -89,9 +90,7 @@ class VllmEngine:
         [op, *_] = await client.collective_rpc("veneer_lora_op")
         if on_cpu and op != EXACT_CPU_OP:
             raise WrongLoraOp(_explain_wrong_op(op))
-        if on_cpu:
-            # Once, and before ready: otherwise the first load would pay for it.
-            await client.collective_rpc("veneer_arrange_slots")
+        await prepare_slots(client, on_cpu=on_cpu)
         [modules, *_] = await client.collective_rpc("veneer_adaptable_modules")
         handlers = OpenAIHandlers(
             client,
@@ -144,26 +143,30 @@ class VllmEngine:
 
     async def load_adapter(self, engine_id: int, engine_name: str, path: Path) -> None:
         """Load into a host slot and a device slot, then let requests name it."""
-        await self._rpc("veneer_load_adapter", engine_id, engine_name, str(path))
-        self._names[engine_id] = engine_name
-        self._handlers.models.lora_requests[engine_name] = LoRARequest(
-            lora_name=engine_name, lora_int_id=engine_id, lora_path=str(path)
-        )
+        request = LoRARequest(lora_name=engine_name, lora_int_id=engine_id, lora_path=str(path))
+        await self._load(request)
+        self._requests[engine_id] = self._handlers.models.lora_requests[engine_name] = request
 
     async def activate_adapter(self, engine_id: int) -> None:
         """Copy from the host slot into a device slot."""
-        await self._rpc("veneer_activate_adapter", engine_id)
+        await self._load(self._requests[engine_id])
+
+    async def _load(self, request: LoRARequest) -> None:
+        try:
+            await load_adapter(self._client, request)
+        except EngineDeadError as error:
+            raise _lost() from error
 
     async def deactivate_adapter(self, engine_id: int) -> None:
         """Free the device slot."""
-        await self._rpc("veneer_deactivate_adapter", engine_id)
+        await self._ask("veneer_deactivate_adapter", engine_id)
 
     async def unload_adapter(self, engine_id: int) -> None:
         """Free both slots and forget the name."""
-        name = self._names.pop(engine_id, None)
-        if name is not None:
-            self._handlers.models.lora_requests.pop(name, None)
-        await self._rpc("veneer_unload_adapter", engine_id)
+        request = self._requests.pop(engine_id, None)
+        if request is not None:
+            self._handlers.models.lora_requests.pop(request.lora_name, None)
+        await self._ask("veneer_unload_adapter", engine_id)
 
     async def check_health(self) -> None:
         """Return while the engine process lives."""
@@ -186,11 +189,15 @@ class VllmEngine:
         # vLLM's finalizer would do it again, in an interpreter that is half gone.
         self._client.shutdown = _do_nothing
 
-    async def _rpc(self, method: str, *args: Any) -> None:
+    async def _ask(self, method: str, *args: Any) -> None:
         try:
             await self._client.collective_rpc(method, args=args)
         except EngineDeadError as error:
-            raise EngineLost("the engine stopped during an adapter operation") from error
+            raise _lost() from error
+
+
+def _lost() -> EngineLost:
+    return EngineLost("the engine stopped during an adapter operation")
 
 
 def _start_client(fields: Mapping[str, Any]) -> AsyncLLM:

@@ -1,25 +1,28 @@
 """What the gateway may ask of a worker: which adapters it holds, and how it computes them.
 
 vLLM mixes ``VeneerWorkerExtension`` into its worker; ``collective_rpc`` reaches the methods by
-name, between two steps. Only the text of an exception crosses back to the gateway.
-
-Rule: vLLM's LRUs never fire here. A load that finds no free slot is refused, and whoever asked
-must unload something first. A step finds its adapters in their slots, so it reads no file.
+name, between two steps. What a load may fail with is returned as text, never raised.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
-from vllm.lora.request import LoRARequest
 
-from veneer_adapters.errors import LoadFailed, NoEffect, NoSlotFree
-from veneer_server.engine.vllm.lora_cpu import PunicaWrapperVeneer, Ranks
+from veneer_server.engine.vllm.lora_cpu import PunicaWrapperVeneer
+from veneer_server.engine.vllm.lora_layer import LayerStacks
+from veneer_server.engine.vllm.lora_loads import CpuPlacement, Loads, Placement, VllmPlacement
+from veneer_server.engine.vllm.lora_slots import SlotWeights
+
+Failure = str | None
+"""What went wrong, as ``NameOfTheError: sentence``."""
 
 
 class VeneerWorkerExtension:
     """RPCs added to vLLM's worker. Every name is prefixed, for they share its namespace."""
 
     model_runner: Any
+    _loads: Loads
 
     def veneer_lora_op(self) -> str:
         """Return the class that applies adapters in this worker, or ``none`` without LoRA."""
@@ -33,16 +36,17 @@ class VeneerWorkerExtension:
         wrappers = _veneer_wrappers(self._slots())
         return wrappers[0].kernel if wrappers else "vllm"
 
-    def veneer_arrange_slots(self) -> None:
-        """Lay every slot out as the op wants it; twice is a no-op.
+    def veneer_prepare_slots(self, cpus: list[int]) -> str:
+        """Lay every slot out as the op wants it; return ``packed`` or ``vllm``, who fills them.
 
-        Loading does it too. Before the first request it costs nobody a wait.
+        Once, before the first load. ``cpus`` are those that may prepare loads.
         """
-        for module in self._slots().modules.values():
-            if isinstance(module, BaseLinearLayerWithLoRA) and isinstance(
-                module.punica_wrapper, PunicaWrapperVeneer
-            ):
-                module.punica_wrapper.arrange(module.lora_a_stacked, module.lora_b_stacked)
+        slots = self._slots()
+        placement = _choose_placement(self.model_runner.lora_manager)
+        self._loads = Loads(
+            placement, slots.lora_index_to_id, host_slots=slots.capacity, cpus=frozenset(cpus)
+        )
+        return "packed" if isinstance(placement, CpuPlacement) else "vllm"
 
     def veneer_mix_counts(self) -> dict[str, int]:
         """Return the counters of ``lora_cpu.MixCounts``; empty when another op is in use."""
@@ -61,112 +65,81 @@ class VeneerWorkerExtension:
                 found |= _unpack(module, slots.packed_modules.get(name, [name]))
         return found
 
-    def veneer_load_adapter(self, engine_id: int, name: str, path: str) -> None:
-        """Read an adapter from ``path`` into a host slot and a device slot.
+    def veneer_begin_load(self, engine_id: int, name: str, path: str) -> Failure:
+        """Start to bring an adapter into a device slot: from its host copy, or from ``path``.
 
-        Afterwards requests may carry it. Loading an adapter that is loaded does nothing.
-
-        Raises:
-            NoSlotFree: no host slot or no device slot is free; nothing was read.
-            NoEffect: no tensor matches a module of the model.
-            LoadFailed: vLLM could not read or place it; no trace of it is left.
+        Returns at once; ``veneer_finish_load`` tells the rest. A no-op for what is there already.
         """
-        slots = self._slots()
-        if slots.get_adapter(engine_id) is None:
-            _require_host_slot(slots)
-            _require_device_slot(slots)
-            self.veneer_arrange_slots()
-            try:
-                self._register(LoRARequest(name, engine_id, path))
-                self.veneer_activate_adapter(engine_id)
-            except BaseException:
-                slots.remove_adapter(engine_id)
-                raise
-        else:
-            self.veneer_activate_adapter(engine_id)
+        return _try(lambda: self._loads.begin(engine_id, name, path))
 
-    def veneer_activate_adapter(self, engine_id: int) -> None:
-        """Copy a loaded adapter into a device slot; does nothing when it is in one.
+    def veneer_finish_load(self, engine_id: int) -> bool | Failure:
+        """Return whether requests may carry the adapter now; False while it is being prepared.
 
-        Raises:
-            NoSlotFree: every device slot is taken.
-            LoadFailed: the adapter is not loaded, or could not be copied; its slot is free again.
+        After a failure no trace of the adapter is left.
         """
-        slots = self._slots()
-        if engine_id in slots.lora_index_to_id:
-            return
-        if slots.get_adapter(engine_id) is None:
-            raise LoadFailed(f"adapter {engine_id} is in no host slot")
-        _require_device_slot(slots)
-        try:
-            slots.activate_adapter(engine_id)
-        except Exception as error:
-            slots.deactivate_adapter(engine_id)
-            raise LoadFailed(
-                f"the weights of adapter {engine_id} do not fit its slot: {error}"
-            ) from error
+        done = False
+
+        def finish() -> None:
+            nonlocal done
+            done = self._loads.finish(engine_id)
+
+        return _try(finish) or done
 
     def veneer_deactivate_adapter(self, engine_id: int) -> None:
         """Free the device slot; the host copy stays. Twice is a no-op."""
-        self._slots().deactivate_adapter(engine_id)
+        self._loads.deactivate(engine_id)
 
     def veneer_unload_adapter(self, engine_id: int) -> None:
-        """Free both slots. Twice is a no-op."""
-        self._slots().remove_adapter(engine_id)
+        """Free both slots, also of a load under way. Twice is a no-op."""
+        self._loads.unload(engine_id)
 
     def veneer_adapters(self) -> dict[str, list[int]]:
         """Return the engine ids in ``host`` and in ``device`` slots, each sorted."""
-        slots = self._slots()
-        device = [i for i in slots.lora_index_to_id if i is not None]
-        return {"host": sorted(slots.list_adapters()), "device": sorted(device)}
+        return self._loads.resident()
 
     def _slots(self) -> Any:
         return self.model_runner.lora_manager._adapter_manager
 
-    def _register(self, request: LoRARequest) -> None:
-        slots = self._slots()
-        try:
-            weights = self.model_runner.lora_manager._load_adapter(request)
-            slots.add_adapter(weights)
-        except Exception as error:
-            raise LoadFailed(f"vLLM could not load {request.lora_name}: {error}") from error
-        ranks = _layer_ranks(slots, weights)
-        if not any(any(layer) for layer in ranks.values()):
-            raise NoEffect(f"no tensor of {request.lora_name} matches a module of the model")
-        for wrapper in _veneer_wrappers(slots):
-            wrapper.learn_ranks(request.lora_int_id, weights, ranks)
+
+def _try(act: Callable[[], None]) -> Failure:
+    # Workers must all answer: with several of them, vLLM stops listening at the first exception.
+    try:
+        act()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
-def _require_host_slot(slots: Any) -> None:
-    if len(slots) >= slots.capacity:
-        raise NoSlotFree(f"all {slots.capacity} host slots are taken")
+def _choose_placement(lora_manager: Any) -> Placement:
+    slots = lora_manager._adapter_manager
+    arranged = _arrange(slots)
+    wrappers = _veneer_wrappers(slots)
+    if len(arranged) != len(slots.modules) or len(wrappers) != 1:
+        return VllmPlacement(lora_manager)
+    if any(layer.stored is None for layer in arranged.values()):
+        return VllmPlacement(lora_manager)
+    return CpuPlacement(slots, SlotWeights(arranged), wrappers[0])
 
 
-def _require_device_slot(slots: Any) -> None:
-    if None not in slots.lora_index_to_id:
-        raise NoSlotFree(f"all {slots.lora_slots} device slots are taken")
+def _arrange(slots: Any) -> dict[tuple[str, ...], LayerStacks]:
+    """Lay out all layers of our op; return those that are whole here, by names of their slices."""
+    found = {}
+    for name, module in slots.modules.items():
+        wrapper = module.punica_wrapper
+        if not isinstance(module, BaseLinearLayerWithLoRA):
+            continue
+        if not isinstance(wrapper, PunicaWrapperVeneer):
+            continue
+        layer = wrapper.arrange(module.lora_a_stacked, module.lora_b_stacked)
+        names = tuple(slots.packed_modules.get(name, [name]))
+        if module.tp_size == 1 and len(names) == module.n_slices:
+            found[names] = layer
+    return found
 
 
 def _veneer_wrappers(slots: Any) -> list[PunicaWrapperVeneer]:
     wrappers = slots.punica_wrapper_mapping.values()
     return [wrapper for wrapper in wrappers if isinstance(wrapper, PunicaWrapperVeneer)]
-
-
-def _layer_ranks(slots: Any, weights: Any) -> dict[int, Ranks]:
-    """Return the rank of each slice by ``id`` of the layer's stack of A, as ``learn_ranks`` does.
-
-    Layers whose slices do not map one to one are left out, and so run at full rank.
-    """
-    ranks: dict[int, Ranks] = {}
-    for name, module in slots.modules.items():
-        if not isinstance(module, BaseLinearLayerWithLoRA):
-            continue
-        layer = slots._get_lora_layer_weights(weights, name)
-        parts = [None] * module.n_slices if layer is None else layer.lora_a
-        parts = parts if isinstance(parts, list) else [parts]
-        if len(parts) == module.n_slices:
-            ranks[id(module.lora_a_stacked)] = tuple(0 if a is None else a.shape[0] for a in parts)
-    return ranks
 
 
 def _unpack(module: Any, names: list[str]) -> dict[str, tuple[int, int]]:

@@ -1,0 +1,50 @@
+"""The gateway's side of a load: begin it in every worker, ask until every worker committed it."""
+
+import asyncio
+import os
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from vllm.lora.request import LoRARequest
+
+from veneer_adapters.errors import LoadFailed
+
+_POLL_S = 0.002
+"""How often an idle engine is asked; a load takes 5 to 50 times as long. A busy engine answers
+between two steps, so it is asked once a step."""
+
+
+class Workers(Protocol):
+    """As much of ``AsyncLLM`` as loading needs."""
+
+    async def collective_rpc(self, method: str, *, args: tuple[Any, ...] = ()) -> list[Any]:
+        """Return what ``method`` returned in each worker."""
+
+
+async def prepare_slots(workers: Workers, *, on_cpu: bool) -> None:
+    """Make every worker ready to load: once, before the first load would pay for it."""
+    cpus = sorted(os.sched_getaffinity(0)) if on_cpu else []
+    await workers.collective_rpc("veneer_prepare_slots", args=(cpus,))
+
+
+async def load_adapter(workers: Workers, request: LoRARequest) -> None:
+    """Return when steps may use the adapter; they go on meanwhile.
+
+    Raises:
+        LoadFailed: a worker could not load it; the others may hold it, so unload it.
+    """
+    engine_id = request.lora_int_id
+    args = (engine_id, request.lora_name, request.lora_path)
+    _require_success(await workers.collective_rpc("veneer_begin_load", args=args))
+    while True:
+        finished = await workers.collective_rpc("veneer_finish_load", args=(engine_id,))
+        _require_success(finished)
+        if all(finished):
+            return
+        await asyncio.sleep(_POLL_S)
+
+
+def _require_success(answers: Iterable[Any]) -> None:
+    for answer in answers:
+        if isinstance(answer, str):
+            raise LoadFailed(f"The engine could not load the adapter: {answer}")

@@ -1,0 +1,140 @@
+"""Every name of vLLM's that we rely on, imported; a failure says in one sentence what moved."""
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import veneer_server.engine.vllm as package
+from veneer_server.engine.vllm import options
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(120)]
+
+FOLDER = Path(package.__file__).parent
+MANAGER = "vllm.lora.model_manager.LRUCacheLoRAModelManager"
+WORKER = "vllm.lora.worker_manager.LRUCacheWorkerLoRAManager"
+LAYER = "vllm.lora.layers.base_linear.BaseLinearLayerWithLoRA"
+PUNICA = "vllm.lora.punica_wrapper.PunicaWrapperBase"
+
+ATTRIBUTES = {
+    MANAGER: (
+        *("modules", "packed_modules", "punica_wrapper_mapping", "lora_index_to_id", "capacity"),
+        *("_registered_adapters", "_active_adapters", "_get_lora_layer_weights"),
+        *("_create_merged_loras_inplace", "add_adapter", "activate_adapter"),
+        *("deactivate_adapter", "remove_adapter"),
+    ),
+    WORKER: ("_adapter_manager", "_load_adapter"),
+    LAYER: (
+        *("base_layer", "punica_wrapper", "lora_a_stacked", "lora_b_stacked", "n_slices"),
+        "tp_size",
+    ),
+    PUNICA: (
+        *("token_lora_indices", "sampler_indices", "_update_base_metadata", "no_lora"),
+        *("is_prefill", "_select_full_linear_output"),
+    ),
+    "vllm.model_executor.layers.layernorm.RMSNorm": (
+        *("has_weight", "variance_size_override", "variance_epsilon", "weight", "register_oot"),
+    ),
+    "vllm.v1.engine.async_llm.AsyncLLM": (
+        *("collective_rpc", "errored", "shutdown", "vllm_config", "model_config"),
+    ),
+    "vllm.entrypoints.openai.models.serving.OpenAIServingModels": ("lora_requests",),
+    "vllm.v1.worker.lora_model_runner_mixin.LoRAModelRunnerMixin": ("lora_manager",),
+}
+"""What we read or call beyond what is imported, by the class that has it."""
+
+OVERRIDDEN = (
+    *("update_metadata", "add_shrink", "add_expand", "add_lora_embedding", "add_lora_linear"),
+    *("add_lora_logits",),
+)
+"""Methods of ``PunicaWrapperVeneer`` that vLLM calls by the names of its own parameters."""
+
+OPS = ("rms_norm", "fused_add_rms_norm", "silu_and_mul")
+
+
+def imports() -> Iterator[tuple[str, str, str]]:
+    """Return (our file, vLLM's module, name) of every import in the package, also in functions."""
+    for file in sorted(FOLDER.glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vllm"):
+                yield from ((file.name, node.module or "", alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize(("file", "module", "name"), sorted(set(imports())))
+def test_vllm_has_what_we_import(file: str, module: str, name: str) -> None:
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        pytest.fail(f"vLLM moved `{module}`, which {file} imports `{name}` from: {error}.")
+    assert found is not None, f"vLLM's `{module}` has no `{name}` any more; {file} imports it."
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(owner, name) for owner, names in ATTRIBUTES.items() for name in names]
+)
+def test_vllm_has_the_attribute_we_use(owner: str, name: str) -> None:
+    cls = find(owner)
+    source = "".join(inspect.getsource(base) for base in cls.__mro__ if is_vllms(base))
+    assigned = re.search(rf"self\.{name}\b|^    {name}:", source, re.MULTILINE)
+    assert hasattr(cls, name) or assigned, f"vLLM's `{owner}` has no `{name}` any more; we use it."
+
+
+@pytest.mark.parametrize("method", OVERRIDDEN)
+def test_vllm_passes_our_lora_op_the_parameters_it_knows(method: str) -> None:
+    from veneer_server.engine.vllm.lora_cpu import PunicaWrapperVeneer
+
+    theirs = inspect.signature(getattr(find(PUNICA), method)).parameters
+    ours = inspect.signature(getattr(PunicaWrapperVeneer, method)).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in ours.values())
+    named = [name for name, p in theirs.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    missing = [name for name in named if name not in ours and not takes_any]
+    assert not missing, f"vLLM's `{method}` takes {missing} now; `PunicaWrapperVeneer` does not."
+    order = [name for name in named if name in ours]
+    assert order == named[: len(order)], f"vLLM's `{method}` takes {named} in another order now."
+
+
+def test_vllm_takes_the_arguments_we_start_it_with() -> None:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
+    for on_cpu in (True, False):
+        fields = options.engine_fields(
+            options.EngineOptions(model="m", name="n", root="r"), on_cpu=on_cpu, available_bytes=1
+        )
+        unknown = fields.keys() - known
+        assert not unknown, f"vLLM's `AsyncEngineArgs` does not take {unknown} any more."
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_vllms_cpu_extension_has_the_fused_op_we_call(op: str) -> None:
+    import torch
+    import vllm._custom_ops  # noqa: F401
+
+    assert hasattr(torch.ops._C, op), f"vLLM's CPU extension has no `{op}` any more."
+
+
+def test_a_lora_request_still_takes_a_name_an_id_and_a_path() -> None:
+    from vllm.lora.request import LoRARequest
+
+    request = LoRARequest(lora_name="a", lora_int_id=1, lora_path="/p")
+    assert (request.lora_name, request.lora_int_id, request.lora_path) == ("a", 1, "/p")
+
+
+def find(dotted: str) -> Any:
+    """Return the class, or fail with a sentence."""
+    module, _, name = dotted.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        pytest.fail(f"vLLM moved `{dotted}`.")
+
+
+def is_vllms(cls: type) -> bool:
+    """Return whether a class is defined by vLLM."""
+    return cls.__module__.startswith("vllm")
