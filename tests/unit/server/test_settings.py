@@ -84,6 +84,12 @@ def test_variables_carry_lists_numbers_and_engine_arguments(
     assert found == ({"tool_call_parser": "a: b: c"} if value is None else value)
 
 
+def test_the_rank_can_be_given_as_a_variable() -> None:
+    assert load(environ={"VENEER_ADAPTERS__MAX_RANK": "16"}).adapters.max_rank == 16
+    assert faults(environ={"VENEER_ADAPTERS__MAX_RANK": "17"})
+    assert faults(environ={"VENEER_ADAPTERS__MAX_RANK": "many"})
+
+
 def test_a_key_of_digits_stays_text() -> None:
     found = load(environ={"VENEER_SERVER__API_KEY": "0012345"})
     assert found.server.api_key is not None
