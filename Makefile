@@ -31,11 +31,9 @@ test-services:  ## Tests that need system packages (installed as root on Debian)
 	@scripts/services
 	$(PY) -m pytest -m services
 
-bench: setup  ## Measure the server against vLLM's own, side by side
-	$(PY) tests/bench/overhead.py
-
-bench-goals: setup  ## Measure throughput with 0 to 32 adapters against vLLM's own server (long)
-	$(PY) tests/bench/goals.py
+bench:  ## Measure the server against its peers, side by side: BENCH=--quick for 6 minutes, not 40
+	@scripts/install bench
+	@.venv/bin/veneer bench $(BENCH)
 
 train:  ## Train the demo adapters again
 	@scripts/install train
@@ -44,4 +42,4 @@ train:  ## Train the demo adapters again
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: serve setup dev tools check test test-services bench bench-goals train help
+.PHONY: serve setup dev tools check test test-services bench train help

@@ -58,6 +58,15 @@ def to_asgi(state: State) -> ASGIApp:
     return AccessLog(create_app(state))
 
 
+def embedded_model() -> tuple[Path, Path]:
+    """Return the embedded model as a checkpoint, converted on first use, and as GGUF.
+
+    Raises:
+        EngineNotStarted: its package is not installed.
+    """
+    return embedded.ensure_checkpoint(), embedded.packaged_gguf()
+
+
 @asynccontextmanager
 async def running(settings: Settings, *, engine: Engine | None = None) -> AsyncIterator[State]:
     """Start everything a server needs and end it in reverse.

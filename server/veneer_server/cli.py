@@ -1,7 +1,8 @@
-"""``veneer``: serve, and look at the configuration."""
+"""``veneer``: serve, measure, and look at the configuration."""
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,8 +22,8 @@ app = typer.Typer(
 config = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 app.add_typer(config, name="config")
 
-EXIT_CONFIG, EXIT_PORT, EXIT_INTERRUPTED = 78, 98, 130
-"""Source: sysexits.h EX_CONFIG; errno EADDRINUSE; 128 + SIGINT."""
+EXIT_FAILED, EXIT_CONFIG, EXIT_PORT, EXIT_INTERRUPTED = 1, 78, 98, 130
+"""Source: custom; sysexits.h EX_CONFIG; errno EADDRINUSE; 128 + SIGINT."""
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="YAML file of settings.", dir_okay=False)
@@ -109,6 +110,66 @@ def _announce(settings: Settings, state: Any, port: int) -> None:
         f"Your own adapters: copy a PEFT folder into {settings.adapters.dir}/ while this runs.\n"
     )
     sys.stdout.flush()
+
+
+@app.command()
+def bench(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One round, less of everything: under 6 minutes.")
+    ] = False,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds over all peers. Default: 5, or 1 if quick.")
+    ] = None,
+    goals: Annotated[
+        str | None, typer.Option(help="Only these, as in G1,G3. Default: all.")
+    ] = None,
+    rank: Annotated[int, typer.Option(help="Rank of the adapters: 16 or 8.")] = 16,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of the model. Default: the embedded one.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port of the peers.", min=1, max=65535)] = 8377,
+    json: Annotated[Path | None, typer.Option(help="Write every figure to this file.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write an entry for a log to this file.")
+    ] = None,
+) -> None:
+    """Measure this server against its peers on this machine, and print a verdict per goal.
+
+    Peers are started one at a time: vLLM's own server (default, tuned, without LoRA), llama.cpp
+    (if the package xllamacpp is installed) and Veneer. Every figure is a ratio of two that were
+    measured in the same run. Leave the machine alone meanwhile. The full run takes under 40
+    minutes, needs 4 GB of disk for a while, and Ctrl-C shows what is known so far.
+    """
+    from veneer_server import app as wiring
+    from veneer_server.api.listener import PortTaken
+    from veneer_server.bench import command
+    from veneer_server.bench.running import BenchFailed
+    from veneer_server.bench.session import Asked
+    from veneer_server.engine.base import EngineNotStarted
+
+    try:
+        if rank not in (8, 16):
+            raise BenchFailed("There are goals for the ranks 8 and 16 only.")
+        named = command.goal_ids(goals)
+        command.check_port(port)
+        folder, gguf = (model, None) if model else wiring.embedded_model()
+        asked = Asked(
+            model=folder.resolve(),
+            gguf=gguf,
+            goals=named,
+            rounds=rounds or (1 if quick else 5),
+            rank=rank,
+            port=port,
+            threads=tuple(sorted(os.sched_getaffinity(0))),
+            quick=quick,
+        )
+        command.bench(asked, os.environ, command.Outputs(json, markdown))
+    except PortTaken as error:
+        raise _failure(f"{error}; choose another with --port", EXIT_PORT) from error
+    except (BenchFailed, EngineNotStarted) as error:
+        raise _failure(str(error), EXIT_FAILED) from error
+    except KeyboardInterrupt:
+        raise _failure("Stopped.", EXIT_INTERRUPTED) from None
 
 
 @config.command()

