@@ -154,7 +154,7 @@ def bench(
         command.check_port(port)
         folder, gguf = (model, None) if model else wiring.embedded_model()
         asked = Asked(
-            model=folder.resolve(),
+            model=command.check_model(folder),
             gguf=gguf,
             goals=named,
             rounds=rounds or (1 if quick else 5),

@@ -51,6 +51,17 @@ def check_port(port: int) -> None:
     bind("127.0.0.1", port).close()
 
 
+def check_model(folder: Path) -> Path:
+    """Return ``folder`` as an absolute path.
+
+    Raises:
+        BenchFailed: no model lies there.
+    """
+    if not (folder / "config.json").is_file():
+        raise BenchFailed(f"{folder} is not the folder of a model: it has no config.json.")
+    return folder.resolve()
+
+
 def bench(asked: Asked, environ: Mapping[str, str], outputs: Outputs) -> None:
     """Measure what is ``asked`` and show it; what was measured is also shown after Ctrl-C.
 
