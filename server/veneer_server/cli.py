@@ -118,7 +118,7 @@ def bench(
         bool, typer.Option("--quick", help="One round, less of everything: under 6 minutes.")
     ] = False,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Rounds over all peers. Default: 5, or 1 if quick.")
+        int | None, typer.Option(min=1, help="Rounds over all peers. Default: 3, or 1 if quick.")
     ] = None,
     goals: Annotated[
         str | None, typer.Option(help="Only these, as in G1,G3. Default: all.")
@@ -157,7 +157,7 @@ def bench(
             model=command.check_model(folder),
             gguf=gguf,
             goals=named,
-            rounds=rounds or (1 if quick else 5),
+            rounds=rounds or (1 if quick else 3),
             rank=rank,
             port=port,
             threads=tuple(sorted(os.sched_getaffinity(0))),

@@ -28,7 +28,7 @@ class Goal:
     rank: int | None = None
     """The only adapter rank the threshold is meant for; None: any."""
     skip_first: bool = False
-    """Leave the first round out when there are more: files were cold then."""
+    """Never count the first round: files and compilers' caches were cold then."""
 
     @property
     def wanted(self) -> str:
@@ -83,8 +83,8 @@ class Found:
         above = self.by_round.get(goal.figure, {})
         below = self.by_round.get(goal.over, {}) if goal.over else None
         turns = [turn for turn in sorted(above) if below is None or turn in below]
-        if goal.skip_first and len(turns) > 1:
-            turns = turns[1:]
+        if goal.skip_first:
+            turns = [turn for turn in turns if turn > 0]
         return tuple(
             _value(above[turn], below[turn] if below is not None else None) for turn in turns
         )

@@ -16,7 +16,7 @@ from veneer_server.bench.goals import Figures
 from veneer_server.bench.peers import Name
 from veneer_server.bench.site import Site
 
-FAR = 3
+FAR = 2
 """Rounds of what is far from its threshold, or its own comparison; the rest has all rounds."""
 
 
@@ -60,16 +60,16 @@ _LAPTOP = (
 
 STATIONS: tuple[Station, ...] = (
     Station(Name.DEFAULT, (
-        _of("G11", latency.started),
+        _of("G11", latency.started, quick=False),
         _of("G1", latency.first_token, rounds=FAR),
         _of("G2", throughput.mixed, rounds=FAR),
         _of("G5", loading.load_calls, rounds=FAR),
         _of("G5", loading.registering, rounds=FAR),
     )),
     Station(Name.TUNED, (_of("G2", throughput.mixed, rounds=FAR),)),
-    Station(Name.PLAIN, (_of("G11", latency.started), _of("G4 G10", throughput.base))),
+    Station(Name.PLAIN, (_of("G11", latency.started, quick=False), _of("G4 G10", throughput.base))),
     Station(Name.VENEER, (
-        _of("G11", latency.started),
+        _of("G11", latency.started, quick=False),
         _of("G2 G3 G4 G10", throughput.ladder),
         _of("G1", latency.first_token, rounds=FAR),
         *_LAPTOP,
@@ -78,12 +78,12 @@ STATIONS: tuple[Station, ...] = (
         _of("G5", loading.registering, rounds=FAR),
     )),
     Station(Name.LLAMA_Q4, _LAPTOP),
-    Station(Name.LLAMA_BF16, tuple(replace(measure, quick=False) for measure in _LAPTOP)),
-    Station(Name.DEFAULT_64, (_of("G6", loading.stall, rounds=2, quick=False),),
+    Station(Name.LLAMA_BF16, tuple(replace(measure, rounds=1, quick=False) for measure in _LAPTOP)),
+    Station(Name.DEFAULT_64, (_of("G6", loading.stall, rounds=1, quick=False),),
             {"max_rank": 64}),
-    Station(Name.VENEER_64, (_of("G6", loading.stall, rounds=2, quick=False),),
+    Station(Name.VENEER_64, (_of("G6", loading.stall, rounds=1, quick=False),),
             {"max_rank": 64}),
-    Station(Name.VENEER_WIDE, (_of("G7", scale.registered, rounds=FAR, quick=False),),
+    Station(Name.VENEER_WIDE, (_of("G7", scale.registered, rounds=1, quick=False),),
             {"device_slots": 64, "host_slots": 128}),
     Station(Name.VENEER_ONE, (_of("G8", fairness.cold_at_saturation, rounds=1, quick=False),),
             {"device_slots": 1}),

@@ -95,8 +95,11 @@ class _Bench:
         name = visit.station.name
         rig = self._rig(visit)
         log = self.workshop / "peer.log"
-        with start(peer(name, rig), rig, self.environ, log) as running:
-            site = self._site(visit, rig, running)
+        with (
+            start(peer(name, rig), rig, self.environ, log) as running,
+            httpx.Client(base_url=running.url, timeout=120) as http,
+        ):
+            site = self._site(visit, rig, running, http)
             for measure in visit.measures:
                 self._measure(visit, measure, site)
 
@@ -127,9 +130,10 @@ class _Bench:
             write_adapters(folder, shape_of(self.asked.model), self.asked.rank, _LLAMA_ADAPTERS)
         return made
 
-    def _site(self, visit: Visit, rig: Rig, running: Running) -> Site:
+    def _site(self, visit: Visit, rig: Rig, running: Running, http: httpx.Client) -> Site:
         return Site(
             running,
+            http,
             rig,
             self.client,
             Shelf(self.workshop / "shelf", shape_of(self.asked.model)),

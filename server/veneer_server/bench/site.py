@@ -16,7 +16,7 @@ from veneer_server.bench.load import Lane, Load, Outcome, Request, send
 from veneer_server.bench.peers import Rig
 from veneer_server.bench.running import BenchFailed, Running
 
-_POLL_S = 0.05
+_POLL_S = 0.1
 _LONGEST_S = 120
 _COMPLETIONS = "/v1/completions"
 
@@ -47,6 +47,8 @@ class Site:
     """One peer in one round."""
 
     running: Running
+    http: httpx.Client
+    """Asks the running peer for what is not measured by a client of its own."""
     rig: Rig
     client: BenchServe
     shelf: Shelf
@@ -81,9 +83,7 @@ class Site:
         """Load ``name`` by vLLM's route, which ours has too; return the seconds it took."""
         body = {"lora_name": name, "lora_path": str(self._path(name))}
         began = time.perf_counter()
-        answer = httpx.post(
-            f"{self.running.url}/v1/load_lora_adapter", json=body, timeout=_LONGEST_S
-        )
+        answer = self.http.post("/v1/load_lora_adapter", json=body)
         if answer.status_code != httpx.codes.OK:
             raise BenchFailed(f"{self.running.peer.name} did not load {name}: {answer.text[:300]}")
         return time.perf_counter() - began
@@ -102,6 +102,12 @@ class Site:
         """Return when none of ``names`` is listed any more."""
         self._until(lambda ready: not ready & set(names))
         self.provided.difference_update(names)
+
+    def warm_base(self) -> None:
+        """Have the base used a little, many requests at once."""
+        sizes = self.sizes
+        work = Work(sizes.concurrency, sizes.concurrency, sizes.tokens_in, 4, 900 + self.turn)
+        self.client.drive(self.running.url, work)
 
     def warm(self, names: Sequence[str]) -> None:
         """Have each of ``names`` used once, one after the other."""
@@ -126,7 +132,7 @@ class Site:
     def _until(self, is_so: Any) -> None:
         deadline = time.monotonic() + _LONGEST_S
         while time.monotonic() < deadline:
-            answer = httpx.get(f"{self.running.url}/v1/models", timeout=_LONGEST_S)
+            answer = self.http.get("/v1/models")
             cards = [card for card in answer.json()["data"] if card.get("adapter")]
             if is_so({card["id"] for card in cards if card["adapter"]["revision"]}):
                 return

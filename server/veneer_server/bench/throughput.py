@@ -8,7 +8,7 @@ COUNTS = (0, 1, 8, 32)
 
 def base(site: Site) -> Figures:
     """Return the speed of the base alone, and the API process's CPU for each token."""
-    site.drive([], seed=900 + site.turn)
+    site.warm_base()
     return _base(site)
 
 
@@ -19,7 +19,7 @@ def mixed(site: Site) -> Figures:
 
 def ladder(site: Site) -> Figures:
     """Return the speeds with 0, 1, 8 and 32 adapters, upwards and downwards by turns."""
-    site.drive([], seed=900 + site.turn)
+    site.warm_base()
     counts = COUNTS if site.turn % 2 == 0 else COUNTS[::-1]
     found: dict[str, float] = {}
     for count in counts:

@@ -15,7 +15,8 @@ from starlette.exceptions import HTTPException
 from veneer_adapters.errors import AdapterRejected
 from veneer_server.api.errors import _TABLE, _UNEXPECTED, to_api_error
 from veneer_server.app import create_app, running
-from veneer_server.cli import serve
+from veneer_server.bench.goals import GOALS
+from veneer_server.cli import bench, serve
 from veneer_server.engine.echo import EchoEngine
 from veneer_server.metrics import Metrics
 from veneer_server.settings import Settings
@@ -141,6 +142,16 @@ def test_every_flag_of_serve_is_documented() -> None:
     flags = re.findall(r"`(--[a-z]+)`", read("docs/configuration.md"))
     taken = {f"--{name}" for name in serve.__annotations__ if name != "return"}
     assert set(flags) == taken
+
+
+def test_every_flag_and_every_goal_of_the_bench_is_documented() -> None:
+    flags = {cells[0].strip("`") for cells in rows("docs/benchmarks.md", "flag")}
+    assert flags == {f"--{name}" for name in bench.__annotations__ if name != "return"}
+    goals = {cells[0]: cells[2] for cells in rows("docs/benchmarks.md", "goal")}
+    assert list(goals) == list(dict.fromkeys(goal.id for goal in GOALS))
+    for goal in GOALS:
+        for number in (goal.threshold, goal.stretch):
+            assert number is None or re.search(rf"\b{number:g}", goals[goal.id]), goal
 
 
 def named_targets() -> list[tuple[str, str]]:

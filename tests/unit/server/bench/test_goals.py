@@ -60,10 +60,10 @@ def test_two_measurements_in_one_round_count_as_their_median() -> None:
     assert made.values(AT_LEAST) == (3.0,)
 
 
-def test_the_first_round_is_left_out_where_files_were_cold_unless_it_is_the_only_one() -> None:
+def test_the_first_round_never_counts_where_files_were_cold() -> None:
     goal = Goal("G0", "start", OURS, THEIRS, True, 1.0, skip_first=True)
     assert found([9, 2, 3], [1, 1, 1]).values(goal) == (2.0, 3.0)
-    assert found([9], [1]).values(goal) == (9.0,)
+    assert found([9], [1]).values(goal) == ()
 
 
 def test_a_goal_about_one_figure_needs_no_peer() -> None:
