@@ -10,7 +10,7 @@ from rich.console import Console
 
 from veneer_server.api.listener import bind
 from veneer_server.bench import report
-from veneer_server.bench.conditions import conditions
+from veneer_server.bench.conditions import Bystanders, conditions
 from veneer_server.bench.goals import GOALS, Row, chosen, rows
 from veneer_server.bench.running import BenchFailed
 from veneer_server.bench.session import Asked, Results, run
@@ -70,6 +70,7 @@ def bench(asked: Asked, environ: Mapping[str, str], outputs: Outputs) -> None:
         KeyboardInterrupt: the user ended it.
     """
     made_under = conditions(["veneer", *sys.argv[1:]])
+    bystanders = Bystanders()
     results = Results()
     progress = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     began = time.monotonic()
@@ -85,6 +86,7 @@ def bench(asked: Asked, environ: Mapping[str, str], outputs: Outputs) -> None:
     finally:
         wanted = chosen(asked.goals, asked.rank)
         made = rows(results.found, wanted, results.absent, default)
+        made_under["CPUs that other programs used meanwhile"] = f"{bystanders.cpus():.2f}"
         if any(row.values for row in made):
             _show(made, results, made_under, outputs)
 

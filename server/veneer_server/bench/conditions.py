@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +24,32 @@ def conditions(command: Sequence[str]) -> dict[str, str]:
         "command": " ".join(command),
     }
     return {key: value for key, value in found.items() if value}
+
+
+class Bystanders:
+    """Measures what other programs use of the machine while the bench runs."""
+
+    def __init__(self) -> None:
+        self._began_s = time.monotonic()
+        self._busy_s = _busy_s()
+        self._own_s = _own_s()
+
+    def cpus(self) -> float:
+        """Return how many CPUs others kept busy on average; call it after the last peer."""
+        others_s = (_busy_s() - self._busy_s) - (_own_s() - self._own_s)
+        return max(0.0, others_s / (time.monotonic() - self._began_s))
+
+
+def _busy_s() -> float:
+    # user nice system idle iowait irq softirq steal; all CPUs, in ticks.
+    fields = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:9]
+    ticks = [int(field) for field in fields]
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_s() -> float:
+    # Peers count once they were waited for, and so do the engines that they waited for.
+    return sum(os.times()[:4])
 
 
 def _commit() -> str:
