@@ -1,9 +1,9 @@
 """G9: an answer does not depend on who else is in the batch."""
 
 from veneer_server.bench.adapters import PLAIN
-from veneer_server.bench.goals import Figures
 from veneer_server.bench.peers import BASE
 from veneer_server.bench.site import Site, completion, names
+from veneer_server.bench.verdicts import Figures
 
 _PROMPTS, _TOKENS, _LANES, _ADAPTERS, _RANK = 100, 16, 32, 8, 8
 

@@ -1,8 +1,8 @@
 """G8: one slot, an adapter that keeps it busy, and somebody who asks for another one."""
 
-from veneer_server.bench.goals import Figures
 from veneer_server.bench.peers import MAX_SEQS
 from veneer_server.bench.site import Site, completion
+from veneer_server.bench.verdicts import Figures
 
 _TOKENS = 64
 

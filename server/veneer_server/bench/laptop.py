@@ -3,10 +3,10 @@
 import statistics
 from collections.abc import Sequence
 
-from veneer_server.bench.goals import Figures
 from veneer_server.bench.load import Request
 from veneer_server.bench.peers import BASE
 from veneer_server.bench.site import Site, completion, names
+from veneer_server.bench.verdicts import Figures
 
 _IN, _OUT, _STREAMS, _ADAPTERS = 100, 64, 16, 8
 

@@ -1,8 +1,8 @@
 """G1 and G11: the first token of a long prompt, and the start."""
 
 from veneer_server.bench.client import Work
-from veneer_server.bench.goals import Figures
 from veneer_server.bench.site import Site
+from veneer_server.bench.verdicts import Figures
 
 _PROMPT_TOKENS = 512
 

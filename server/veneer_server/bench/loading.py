@@ -2,10 +2,10 @@
 
 import statistics
 
-from veneer_server.bench.goals import Figures
 from veneer_server.bench.load import Outcome, Request
 from veneer_server.bench.peers import BASE
 from veneer_server.bench.site import Site, completion, median_ms, names
+from veneer_server.bench.verdicts import Figures
 
 _STREAMS, _LOADS, _BIG = 8, 50, 64
 

@@ -12,9 +12,9 @@ from veneer_server.bench import (
     scale,
     throughput,
 )
-from veneer_server.bench.goals import Figures
 from veneer_server.bench.peers import Name
 from veneer_server.bench.site import Site
+from veneer_server.bench.verdicts import Figures
 
 FAR = 2
 """Rounds of what is far from its threshold, or its own comparison; the rest has all rounds."""

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from veneer_server.bench.goals import Found, Row
+from veneer_server.bench.verdicts import Found, Row
 
 _COLUMNS = ("goal", "what", "median (min-max)", "rounds", "wanted (stretch)", "verdict")
 _COLOURS = {"met": "green", "met (stretch)": "green", "MISSED": "red", "not measured": "yellow"}

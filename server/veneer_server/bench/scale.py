@@ -3,8 +3,8 @@
 import shutil
 
 from veneer_server.bench.client import Work
-from veneer_server.bench.goals import Figures
 from veneer_server.bench.site import Site, names
+from veneer_server.bench.verdicts import Figures
 
 _IN_USE = 64
 _PROMPTS, _TOKENS_IN, _TOKENS_OUT = 96, 64, 48

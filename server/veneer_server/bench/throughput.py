@@ -1,7 +1,7 @@
 """G2, G3, G4 and G10: tokens per second with and without adapters, and what the API costs."""
 
-from veneer_server.bench.goals import Figures
 from veneer_server.bench.site import Site, names
+from veneer_server.bench.verdicts import Figures
 
 COUNTS = (0, 1, 8, 32)
 

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from veneer_server.bench.goals import GOALS, Found, Goal, chosen, rows
+from veneer_server.bench.goals import GOALS, chosen
 from veneer_server.bench.peers import Name
+from veneer_server.bench.verdicts import Found, Goal, rows
 
 OURS, THEIRS = (Name.VENEER, "x"), (Name.DEFAULT, "x")
 AT_LEAST = Goal("G0", "x, ours / theirs", OURS, THEIRS, False, 2, 3)

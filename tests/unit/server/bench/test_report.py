@@ -6,9 +6,9 @@ from io import StringIO
 
 from rich.console import Console
 
-from veneer_server.bench.goals import Found, Goal, rows
 from veneer_server.bench.peers import Name
 from veneer_server.bench.report import markdown, spread, table, to_json
+from veneer_server.bench.verdicts import Found, Goal, rows
 
 MET = Goal("G1", "ours / theirs", (Name.VENEER, "ms"), (Name.DEFAULT, "ms"), True, 0.25, 0.1)
 LOST = Goal("G8", "cold | hot", (Name.VENEER_ONE, "s"), None, True, 2)
