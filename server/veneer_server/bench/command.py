@@ -1,5 +1,6 @@
 """What ``veneer bench`` does with its flags: check them, run, show."""
 
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -70,6 +71,8 @@ def bench(asked: Asked, environ: Mapping[str, str], outputs: Outputs) -> None:
         BenchFailed: a peer cannot be started.
         KeyboardInterrupt: the user ended it.
     """
+    # Ended from outside, the files and the peers go too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     made_under = conditions(["veneer", *sys.argv[1:]])
     bystanders = Bystanders()
     results = Results()
