@@ -1,5 +1,6 @@
 """What the clients are told, and how llama.cpp's adapters are named."""
 
+import itertools
 from pathlib import Path
 
 from veneer_server.bench.adapters import Shape, random_tensors
@@ -15,7 +16,7 @@ def told(work: Work) -> list[str]:
 
 def test_the_base_is_asked_without_adapters_greedily_and_to_full_length() -> None:
     words = told(WORK)
-    pairs = dict(zip(words, words[1:], strict=False))
+    pairs = dict(itertools.pairwise(words))
     assert pairs["--random-input-len"] == "5"
     assert pairs["--random-output-len"] == "7"
     assert pairs["--max-concurrency"] == "3"
