@@ -87,6 +87,18 @@ def test_a_peer_lives_as_long_as_the_block(tmp_path: Path) -> None:
     assert not Path(f"/proc/{running.pid}").exists()
 
 
+def test_no_peer_outlives_a_bench_that_was_killed() -> None:
+    child = [sys.executable, "-c", "import signal; print('up', flush=True); signal.pause()"]
+    tethered = [sys.executable, "-m", "veneer_server.bench.tether", *child]
+    bench_code = f"import subprocess; subprocess.run({tethered!r})"
+    with subprocess.Popen([sys.executable, "-c", bench_code], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"up\n"
+        parent.kill()
+        # The child holds the other end of the pipe: it closes when the child is gone.
+        assert parent.stdout.read() == b""
+
+
 def test_a_peer_that_ends_says_why(tmp_path: Path) -> None:
     ended = peer("raise SystemExit('no such model')")
     with (
