@@ -151,6 +151,7 @@ def bench(
         if rank not in (8, 16):
             raise BenchFailed("There are goals for the ranks 8 and 16 only.")
         named = command.goal_ids(goals)
+        outputs = command.check_outputs(command.Outputs(json, markdown))
         command.check_port(port)
         folder, gguf = (model, None) if model else wiring.embedded_model()
         asked = Asked(
@@ -163,7 +164,7 @@ def bench(
             threads=tuple(sorted(os.sched_getaffinity(0))),
             quick=quick,
         )
-        command.bench(asked, os.environ, command.Outputs(json, markdown))
+        command.bench(asked, os.environ, outputs)
     except PortTaken as error:
         raise _failure(f"{error}; choose another with --port", EXIT_PORT) from error
     except (BenchFailed, EngineNotStarted) as error:

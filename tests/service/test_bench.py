@@ -50,6 +50,7 @@ def test_a_taken_port_is_one_sentence_before_anything_is_started() -> None:
     [
         (("--goals", "G1,G13"), "There is no goal G13; there are G1, G2, "),
         (("--rank", "7"), "There are goals for the ranks 8 and 16 only."),
+        (("--json", "/nowhere/x.json"), "/nowhere/x.json cannot be written"),
         (("--model", "/nowhere"), "/nowhere is not the folder of a model"),
     ],
 )

@@ -1,5 +1,6 @@
 """What ``veneer bench`` does with its flags: check them, run, show."""
 
+import os
 import signal
 import sys
 import time
@@ -62,6 +63,18 @@ def check_model(folder: Path) -> Path:
     if not (folder / "config.json").is_file():
         raise BenchFailed(f"{folder} is not the folder of a model: it has no config.json.")
     return folder.resolve()
+
+
+def check_outputs(outputs: Outputs) -> Outputs:
+    """Return ``outputs`` if they can be written: better now than after 40 minutes.
+
+    Raises:
+        BenchFailed: a folder does not exist, or may not be written to.
+    """
+    for file in (outputs.json, outputs.markdown):
+        if file and not os.access(file.absolute().parent, os.W_OK):
+            raise BenchFailed(f"{file} cannot be written: its folder is missing or not yours.")
+    return outputs
 
 
 def bench(asked: Asked, environ: Mapping[str, str], outputs: Outputs) -> None:

@@ -14,11 +14,16 @@ def base(site: Site) -> Figures:
 
 def mixed(site: Site) -> Figures:
     """Return the speed with eight adapters in the same batch."""
+    _prepare(site, 8)
     return _with_adapters(site, 8)
 
 
 def ladder(site: Site) -> Figures:
-    """Return the speeds with 0, 1, 8 and 32 adapters, upwards and downwards by turns."""
+    """Return the speeds with 0, 1, 8 and 32 adapters, upwards and downwards by turns.
+
+    All 32 are registered throughout.
+    """
+    _prepare(site, max(COUNTS))
     site.warm_base()
     counts = COUNTS if site.turn % 2 == 0 else COUNTS[::-1]
     found: dict[str, float] = {}
@@ -37,9 +42,14 @@ def _base(site: Site) -> Figures:
     }
 
 
-def _with_adapters(site: Site, count: int) -> Figures:
+def _prepare(site: Site, count: int) -> None:
     chosen = names("a", count)
     site.shelf.take(chosen, site.rank)
     site.provide(chosen)
+
+
+def _with_adapters(site: Site, count: int) -> Figures:
+    chosen = names("a", count)
     site.warm(chosen)
-    return {f"{count} adapters tok/s": site.drive(chosen, seed=site.turn)["output_throughput"]}
+    result = site.drive(chosen, seed=site.turn)
+    return {f"{count} adapters tok/s": result["output_throughput"]}
