@@ -53,9 +53,16 @@ def _own_s() -> float:
 
 
 def _commit() -> str:
+    # Installed into an environment inside somebody else's checkout, this file is not tracked.
+    if not _git("ls-files", __file__):
+        return ""
+    return _git("describe", "--always", "--dirty", "--abbrev=12")
+
+
+def _git(*words: str) -> str:
     try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607 - git's place varies
+        done = subprocess.run(  # noqa: S603 - words of this file
+            ["git", *words],  # noqa: S607 - git's place varies
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
