@@ -66,7 +66,7 @@ STATIONS: tuple[Station, ...] = (
         _of("G5", loading.load_calls, rounds=FAR),
         _of("G5", loading.registering, rounds=FAR),
     )),
-    Station(Name.TUNED, (_of("G2", throughput.mixed, rounds=FAR),)),
+    Station(Name.TUNED, (_of("G2", throughput.mixed, rounds=FAR, quick=False),)),
     Station(Name.PLAIN, (_of("G11", latency.started, quick=False), _of("G4 G10", throughput.base))),
     Station(Name.VENEER, (
         _of("G11", latency.started, quick=False),
