@@ -1,6 +1,5 @@
 """``veneer``: serve, measure, and look at the configuration."""
 
-import asyncio
 import json
 import os
 import sys
@@ -62,6 +61,8 @@ def serve(
 
 
 def _run(settings: Settings) -> None:
+    import uvloop
+
     from veneer_adapters.errors import AdapterError
     from veneer_server import logs
     from veneer_server.api.listener import PortTaken, bind
@@ -83,7 +84,7 @@ def _run(settings: Settings) -> None:
             _announce(settings, state, bound_port)
 
         try:
-            asyncio.run(run(settings, listener, announce))
+            uvloop.run(run(settings, listener, announce))
         except (EngineNotStarted, AdapterError) as error:
             status.stop()
             raise _failure(f"Veneer cannot start: {error}", EXIT_CONFIG) from error

@@ -44,6 +44,9 @@ ATTRIBUTES = {
     "vllm.v1.engine.async_llm.AsyncLLM": (
         *("collective_rpc", "errored", "shutdown", "vllm_config", "model_config"),
     ),
+    "vllm.v1.executor.multiproc_executor.MultiprocExecutor": ("_init_executor", "response_mqs"),
+    "vllm.distributed.device_communicators.shm_broadcast.MessageQueue": ("_spin_condition",),
+    "vllm.distributed.device_communicators.shm_broadcast.SpinCondition": ("busy_loop_s",),
     "vllm.entrypoints.openai.models.serving.OpenAIServingModels": ("lora_requests",),
     "vllm.v1.worker.lora_model_runner_mixin.LoRAModelRunnerMixin": ("lora_manager",),
 }

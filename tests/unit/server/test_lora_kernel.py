@@ -174,6 +174,24 @@ def test_a_rank_is_forgotten_the_moment_its_owner_is_gone(served: Any) -> None:
     assert_is(delta(op, layer, x), expected(newcomer, x))
 
 
+def test_a_layer_that_missed_several_changes_sees_them_all(served: Any) -> None:
+    op, layer, x = served
+    owners = [(lambda: None) for _ in range(3)]
+    adapters = {9: an_adapter(12, x.dtype), 7: an_adapter(4, x.dtype), 8: an_adapter(8, x.dtype)}
+    delta(op, layer, x)
+    for slot, (engine_id, adapter) in enumerate(adapters.items()):
+        layer.set_lora(slot, *adapter)
+        op.learn_ranks(engine_id, owners[slot], {id(layer.lora_a_stacked): (len(adapter[0]),)})
+        tell(op, [slot, slot], [*list(adapters)[: slot + 1], *[None] * (2 - slot)])
+        op._slot_ranks.refresh()
+    tell(op, [0, 2], list(adapters))
+
+    got = delta(op, layer, x)
+
+    assert_is(got[:1], expected(adapters[9], x[:1]))
+    assert_is(got[1:], expected(adapters[8], x[1:]))
+
+
 def test_laying_out_by_rank_keeps_shape_values_and_the_tensor_itself() -> None:
     from veneer_server.engine.vllm.lora_layer import lay_out_by_rank
 

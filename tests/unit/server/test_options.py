@@ -89,3 +89,14 @@ def test_usage_statistics_are_off_unless_asked_for() -> None:
 def test_available_memory_is_more_than_nothing_and_less_than_the_machine() -> None:
     total_kib = int(Path("/proc/meminfo").read_text().splitlines()[0].split()[1])
     assert 0 < available_memory_bytes() <= total_kib * 1024
+
+
+def test_on_a_cpu_the_engine_runs_eagerly_and_its_core_does_not_spin() -> None:
+    found = fields()
+    assert found["enforce_eager"] is True
+    assert found["distributed_executor_backend"].endswith(".PatientExecutor")
+
+
+def test_off_a_cpu_vllm_compiles_and_runs_as_it_does() -> None:
+    found = fields(on_cpu=False)
+    assert not found.keys() & {"enforce_eager", "distributed_executor_backend"}

@@ -30,9 +30,8 @@ from veneer_server.engine.vllm.lora_gemm import (
 from veneer_server.engine.vllm.lora_layer import (
     STORED,
     LayerStacks,
-    LearnedRanks,
     Ranks,
-    SlotIds,
+    SlotRanks,
     as_stored,
 )
 from veneer_server.engine.vllm.lora_rows import Groups, MixCounts, Routes, choose_routes, group_rows
@@ -74,8 +73,7 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         self._tokens = nothing
         self._samples = nothing
         self._routes: dict[tuple[Ranks, float], Routes] = {}
-        self._slot_ids = SlotIds()
-        self._learned = LearnedRanks()
+        self._slot_ranks = SlotRanks()
         self._layers: dict[int, LayerStacks] = {}
         self._first_stack: Sequence[torch.Tensor] | None = None
         self._counts = MixCounts()
@@ -96,7 +94,7 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         Believed only while ``owner``, the object the weights were copied from, is alive. An
         adapter or layer nobody spoke of is computed at the full rank of its slot.
         """
-        self._learned.learn(adapter_id, owner, ranks)
+        self._slot_ranks.learn(adapter_id, owner, ranks)
 
     def arrange(self, a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> LayerStacks:
         """Lay out a layer's stacks now rather than at its first batch; twice is a no-op."""
@@ -116,7 +114,7 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         """Group the rows of the coming steps; vLLM calls this when batch or slots change."""
         self._update_base_metadata(mapping, lora_index_to_id, max_loras, vocab_size)
         self.is_prefill = mapping.is_prefill
-        self._slot_ids.update(lora_index_to_id)
+        self._slot_ranks.place(lora_index_to_id)
         self._tokens = group_rows(self.token_lora_indices)
         self._samples = group_rows(self.sampler_indices)
         self._routes.clear()
@@ -144,7 +142,7 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
             # The kernel would write past the end, a slice would quietly stop at it.
             raise IndexError(f"{len(x)} rows, but the batch has at least {self._tokens.extent}")
         layer = self.arrange(lora_a_stacked, lora_b_stacked)
-        layer.update_ranks(self._slot_ids, self._learned)
+        layer.update_ranks(self._slot_ranks)
         suits = scale == 1.0 and self._suits_kernel(y, x, layer)
         routes = self._choose(layer.top_ranks, LONG_WORK[x.dtype] if suits else 0)
         if len(routes.short):

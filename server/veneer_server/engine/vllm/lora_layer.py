@@ -48,7 +48,7 @@ class LayerStacks:
         self.out = sum(stack.shape[2] for stack in b)
         """Columns of its output, all slices together."""
         self._addresses = self._look_up()
-        self._seen: tuple[int, int] | None = None
+        self._seen = 0
         self.ranks = np.zeros((len(a[0]), len(a)), np.int64)
         """``(slots, slices)``: the rank to compute, as of ``update_ranks``."""
         self.top_ranks: Ranks = ()
@@ -64,56 +64,76 @@ class LayerStacks:
         """Return whether the stacks still have the storage that ``stored`` shows."""
         return self._addresses == self._look_up()
 
-    def update_ranks(self, slot_ids: "SlotIds", learned: "LearnedRanks") -> None:
+    def update_ranks(self, known: "SlotRanks") -> None:
         """Bring ``ranks`` up to date; a slot is computed at full rank where none is known."""
-        now = (slot_ids.version, learned.version)
-        if self._seen == now:
+        known.refresh()
+        if self._seen == known.version:
             return
         full = tuple(stack.shape[2] for stack in self.a)
-        for slot, adapter_id in enumerate(slot_ids.ids):
-            self.ranks[slot] = np.minimum(learned.find(adapter_id, id(self.a), full), full)
+        for slot in known.changed_since(self._seen):
+            found = known.find(slot, id(self.a), full)
+            self.ranks[slot] = [min(pair) for pair in zip(found, full, strict=True)]
         self.top_ranks = tuple(self.ranks.max(axis=1).tolist())
-        self._seen = now
+        self._seen = known.version
 
     def _look_up(self) -> list[int]:
         return [stack.data_ptr() for stack in (*self.a, *self.b)]
 
 
-class SlotIds:
-    """Which adapter each slot holds."""
+_Known = tuple[weakref.ref[object], Mapping[int, Ranks]]
+
+
+class SlotRanks:
+    """The true ranks of what is in the slots, believed only while an object of vLLM's is alive.
+
+    A change of one slot is told as that: there are hundreds of layers to bring up to date, and
+    they do it inside a step.
+    """
 
     def __init__(self) -> None:
-        self.ids: list[int | None] = []
         self.version = 0
-        """Changes with ``ids``."""
+        """Changes whenever ``find`` may answer differently, after ``refresh``."""
+        self._ids: list[int | None] = []
+        self._known: dict[int, _Known] = {}
+        self._slots: list[_Known | None] = []
+        self._changed: Sequence[int] = ()
+        self._stale = False
 
-    def update(self, ids: Sequence[int | None]) -> None:
+    def place(self, ids: Sequence[int | None]) -> None:
         """Remember ``ids``, the adapter of each slot or None."""
-        if self.ids != list(ids):
-            self.ids = list(ids)
-            self.version += 1
-
-
-class LearnedRanks:
-    """The true ranks of adapters, each believed only while an object of vLLM's is alive."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[weakref.ref[object], Mapping[int, Ranks]]] = {}
-        self.version = 0
-        """Changes whenever ``find`` may answer differently."""
+        if self._ids != list(ids):
+            self._ids = list(ids)
+            self._stale = True
 
     def learn(self, adapter_id: int, owner: object, ranks: Mapping[int, Ranks]) -> None:
         """Believe ``ranks``, by ``id`` of a layer's stacks of A, until ``owner`` is gone."""
-        alive = {key: known for key, known in self._known.items() if known[0]() is not None}
-        self._known = alive | {adapter_id: (weakref.ref(owner, self._forget), ranks)}
-        self.version += 1
+        self._known = {key: known for key, known in self._known.items() if known[0]() is not None}
+        self._known[adapter_id] = (weakref.ref(owner, self._forget), ranks)
+        self._stale = True
 
-    def find(self, adapter_id: int | None, layer: int, full: Ranks) -> Ranks:
-        """Return the ranks of an adapter in a layer, or ``full`` when nobody told them."""
-        if adapter_id not in self._known:
-            return full
-        owner, ranks = self._known[adapter_id]
-        return full if owner() is None else ranks.get(layer, full)
+    def refresh(self) -> None:
+        """Notice what was placed, learned and forgotten since the last time."""
+        if not self._stale:
+            return
+        self._stale = False
+        before, now = self._slots, [self._look_up(adapter_id) for adapter_id in self._ids]
+        same = len(before) == len(now)
+        self._changed = [i for i, new in enumerate(now) if not same or new is not before[i]]
+        self._slots = now
+        self.version += bool(self._changed)
+
+    def changed_since(self, version: int) -> Sequence[int]:
+        """Return the slots that may have other ranks than they had at ``version``."""
+        return self._changed if version == self.version - 1 > 0 else range(len(self._slots))
+
+    def find(self, slot: int, layer: int, full: Ranks) -> Ranks:
+        """Return the ranks of a slot in a layer, or ``full`` when nobody told them."""
+        known = self._slots[slot]
+        return full if known is None else known[1].get(layer, full)
+
+    def _look_up(self, adapter_id: int | None) -> _Known | None:
+        known = None if adapter_id is None else self._known.get(adapter_id)
+        return known if known is not None and known[0]() is not None else None
 
     def _forget(self, _: weakref.ref[object]) -> None:
-        self.version += 1
+        self._stale = True

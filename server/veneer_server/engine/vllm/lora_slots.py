@@ -19,7 +19,7 @@ class Place:
     """Where one module's weights lie: one slice of one layer's stacks."""
 
     layer: int
-    """``id`` of the layer's stacks of A, as ``LearnedRanks`` knows it."""
+    """``id`` of the layer's stacks of A, as ``SlotRanks`` knows it."""
     slice: int
     a: Array
     """``(slots, max_rank, in)``."""

@@ -23,6 +23,7 @@ TARGET_MODULES = (
 
 MAX_KV_BYTES = 4 * 2**30
 EXTENSION = "veneer_server.engine.vllm.worker.VeneerWorkerExtension"
+EXECUTOR = "veneer_server.engine.vllm.executor.PatientExecutor"
 PARSER_OPTIONS = frozenset(
     {"chat_template", "chat_template_content_format", "tool_call_parser", "tool_strict_level"}
 )
@@ -70,6 +71,9 @@ def engine_fields(options: EngineOptions, *, on_cpu: bool, available_bytes: int)
         "enable_log_requests": False,
     }
     if on_cpu:
+        # With LoRA vLLM compiles nothing there, and would leave its fused ops off as well.
+        fields["enforce_eager"] = True
+        fields["distributed_executor_backend"] = EXECUTOR
         fields["kv_cache_memory_bytes"] = options.kv_cache_bytes or min(
             MAX_KV_BYTES, available_bytes // 4
         )

@@ -62,6 +62,8 @@ def install() -> None:
         os.environ[ENGINE_PID] = str(os.getpid())
         if os.getpgrp() != os.getpid():
             os.setpgid(0, 0)
+    if role is Role.WORKER:
+        _fuse_layers()
 
 
 def choose_role(parent_pid: int | None, gateway: str | None, engine: str | None) -> Role:
@@ -74,6 +76,18 @@ def choose_role(parent_pid: int | None, gateway: str | None, engine: str | None)
     if str(parent_pid) == gateway:
         return Role.ENGINE_CORE
     return Role.WORKER if str(parent_pid) == engine else Role.STRANGER
+
+
+def _fuse_layers() -> None:
+    """Let the model be built from fused layers, where ours is the platform."""
+    platforms = sys.modules.get("vllm.platforms")  # absent when it was not vLLM that called
+    if platforms is None:
+        return
+    ours = type(platforms.current_platform)
+    if f"{ours.__module__}.{ours.__name__}" == _PLATFORM:
+        from veneer_server.engine.vllm.layers_cpu import register
+
+        register()
 
 
 def _die_with(parent_pid: int) -> None:
