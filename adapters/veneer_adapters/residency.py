@@ -21,7 +21,19 @@ import structlog
 
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.errors import LoadFailed, LoadTimedOut, NoSlotFree, quoted
-from veneer_adapters.host import AdapterHost, EvictionReason, Observer, Origin, Outcome, Unobserved
+from veneer_adapters.host import (
+    AdapterHost,
+    ColdStart,
+    Evicted,
+    EvictionReason,
+    LoadFinished,
+    LoadStage,
+    Observer,
+    Origin,
+    Outcome,
+    StageFinished,
+    Unobserved,
+)
 from veneer_adapters.lifecycle import Event, State
 from veneer_adapters.policy import Resident
 from veneer_adapters.slots import Capacity, Plan, Slot
@@ -94,7 +106,7 @@ class Residency:
             if not slot.usable:
                 await self._wait(slot)
                 cold_start_s = self._clock() - asked_s
-                self._observer.on_event("cold_start", revision.adapter, seconds=cold_start_s)
+                self._observer.on_event(ColdStart(revision.adapter, cold_start_s))
             yield Lease(slot.engine_id, slot.key, cold_start_s)
         finally:
             self._release(slot)
@@ -145,6 +157,10 @@ class Residency:
         """Return what is in the engine's slots at this instant, by name."""
         settled = [slot for slot in self._slots.values() if slot.state is State.RESIDENT]
         return sorted((s.to_resident(self._pinned) for s in settled), key=lambda r: r.revision)
+
+    def waiting(self) -> list[str]:
+        """Return, by engine name, the revisions that requests wait for at this instant."""
+        return sorted(slot.key for slot in self._slots.values() if slot.holds and not slot.usable)
 
     def state_of(self, revision: Revision) -> State:
         """Return what the engine does with ``revision``; READY when it has nothing of it."""
@@ -259,8 +275,8 @@ class Residency:
         started_s = self._clock()
         adapter = slot.revision.adapter
         origin: Origin = "host" if slot.engine_id else "disk"
+        stage = LoadStage.ACTIVATE if slot.engine_id else LoadStage.LOAD
         outcome: Outcome = "failed"
-        self._observer.on_event("load_started", adapter, origin=origin)
         try:
             if slot.engine_id:
                 await self._host.activate_adapter(slot.engine_id)
@@ -269,10 +285,8 @@ class Residency:
                 await self._host.load_adapter(slot.engine_id, slot.key, slot.revision.path)
             outcome = "loaded"
         finally:
-            seconds = self._clock() - started_s
-            self._observer.on_event(
-                "load_finished", adapter, seconds=seconds, outcome=outcome, origin=origin
-            )
+            self._observer.on_event(StageFinished(adapter, stage, self._clock() - started_s))
+            self._observer.on_event(LoadFinished(adapter, origin, outcome))
 
     async def _clean(self, slot: Slot, error: Exception) -> None:
         logger.warning("adapter not loaded", revision=slot.revision.header, error=repr(error))
@@ -299,7 +313,7 @@ class Residency:
             except Exception:
                 self._keep(slot)
                 raise
-            self._observer.on_event("evicted", slot.revision.adapter, level="host", reason=reason)
+            self._observer.on_event(Evicted(slot.revision.adapter, "host", reason))
         slot.step(Event.EVICTED)
         self._occupants.discard(slot)
 
@@ -314,7 +328,7 @@ class Residency:
             slot.failure = error
             slot.landed.set()
             raise
-        self._observer.on_event("evicted", slot.revision.adapter, level="device", reason="room")
+        self._observer.on_event(Evicted(slot.revision.adapter, "device", "room"))
         slot.step(Event.DEACTIVATED)
         if slot.holds:
             self._enqueue(slot)

@@ -55,7 +55,7 @@ def create_app(state: State) -> FastAPI:
 
 def to_asgi(state: State) -> ASGIApp:
     """Return ``create_app`` inside the access log, which so sees unexpected errors too."""
-    return AccessLog(create_app(state))
+    return AccessLog(create_app(state), state.metrics.refused)
 
 
 @asynccontextmanager
@@ -88,13 +88,18 @@ def _assemble(settings: Settings, engine: Engine) -> State:
         clock=time.monotonic,
         observer=metrics,
     )
-    metrics.observe_slots(lambda: _count_slots(settings, residency))
+    _observe(metrics, settings, engine, catalog, residency)
     return State(
         settings=settings,
         engine=engine,
         catalog=catalog,
         staging=Staging(
-            store, catalog, engine.facts, retire=residency.forget, reserved={engine.model.id}
+            store,
+            catalog,
+            engine.facts,
+            retire=residency.forget,
+            reserved={engine.model.id},
+            observer=metrics,
         ),
         roots=roots(settings),
         residency=residency,
@@ -104,7 +109,30 @@ def _assemble(settings: Settings, engine: Engine) -> State:
     )
 
 
-def _count_slots(settings: Settings, residency: Residency) -> dict[tuple[str, str], int]:
+def _observe(
+    metrics: Metrics, settings: Settings, engine: Engine, catalog: Catalog, residency: Residency
+) -> None:
+    metrics.built(base_model=engine.model.id, lora_op=engine.lora_op())
+    metrics.observe_slots(lambda: _count_slots(settings, residency))
+    metrics.observe_residents(lambda: [(r.adapter, r.level) for r in residency.snapshot()])
+    metrics.observe_routing(settings.adapters.device_slots, lambda: _routed(catalog, residency))
+    metrics.observe_adapters(
+        engine.model.id, lambda: {a.name: str(a.state) for a in catalog.adapters()}
+    )
+
+
+def _routed(catalog: Catalog, residency: Residency) -> tuple[list[str], list[str]]:
+    """Return what is in device slots and what is waited for, under the names clients use."""
+    live = {a.live.engine_name: a.name for a in catalog.adapters() if a.live}
+    loaded = [r.revision for r in residency.snapshot() if r.level == "device"]
+    # The engine name of an older revision is a name clients may use, only a longer one.
+    return (
+        sorted(live.get(name, name) for name in loaded),
+        sorted(live.get(name, name) for name in residency.waiting()),
+    )
+
+
+def _count_slots(settings: Settings, residency: Residency) -> dict[tuple[str, ...], int]:
     residents = residency.snapshot()
     device = sum(r.level == "device" for r in residents)
     return {

@@ -1,25 +1,30 @@
-"""One log line and one request id per request; decides nothing."""
+"""One log line, one request id and one count of errors per request; decides nothing."""
 
 import re
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 from uuid import uuid4
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from veneer_server.observation import Observation
+
 logger = structlog.get_logger(__name__)
 
 _PROBES = frozenset({"/health", "/livez", "/readyz", "/ping", "/metrics"})
+_FIELDS = ("model", "adapter", "code")
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 class AccessLog:
     """Pure ASGI, so that it never buffers a stream."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, refused: Callable[[str], None]) -> None:
+        """Log the requests of ``app``; ``refused`` gets the code of each that got an error."""
         self._app = app
+        self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with an id; afterwards write its line."""
@@ -31,6 +36,8 @@ class AccessLog:
             await self._app(scope, receive, line.watch(send))
         finally:
             line.write()
+            if (code := line.refusal()) is not None:
+                self._refused(code)
 
 
 class _Line:
@@ -57,7 +64,7 @@ class _Line:
     def write(self) -> None:
         path = self._scope["path"]
         log = logger.debug if path in _PROBES else logger.info
-        fields = {key: self._state[key] for key in ("model", "adapter") if key in self._state}
+        fields = {key: self._state[key] for key in _FIELDS if key in self._state}
         log(
             "request",
             method=self._scope["method"],
@@ -66,7 +73,15 @@ class _Line:
             duration_ms=self._elapsed_ms(),
             request_id=self._id,
             **fields,
+            **_noted(self._state.get("seen")),
         )
+
+    def refusal(self) -> str | None:
+        """Return the code of the error the request got instead of an answer."""
+        if self._status < 400 or self._scope["path"] in _PROBES:
+            return None
+        code: str | None = self._state.get("code")
+        return code
 
     def _elapsed_ms(self) -> int:
         return int((time.monotonic() - self._began) * 1000)
@@ -77,3 +92,17 @@ def _request_id(scope: Scope) -> str:
         if name == b"x-request-id" and _SAFE_ID.fullmatch(value):
             return str(value.decode())
     return f"req_{uuid4().hex}"
+
+
+def _noted(seen: Observation | None) -> dict[str, Any]:
+    """Return what is known of the tokens of a request that reached the engine."""
+    if seen is None:
+        return {}
+    fields: dict[str, Any] = {
+        "outcome": seen.outcome,
+        "input_tokens": seen.input_tokens,
+        "output_tokens": seen.output_tokens,
+    }
+    if seen.ttft_s is not None:
+        fields["ttft_ms"] = round(seen.ttft_s * 1000, 1)
+    return fields

@@ -17,7 +17,9 @@ from veneer_adapters.errors import AdapterNotFound
 from veneer_adapters.names import close_matches, parse_model
 from veneer_adapters.residency import Lease, Residency
 from veneer_server.engine.base import Answer, Call, Endpoint, Engine, Frames, RequestRejected
-from veneer_server.metrics import Metrics, Observation
+from veneer_server.metrics import Metrics
+from veneer_server.observation import Observation
+from veneer_server.serving.tokens import counted, usage_of, with_usage
 
 _MODEL_OPTIONAL = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE})
 _NO_WEIGHTS = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE, Endpoint.COUNT_TOKENS})
@@ -36,6 +38,8 @@ class Served:
     """The model as the client wrote it; answers repeat it."""
     revision: Revision | None
     """None for the base."""
+    seen: Observation
+    """What is counted of the request; complete when its answer is."""
     cold_start_s: float | None = None
     """How long the request waited for a load, None when it did not."""
 
@@ -91,9 +95,15 @@ class RequestService:
         self._clock = clock
 
     async def respond(
-        self, endpoint: Endpoint, body: Mapping[str, Any], headers: Mapping[str, str]
+        self,
+        endpoint: Endpoint,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str],
+        ids: dict[str, str] | None = None,
     ) -> Document | Stream:
         """Answer ``body``, or return a stream whose first event is there.
+
+        ``ids`` find the request in logs and traces.
 
         Raises:
             AdapterError: the model cannot be resolved or made resident.
@@ -102,24 +112,30 @@ class RequestService:
         asked, revision = self._resolve(endpoint, body)
         async with AsyncExitStack() as stack:
             name = revision.adapter if revision else self._engine.model.id
-            seen = stack.enter_context(self._metrics.request(endpoint, name))
+            seen = stack.enter_context(self._metrics.request(endpoint, name, ids))
             lease = await self._lease(endpoint, revision, stack)
-            served = Served(asked, revision, lease.cold_start_s if lease else None)
+            served = Served(asked, revision, seen, lease.cold_start_s if lease else None)
             model = lease.engine_name if lease else self._engine.model.id
-            call = Call(endpoint, {**body, "model": model}, self._new_id(), headers)
-            found = await self._engine.respond(call)
+            asking, hide_usage = with_usage(endpoint, body)
+            call = Call(endpoint, {**asking, "model": model}, self._new_id(), headers)
+            found = await self._ask(call, seen)
             if isinstance(found, Answer):
-                seen.completed()
-                return Document(served, found.body)
-            return await self._begin(served, found, seen, stack)
+                return _to_document(served, found)
+            # Closed before the lease ends: a slot must not change under a running request.
+            await stack.enter_async_context(aclosing(found))
+            watched = counted(found, endpoint, seen, hide_usage=hide_usage)
+            return await self._begin(served, watched, stack)
         raise AssertionError("an exit stack swallowed an exception")  # pragma: no cover
 
-    async def _begin(
-        self, served: Served, frames: Frames, seen: Observation, stack: AsyncExitStack
-    ) -> Stream:
-        # Closed before the lease ends: a slot must not change under a running request.
-        await stack.enter_async_context(aclosing(frames))
-        watched = await stack.enter_async_context(aclosing(seen.watch(frames)))
+    async def _ask(self, call: Call, seen: Observation) -> Answer | Frames:
+        try:
+            return await self._engine.respond(call)
+        except RequestRejected:
+            seen.rejected()
+            raise
+
+    async def _begin(self, served: Served, watched: Frames, stack: AsyncExitStack) -> Stream:
+        await stack.enter_async_context(aclosing(watched))
         # The first event is awaited here, while an error can still choose the status code.
         first = await anext(watched, None)
         return Stream(served, first, watched, stack.pop_all())
@@ -148,3 +164,10 @@ class RequestService:
         # The catalog knows adapters only; a client may have meant the base.
         near = close_matches(asked, [self._engine.model.id])
         return AdapterNotFound(error.name, tuple(dict.fromkeys((*error.close_matches, *near))))
+
+
+def _to_document(served: Served, answer: Answer) -> Document:
+    if (usage := usage_of(answer.body)) is not None:
+        served.seen.used(*usage)
+    served.seen.completed()
+    return Document(served, answer.body)
