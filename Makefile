@@ -19,6 +19,7 @@ check: tools  ## Everything that needs no engine: lint, types, layers, unit and 
 	.venv/bin/ruff check .
 	.venv/bin/lint-imports --no-cache
 	.venv/bin/hadolint Dockerfile
+	$(PY) deploy/grafana/generate.py --check
 	.venv/bin/mypy
 	$(PY) -m pytest -m "not engine and not services"
 
@@ -37,6 +38,9 @@ bench: setup  ## Measure the server against vLLM's own, side by side
 bench-goals: setup  ## Measure throughput with 0 to 32 adapters against vLLM's own server (long)
 	$(PY) tests/bench/goals.py
 
+dashboards:  ## Write Grafana's files again, after a change of deploy/grafana/*.py
+	$(PY) deploy/grafana/generate.py
+
 train:  ## Train the demo adapters again
 	@scripts/install train
 	$(PY) deploy/demo/train.py
@@ -44,4 +48,4 @@ train:  ## Train the demo adapters again
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: serve setup dev tools check test test-services bench bench-goals train help
+.PHONY: serve setup dev tools check test test-services bench bench-goals dashboards train help
