@@ -92,6 +92,18 @@ class Observer(Protocol):
         """Count one event; its ``adapter`` is a catalog name."""
 
 
+class Observers:
+    """Several observers, told as one."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def on_event(self, event: AdapterEvent) -> None:
+        """Tell each of them."""
+        for observer in self._observers:
+            observer.on_event(event)
+
+
 class Unobserved:
     """The observer that counts nothing."""
 

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 
 import structlog
@@ -189,6 +190,7 @@ class Residency:
     def _enqueue(self, slot: Slot) -> None:
         waits = slot.state is State.READY or (slot.state is State.RESIDENT and not slot.on_device)
         if waits and slot not in self._queue:
+            slot.asker = copy_context()
             self._queue.append(slot)
 
     def _dequeue(self, slot: Slot) -> None:
@@ -214,7 +216,7 @@ class Residency:
                 self._detach(plan.unload)
             plan.commit(slot)
             self._occupants.add(slot)
-            self._start(self._enter(slot, plan))
+            self._start(self._enter(slot, plan), slot.asker)
 
     def _drop_if_forgotten(self, slot: Slot) -> None:
         if slot.forgotten and slot.idle and slot in self._occupants:
@@ -222,8 +224,8 @@ class Residency:
             self._detach(slot)
             self._start(self._drop(slot))
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
+    def _start(self, work: Coroutine[None, None, None], asker: Context | None = None) -> None:
+        task = asyncio.create_task(work, context=asker)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -14,12 +14,13 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from veneer_adapters.catalog.catalog import Catalog
+from veneer_adapters.host import Observers
 from veneer_adapters.residency import Residency
 from veneer_adapters.sources.base import Root
 from veneer_adapters.sources.local import FolderWatch
 from veneer_adapters.staging import Staging
 from veneer_adapters.store import Store
-from veneer_server import __version__
+from veneer_server import __version__, otel
 from veneer_server.api import adapters, errors, generation, models, operations
 from veneer_server.api.access import AccessLog
 from veneer_server.api.deps import State
@@ -30,6 +31,7 @@ from veneer_server.engine.vllm.options import EngineOptions, environment
 from veneer_server.metrics import Metrics
 from veneer_server.serving.requests import RequestService
 from veneer_server.settings import EMBEDDED, Settings
+from veneer_server.tracing import Tracing
 
 _BACKLOG = 2048
 
@@ -55,20 +57,23 @@ def create_app(state: State) -> FastAPI:
 
 def to_asgi(state: State) -> ASGIApp:
     """Return ``create_app`` inside the access log, which so sees unexpected errors too."""
-    return AccessLog(create_app(state), state.metrics.refused)
+    return AccessLog(create_app(state), state.metrics.refused, state.tracing)
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, engine: Engine | None = None) -> AsyncIterator[State]:
+async def running(
+    settings: Settings, *, engine: Engine | None = None, tracing: Tracing | None = None
+) -> AsyncIterator[State]:
     """Start everything a server needs and end it in reverse.
 
     The adapters that are in the folders now are staged when the block begins; ``engine``
-    replaces the configured one.
+    replaces the configured one, ``tracing`` the one the environment asks for.
     """
     async with AsyncExitStack() as stack:
+        tracing = tracing or _start_tracing(stack)
         engine = engine or await start_engine(settings)
         stack.callback(engine.stop)
-        state = _assemble(settings, engine)
+        state = _assemble(settings, engine, tracing)
         watch = FolderWatch(state.roots)
         following = asyncio.create_task(state.staging.follow(watch))
         stack.push_async_callback(_cancel, following)
@@ -76,8 +81,20 @@ async def running(settings: Settings, *, engine: Engine | None = None) -> AsyncI
         yield state
 
 
-def _assemble(settings: Settings, engine: Engine) -> State:
+def _start_tracing(stack: AsyncExitStack) -> Tracing:
+    export = otel.asked_for(os.environ)
+    if export is None:
+        return Tracing()
+    # vLLM reads the same variables, with another default.
+    os.environ.update(export.environment())
+    provider = otel.provider(export)
+    stack.callback(provider.shutdown)
+    return Tracing(provider)
+
+
+def _assemble(settings: Settings, engine: Engine, tracing: Tracing) -> State:
     metrics = Metrics(CollectorRegistry())
+    observers = Observers(metrics, tracing)
     store = Store(settings.state.dir / "store")
     catalog = Catalog.open(settings.state.dir / "revisions.json", store.find)
     residency = Residency(
@@ -86,7 +103,7 @@ def _assemble(settings: Settings, engine: Engine) -> State:
         host_slots=settings.adapters.host_slots,
         load_timeout_s=settings.adapters.load_timeout_s,
         clock=time.monotonic,
-        observer=metrics,
+        observer=observers,
     )
     _observe(metrics, settings, engine, catalog, residency)
     return State(
@@ -99,12 +116,13 @@ def _assemble(settings: Settings, engine: Engine) -> State:
             engine.facts,
             retire=residency.forget,
             reserved={engine.model.id},
-            observer=metrics,
+            observer=observers,
         ),
         roots=roots(settings),
         residency=residency,
-        requests=RequestService(engine, catalog, residency, metrics),
+        requests=RequestService(engine, catalog, residency, metrics, tracing),
         metrics=metrics,
+        tracing=tracing,
         started_s=int(time.time()),
     )
 
@@ -184,8 +202,13 @@ def _engine_options(settings: Settings) -> EngineOptions:
         max_seqs=settings.limits.max_seqs,
         chat_template=embedded.CHAT_TEMPLATE if is_embedded else None,
         tool_call_parser=embedded.TOOL_CALL_PARSER if is_embedded else None,
-        args=settings.engine.args,
+        args=_traced(os.environ) | settings.engine.args,
     )
+
+
+def _traced(environ: Mapping[str, str]) -> dict[str, str]:
+    export = otel.asked_for(environ)
+    return {} if export is None else {"otlp_traces_endpoint": export.endpoint}
 
 
 async def serve(

@@ -66,6 +66,7 @@ def _run(settings: Settings) -> None:
     from veneer_server.api.listener import PortTaken, bind
     from veneer_server.app import serve as run
     from veneer_server.engine.base import EngineNotStarted
+    from veneer_server.otel import ExportNotPossible
 
     logs.configure(settings.observability.log_level, settings.observability.log_format)
     try:
@@ -83,7 +84,7 @@ def _run(settings: Settings) -> None:
 
         try:
             asyncio.run(run(settings, listener, announce))
-        except (EngineNotStarted, AdapterError) as error:
+        except (EngineNotStarted, AdapterError, ExportNotPossible) as error:
             status.stop()
             raise _failure(f"Veneer cannot start: {error}", EXIT_CONFIG) from error
         except KeyboardInterrupt:

@@ -44,7 +44,7 @@ async def test_ten_thousand_invented_names_add_one_series(echo: Served) -> None:
         for number in range(10_000):
             body = {"model": f"invented-{number}", "messages": MESSAGES}
             with pytest.raises(AdapterNotFound):
-                await echo.state.requests.respond(Endpoint.CHAT, body, {})
+                await echo.state.requests.respond(Endpoint.CHAT, body)
         for number in range(20):
             body = {"model": f"invented-{number}", "messages": MESSAGES}
             await client.post("/v1/chat/completions", json=body)
@@ -68,7 +68,7 @@ async def test_five_hundred_served_adapters_have_two_hundred_values(tmp_path: Pa
         assert served.state is not None
         for name in names:
             body = {"model": name, "messages": MESSAGES}
-            await served.state.requests.respond(Endpoint.CHAT, body, {})
+            await served.state.requests.respond(Endpoint.CHAT, body)
         found = series(await page(client))
     values = {labels["adapter"] for labels in found["veneer_requests_total"]}
     assert len(values) == 200

@@ -24,17 +24,14 @@ PATHS = {
     "/tokenize": Endpoint.TOKENIZE,
     "/detokenize": Endpoint.DETOKENIZE,
 }
-_TRACE_HEADERS = ("traceparent", "tracestate")
 
 
 async def generate(request: Request, body: BodyDep, state: StateDep) -> Response:
     """Answer with the base model or with the adapter named in ``model``."""
     endpoint = PATHS[request.url.path]
     request.state.model = body.get("model")
-    traces = {k: request.headers[k] for k in _TRACE_HEADERS if k in request.headers}
     asked = prepare(endpoint, body)
-    ids = {"request_id": request.state.request_id}
-    work = state.requests.respond(endpoint, asked, traces, ids)
+    work = state.requests.respond(endpoint, asked, request.state.ids)
     try:
         found = await run_until_gone(work, request.receive, state.deadline)
     except ClientGone:

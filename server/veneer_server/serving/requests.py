@@ -20,6 +20,7 @@ from veneer_server.engine.base import Answer, Call, Endpoint, Engine, Frames, Re
 from veneer_server.metrics import Metrics
 from veneer_server.observation import Observation
 from veneer_server.serving.tokens import counted, usage_of, with_usage
+from veneer_server.tracing import Tracing
 
 _MODEL_OPTIONAL = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE})
 _NO_WEIGHTS = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE, Endpoint.COUNT_TOKENS})
@@ -83,6 +84,7 @@ class RequestService:
         catalog: Catalog,
         residency: Residency,
         metrics: Metrics,
+        tracing: Tracing,
         *,
         new_id: Callable[[], str] = lambda: uuid4().hex,
         clock: Callable[[], float] = time.monotonic,
@@ -91,6 +93,7 @@ class RequestService:
         self._catalog = catalog
         self._residency = residency
         self._metrics = metrics
+        self._tracing = tracing
         self._new_id = new_id
         self._clock = clock
 
@@ -98,7 +101,6 @@ class RequestService:
         self,
         endpoint: Endpoint,
         body: Mapping[str, Any],
-        headers: Mapping[str, str],
         ids: dict[str, str] | None = None,
     ) -> Document | Stream:
         """Answer ``body``, or return a stream whose first event is there.
@@ -113,11 +115,15 @@ class RequestService:
         async with AsyncExitStack() as stack:
             name = revision.adapter if revision else self._engine.model.id
             seen = stack.enter_context(self._metrics.request(endpoint, name, ids))
-            lease = await self._lease(endpoint, revision, stack)
+            span = stack.enter_context(self._tracing.generation(endpoint, asked, body))
+            stack.callback(lambda: span.ended(seen))
+            span.answered_by(revision.header if revision else name)
+            with span.current():
+                lease = await self._lease(endpoint, revision, stack)
             served = Served(asked, revision, seen, lease.cold_start_s if lease else None)
             model = lease.engine_name if lease else self._engine.model.id
             asking, hide_usage = with_usage(endpoint, body)
-            call = Call(endpoint, {**asking, "model": model}, self._new_id(), headers)
+            call = Call(endpoint, {**asking, "model": model}, self._new_id(), span.headers())
             found = await self._ask(call, seen)
             if isinstance(found, Answer):
                 return _to_document(served, found)
@@ -145,7 +151,8 @@ class RequestService:
     ) -> Lease | None:
         if revision is None or endpoint in _NO_WEIGHTS:
             return None
-        return await stack.enter_async_context(self._residency.lease(revision))
+        with self._tracing.lease():
+            return await stack.enter_async_context(self._residency.lease(revision))
 
     def _resolve(self, endpoint: Endpoint, body: Mapping[str, Any]) -> tuple[str, Revision | None]:
         asked = body.get("model")
