@@ -185,10 +185,17 @@ async def start_engine(settings: Settings) -> Engine:
     return await VllmEngine.start(_engine_options(settings))
 
 
+def model_folder(settings: Settings) -> Path:
+    """Return where the base model lies; the embedded one is converted first if need be."""
+    if settings.model.path == EMBEDDED:
+        return embedded.ensure_checkpoint()
+    return Path(settings.model.path)
+
+
 def _engine_options(settings: Settings) -> EngineOptions:
     model, gib = settings.model, settings.engine.kv_cache_gib
     is_embedded = model.path == EMBEDDED
-    path = str(embedded.ensure_checkpoint()) if is_embedded else model.path
+    path = str(model_folder(settings)) if is_embedded else model.path
     return EngineOptions(
         model=path,
         name=model.name or (embedded.NAME if is_embedded else Path(path).name.lower()),
