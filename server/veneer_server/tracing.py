@@ -22,8 +22,13 @@ from veneer_adapters.host import AdapterEvent, StageFinished
 from veneer_server import __version__
 from veneer_server.observation import Observation
 
-_OPERATIONS = {"completions": "text_completion"}
-"""Every other endpoint that generates is a chat to the conventions."""
+_OPERATIONS = {
+    "chat": "chat",
+    "responses": "chat",
+    "messages": "chat",
+    "completions": "text_completion",
+}
+"""What the conventions call an endpoint; those that do not generate keep their own name."""
 _REQUESTED = ("max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty")
 _NS = 1_000_000_000
 
@@ -60,7 +65,7 @@ class Tracing:
         if not self.on:
             yield GenerationSpan(trace.INVALID_SPAN)
             return
-        operation = _OPERATIONS.get(endpoint, "chat")
+        operation = _OPERATIONS.get(endpoint, str(endpoint))
         attributes = {
             "gen_ai.operation.name": operation,
             "gen_ai.provider.name": "veneer",

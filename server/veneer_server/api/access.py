@@ -84,7 +84,7 @@ class _Line:
 
     def write(self) -> None:
         log = logger.debug if self.is_probe else logger.info
-        fields = {key: self._state[key] for key in _FIELDS if key in self._state}
+        fields = {key: _short(self._state[key]) for key in _FIELDS if key in self._state}
         log(
             "request",
             method=self.method,
@@ -98,6 +98,11 @@ class _Line:
 
     def _elapsed_ms(self) -> int:
         return int((time.monotonic() - self._began) * 1000)
+
+
+def _short(value: object) -> object:
+    """Return what a client wrote, cut to what a line can bear."""
+    return value[:200] if isinstance(value, str) else value
 
 
 def _headers(scope: Scope) -> dict[str, str]:
