@@ -1,6 +1,7 @@
 """Servers for tests: in the test's own loop, or as the process a user starts."""
 
 import asyncio
+import logging
 import os
 import re
 import signal
@@ -14,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
+from veneer_server import logs
 from veneer_server.api.deps import State
 from veneer_server.api.listener import Listener, bind
 from veneer_server.app import running, to_asgi
@@ -168,3 +172,16 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@contextmanager
+def logging_to_stderr(style: str) -> Iterator[None]:
+    """Log as a server does with ``observability.log_format`` at ``style``."""
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    logs.configure("info", style)
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
+        root.handlers, root.level = before

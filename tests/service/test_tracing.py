@@ -1,21 +1,18 @@
 """The spans of one request: one trace, the right parents, and nothing users wrote."""
 
 import json
-import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-import structlog
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import builders
-from serving import serve_echo, until_served
-from veneer_server import logs
+from serving import logging_to_stderr, serve_echo, until_served
 from veneer_server.engine.base import Answer, Call, EngineLost, Frames
 from veneer_server.engine.echo import EchoEngine
 from veneer_server.tracing import Tracing
@@ -148,22 +145,11 @@ async def test_loading_by_request_puts_staging_into_its_trace(rig: Rig, tmp_path
     assert traces["adapter stage"] == traces["adapter load"] == TRACE
 
 
-@contextmanager
-def json_log() -> Iterator[None]:
-    """Write to standard error as a server without a terminal does."""
-    root = logging.getLogger()
-    before = root.handlers, root.level
-    logs.configure("info", "json")
-    yield
-    structlog.reset_defaults()
-    root.handlers, root.level = before
-
-
 async def test_the_log_and_the_exemplars_name_the_trace(
     rig: Rig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     openmetrics = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8"
-    with json_log():
+    with logging_to_stderr("json"):
         async with rig.client(tmp_path) as client:
             await client.post("/v1/chat/completions", json=body("mine"), headers=HEADERS)
             page = (await client.get("/metrics", headers={"accept": openmetrics})).text
