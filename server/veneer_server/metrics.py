@@ -3,7 +3,7 @@
 A name ends in its unit (``_seconds``, ``_bytes``) or in ``_total``. Every label takes few
 values: the ``adapter`` label is a catalog name or the base's id, never what a client typed,
 and at most 200 of them (``veneer_server.labels``). Counting happens through the methods, so
-call sites stay free of labels. They run on the event loop; only ``collect`` need not.
+call sites stay free of labels. They run on the event loop.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ class Metrics:
         self.registry = registry
         self._clock = clock
         self._labels = AdapterLabels()
-        self._readings: list[_AtScrape] = []
+        self._scraped = CollectorRegistry()
         self._existing: Callable[[], Collection[str]] | None = None
         self._declare_requests()
         self._declare_adapters()
@@ -274,26 +274,16 @@ class Metrics:
         labels: list[str],
         read: Callable[[], Mapping[tuple[str, ...], float]],
     ) -> None:
-        reading = _AtScrape(name, text, labels, read)
-        self._readings.append(reading)
-        self.registry.register(reading)
+        self._scraped.register(_AtScrape(name, text, labels, read))
 
-    def prepare(self) -> None:
-        """Take what is read at a scrape, and drop the series of deleted adapters.
+    def snapshot(self) -> Collector:
+        """Return what to export now, without series of deleted adapters.
 
-        On the event loop; ``collect`` may then run in a thread.
+        Called on the event loop; the result may then be collected in a thread.
         """
         if self._existing is not None:
             self._forget(self._labels.retain(self._existing()))
-        for reading in self._readings:
-            reading.take()
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield every family, without creation times."""
-        for family in self.registry.collect():
-            kept = [s for s in family.samples if not s.name.endswith("_created")]
-            family.samples = kept
-            yield family
+        return _Snapshot(list(self._scraped.collect()), self.registry)
 
     def _forget(self, gone: Iterable[str]) -> None:
         per_adapter = (
@@ -315,14 +305,23 @@ class _AtScrape(Collector):
     ) -> None:
         self._family = partial(GaugeMetricFamily, name, text, labels=labels)
         self._read = read
-        self._taken: Mapping[tuple[str, ...], float] | None = None
-
-    def take(self) -> None:
-        self._taken = dict(self._read())
 
     def collect(self) -> Iterator[Metric]:
-        taken, self._taken = self._taken, None
         family = self._family()
-        for labels, number in (self._read() if taken is None else taken).items():
+        for labels, number in self._read().items():
             family.add_metric(labels, number)
         yield family
+
+
+class _Snapshot(Collector):
+    """What was read, and the counts, without the time each count began."""
+
+    def __init__(self, read: list[Metric], counts: CollectorRegistry) -> None:
+        self._read = read
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._read
+        for family in self._counts.collect():
+            family.samples = [s for s in family.samples if not s.name.endswith("_created")]
+            yield family

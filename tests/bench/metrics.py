@@ -52,7 +52,7 @@ def main() -> None:
     look = seconds_each(
         lambda _: (carries_tokens(Endpoint.CHAT, FRAME), usage_of_frame(FRAME)), 50_000
     )
-    page = seconds_each(lambda _: generate_latest(metrics), 5, 2)
+    page = seconds_each(lambda _: generate_latest(metrics.snapshot()), 5, 2)
     share = TOKENS_PER_S * (token + look) + TOKENS_PER_S / TOKENS * whole
     sys.stdout.write(
         f"a token: {token * 1e6:.2f} us counted, {look * 1e6:.2f} us looked at\n"

@@ -62,22 +62,22 @@ async def metrics(request: Request, state: StateDep) -> Response:
     turn ``vllm:*`` into ``vllm_*``.
     """
     state.metrics.engine_is(up=await _is_up(state))
-    state.metrics.prepare()
+    both = _Both((REGISTRY, state.metrics.snapshot()))
     accept = request.headers.get("accept", "")
     encode: Callable[[Collector], bytes] = generate_latest
     content_type = "text/plain; version=0.0.4; charset=utf-8"
     if "escaping=allow-utf-8" in accept:
         encode, content_type = choose_encoder(accept)
     # With many adapters it takes tens of milliseconds, which no stream should wait for.
-    body = await asyncio.to_thread(encode, _Both(state))
+    body = await asyncio.to_thread(encode, both)
     return Response(body, headers={"content-type": content_type})
 
 
 class _Both(Collector):
     """Two sources read as one: vLLM registers in the global registry."""
 
-    def __init__(self, state: State) -> None:
-        self._sources = (REGISTRY, state.metrics)
+    def __init__(self, sources: tuple[Collector, Collector]) -> None:
+        self._sources = sources
 
     def collect(self) -> Iterable[Metric]:
         for source in self._sources:

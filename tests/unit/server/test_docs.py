@@ -137,7 +137,7 @@ def used_metrics() -> Metrics:
 def exported_metrics() -> dict[str, tuple[str, str, set[str]]]:
     """Return type, unit and labels of every metric by its full name."""
     exported = {}
-    for family in used_metrics().collect():
+    for family in used_metrics().snapshot().collect():
         suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
         labels = {name for sample in family.samples for name in sample.labels} - {"le"}
         unit = "s" if family.name.endswith("_seconds") else ""

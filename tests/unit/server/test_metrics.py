@@ -35,7 +35,8 @@ def metrics(clock: Clock) -> Metrics:
 
 
 def value(metrics: Metrics, sample: str, **labels: str) -> float | None:
-    return metrics.registry.get_sample_value(sample, labels)
+    samples = (s for family in metrics.snapshot().collect() for s in family.samples)
+    return next((s.value for s in samples if (s.name, s.labels) == (sample, labels)), None)
 
 
 def finished(metrics: Metrics, outcome: str) -> float | None:
@@ -119,6 +120,17 @@ def test_what_rarely_happens_is_there_as_zero_before_it_does(metrics: Metrics) -
     assert value(metrics, "veneer_engine_restarts_total", reason="died") == 1
 
 
+def test_what_was_read_for_one_scrape_does_not_change_while_it_is_written(
+    metrics: Metrics,
+) -> None:
+    counts = {("device", "used"): 1}
+    metrics.observe_slots(lambda: counts)
+    first, _second = metrics.snapshot(), metrics.snapshot()
+    counts["device", "used"] = 3
+    [family] = [f for f in first.collect() if f.name == "veneer_adapter_slots"]
+    assert [sample.value for sample in family.samples] == [1]
+
+
 def test_residents_are_counted_by_adapter_and_level_when_they_are_scraped(
     metrics: Metrics,
 ) -> None:
@@ -130,8 +142,7 @@ def test_residents_are_counted_by_adapter_and_level_when_they_are_scraped(
 
 
 def adapter_labels(metrics: Metrics) -> set[str]:
-    metrics.prepare()
-    samples = (sample for family in metrics.collect() for sample in family.samples)
+    samples = (sample for family in metrics.snapshot().collect() for sample in family.samples)
     return {sample.labels["adapter"] for sample in samples if "adapter" in sample.labels}
 
 
@@ -182,7 +193,7 @@ def test_a_deleted_adapters_series_stay_until_its_last_request_ends(metrics: Met
 
 def test_creation_times_are_not_exported(metrics: Metrics) -> None:
     ask(metrics, "pirate")
-    names = {sample.name for family in metrics.collect() for sample in family.samples}
+    names = {sample.name for family in metrics.snapshot().collect() for sample in family.samples}
     assert "veneer_requests_total" in names
     assert not {name for name in names if name.endswith("_created")}
 
@@ -213,7 +224,7 @@ def test_every_name_is_ours_and_ends_in_its_unit(metrics: Metrics) -> None:
         "_resident",
         "_adapters",
     )
-    families = text_string_to_metric_families(generate_latest(metrics.registry).decode())
+    families = text_string_to_metric_families(generate_latest(metrics.snapshot()).decode())
     for family in families:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         if family.name.endswith("_created"):
