@@ -3,7 +3,7 @@
     python tests/bench/metrics.py
 
 The share is of streams of 100 tokens: one request, one first token
-and 99 gaps, each token also looked at by ``carries_tokens`` and ``usage_of_frame``.
+and 99 gaps, each token also looked at as ``serving.tokens.counted`` does.
 """
 
 import sys
@@ -15,7 +15,7 @@ from prometheus_client.exposition import generate_latest
 
 from veneer_server.engine.base import Endpoint
 from veneer_server.metrics import Metrics
-from veneer_server.serving.tokens import carries_tokens, usage_of_frame
+from veneer_server.serving.tokens import token_test
 
 TOKENS_PER_S, TOKENS = 1000, 100
 FRAME = (
@@ -49,9 +49,8 @@ def main() -> None:
     whole = seconds_each(lambda number: request(metrics, number), 5000)
     with metrics.request("chat", "a0") as seen:
         token = seconds_each(lambda _: seen.token(), 50_000)
-    look = seconds_each(
-        lambda _: (carries_tokens(Endpoint.CHAT, FRAME), usage_of_frame(FRAME)), 50_000
-    )
+    carries_tokens = token_test(Endpoint.CHAT)
+    look = seconds_each(lambda _: carries_tokens(FRAME) and b'"usage":{' in FRAME, 50_000)
     page = seconds_each(lambda _: generate_latest(metrics.snapshot()), 5, 2)
     share = TOKENS_PER_S * (token + look) + TOKENS_PER_S / TOKENS * whole
     sys.stdout.write(

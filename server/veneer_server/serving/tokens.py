@@ -6,7 +6,7 @@ it is parsed, one of a stream as a rule.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -16,7 +16,7 @@ from veneer_server.observation import Observation
 
 _ASKS_FOR_USAGE = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
 """Elsewhere a stream ends with its usage unasked."""
-_USAGE_ONLY = b'"choices":[]'
+_USAGE, _USAGE_ONLY = b'"usage":{', b'"choices":[]'
 
 
 class Usage(NamedTuple):
@@ -35,23 +35,22 @@ def with_usage(endpoint: Endpoint, body: Mapping[str, Any]) -> tuple[Mapping[str
     return asking, not options.get("include_usage")
 
 
-def carries_tokens(endpoint: Endpoint, frame: bytes) -> bool:
-    """Whether ``frame`` brings the client something the model wrote."""
-    match endpoint:
-        case Endpoint.CHAT:
-            return b'"delta":{' in frame and b'"role":' not in frame
-        case Endpoint.COMPLETIONS:
-            return b'"text":' in frame
-        case Endpoint.RESPONSES:
-            return b".delta\n" in frame[:80]
-        case Endpoint.MESSAGES:
-            return frame.startswith(b"event: content_block_delta\n")
-    return False
+def token_test(endpoint: Endpoint) -> Callable[[bytes], bool]:
+    """Return what tells whether an event brings the client something the model wrote."""
+    return _TESTS.get(endpoint, lambda frame: False)
+
+
+_TESTS: dict[Endpoint, Callable[[bytes], bool]] = {
+    Endpoint.CHAT: lambda frame: b'"delta":{' in frame and b'"role":' not in frame,
+    Endpoint.COMPLETIONS: lambda frame: b'"text":' in frame,
+    Endpoint.RESPONSES: lambda frame: b".delta\n" in frame[:80],
+    Endpoint.MESSAGES: lambda frame: frame.startswith(b"event: content_block_delta\n"),
+}
 
 
 def usage_of_frame(frame: bytes) -> Usage | None:
     """Return the counts an event carries, if it carries any."""
-    if b'"usage":{' not in frame:
+    if _USAGE not in frame:
         return None
     return usage_of(orjson.loads(frame[frame.index(b"{") :]))
 
@@ -70,11 +69,13 @@ async def counted(
     frames: Frames, endpoint: Endpoint, seen: Observation, *, hide_usage: bool
 ) -> Frames:
     """Pass ``frames`` on and tell ``seen`` of each token, of the usage, and of the end."""
+    # This runs once per token: two searches and a count.
+    carries_tokens = token_test(endpoint)
     try:
         async for frame in frames:
-            if carries_tokens(endpoint, frame):
+            if carries_tokens(frame):
                 seen.token()
-            if (usage := usage_of_frame(frame)) is not None:
+            if _USAGE in frame and (usage := usage_of_frame(frame)) is not None:
                 seen.used(*usage)
                 if hide_usage and _USAGE_ONLY in frame:
                     continue

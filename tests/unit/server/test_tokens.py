@@ -7,7 +7,7 @@ import pytest
 
 from veneer_server.engine.base import Endpoint
 from veneer_server.observation import Observation
-from veneer_server.serving.tokens import Usage, carries_tokens, counted, usage_of_frame, with_usage
+from veneer_server.serving.tokens import Usage, counted, token_test, usage_of_frame, with_usage
 
 ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
 WORD = b'data: {"choices":[{"index":0,"delta":{"content":"ahoy"}}]}\n\n'
@@ -44,7 +44,7 @@ CASES = [
 
 @pytest.mark.parametrize(("endpoint", "frame", "carries"), CASES)
 def test_which_events_carry_tokens(endpoint: Endpoint, frame: bytes, carries: bool) -> None:
-    assert carries_tokens(endpoint, frame) is carries
+    assert token_test(endpoint)(frame) is carries
 
 
 USAGES = [(USAGE, (7, 5)), (COMPLETED, (7, 5)), (START, (7, 0)), (STOP, (0, 5)), (QUOTED, None)]
