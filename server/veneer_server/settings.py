@@ -123,6 +123,12 @@ class AdapterSettings(_Section):
         default=30.0, gt=0, description="Longest wait for a slot and a load, in seconds."
     )
 
+    @field_validator("max_rank", mode="before")
+    @classmethod
+    def _rank_is_a_number(cls, rank: Any) -> Any:
+        # A variable is text, which pydantic does not compare with numbers by itself.
+        return int(rank) if isinstance(rank, str) and rank.isdigit() else rank
+
     @model_validator(mode="after")
     def _host_holds_the_device_set(self) -> Self:
         if self.host_slots <= self.device_slots:
