@@ -12,7 +12,7 @@ AI. What users write and what the model answers is never in them. Unasked, nothi
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from opentelemetry import propagate, trace
@@ -49,12 +49,13 @@ class Tracing:
         if probe or not self.on:
             yield HttpSpan(trace.INVALID_SPAN)
             return
-        with self._tracer.start_as_current_span(
+        span = self._tracer.start_span(
             method,
             context=propagate.extract(headers),
             kind=SpanKind.SERVER,
             attributes={"http.request.method": method},
-        ) as span:
+        )
+        with _within(span, end=True):
             yield HttpSpan(span, method)
 
     @contextmanager
@@ -89,8 +90,13 @@ class Tracing:
         if not self.on:
             yield
             return
-        with self._tracer.start_as_current_span("adapter lease"):
-            yield
+        span = self._tracer.start_span("adapter lease")
+        with _within(span, end=True):
+            try:
+                yield
+            except BaseException as error:
+                _fail(span, type(error).__name__)
+                raise
 
     def on_event(self, event: AdapterEvent) -> None:
         """Make a span of a finished stage; see ``veneer_adapters.host.Observer``."""
@@ -140,7 +146,7 @@ class GenerationSpan:
         if not self._span.is_recording():
             yield
             return
-        with trace.use_span(self._span, record_exception=False, set_status_on_exception=False):
+        with _within(self._span, end=False):
             yield
 
     def answered_by(self, model: str) -> None:
@@ -162,6 +168,13 @@ class GenerationSpan:
             self._span.set_attribute("gen_ai.server.time_to_first_token", seen.ttft_s)
         if seen.outcome != "completed":
             _fail(self._span, seen.outcome)
+
+
+def _within(span: Span, *, end: bool) -> AbstractContextManager[Span]:
+    """Make ``span`` current; an exception's message may quote users, so it is not kept."""
+    return trace.use_span(
+        span, end_on_exit=end, record_exception=False, set_status_on_exception=False
+    )
 
 
 def _fail(span: Span, kind: str) -> None:

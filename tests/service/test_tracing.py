@@ -136,6 +136,24 @@ async def test_a_failed_request_is_an_error_with_its_kind(rig: Rig, tmp_path: Pa
     assert (answer.attributes or {})["error.type"] == "EngineLost"
 
 
+class Blurting(Listening):
+    """Fails in a way nobody foresaw, and quotes the prompt."""
+
+    async def respond(self, call: Call) -> Answer | Frames:
+        raise ZeroDivisionError(str(call.body))
+
+
+async def test_an_exception_that_quotes_the_prompt_leaves_only_its_kind(
+    rig: Rig, tmp_path: Path
+) -> None:
+    rig.engine = Blurting()
+    async with rig.client(tmp_path) as client:
+        answer = await client.post("/v1/chat/completions", json=body("mine"))
+    assert answer.status_code == 500
+    assert (rig.spans()["chat mine"].attributes or {})["error.type"] == "ZeroDivisionError"
+    assert SECRET not in "".join(span.to_json() for span in rig.spans().values())
+
+
 async def test_loading_by_request_puts_staging_into_its_trace(rig: Rig, tmp_path: Path) -> None:
     async with rig.client(tmp_path) as client:
         asked = {"lora_name": "other", "lora_path": str(tmp_path / "adapters" / "mine")}
