@@ -1,5 +1,6 @@
 """The spans of one request: one trace, the right parents, and nothing users wrote."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import builders
-from serving import logging_to_stderr, serve_echo, until_served
+from serving import POLL_S, logging_to_stderr, serve_echo
 from veneer_server.engine.base import Answer, Call, EngineLost, Frames
 from veneer_server.engine.echo import EchoEngine
 from veneer_server.tracing import Tracing
@@ -55,7 +56,10 @@ class Rig:
             serve_echo(folder, self.engine, Tracing(self.provider)) as served,
             httpx.AsyncClient(base_url=served.url) as client,
         ):
-            await until_served(served, "mine")
+            # Told just after the adapter is there, and of no interest here.
+            async with asyncio.timeout(10):
+                while "adapter stage" not in self.spans():
+                    await asyncio.sleep(POLL_S)
             self.exporter.clear()
             yield client
 
