@@ -19,6 +19,7 @@ check: tools  ## Everything that needs no engine: lint, types, layers, unit and 
 	.venv/bin/ruff check .
 	.venv/bin/lint-imports --no-cache
 	.venv/bin/hadolint Dockerfile
+	$(PY) deploy/grafana/generate.py --check
 	.venv/bin/mypy
 	$(PY) -m pytest -m "not engine and not services"
 
@@ -35,6 +36,9 @@ bench:  ## Measure the server against its peers, side by side: BENCH=--quick for
 	@scripts/install bench
 	@.venv/bin/veneer bench $(BENCH)
 
+dashboards:  ## Write Grafana's files again, after a change of deploy/grafana/*.py
+	$(PY) deploy/grafana/generate.py
+
 train:  ## Train the demo adapters again
 	@scripts/install train
 	$(PY) deploy/demo/train.py
@@ -42,4 +46,4 @@ train:  ## Train the demo adapters again
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: serve setup dev tools check test test-services bench train help
+.PHONY: serve setup dev tools check test test-services bench dashboards train help

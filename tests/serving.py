@@ -1,6 +1,7 @@
 """Servers for tests: in the test's own loop, or as the process a user starts."""
 
 import asyncio
+import logging
 import os
 import re
 import signal
@@ -14,12 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
+from veneer_server import logs
 from veneer_server.api.deps import State
 from veneer_server.api.listener import Listener, bind
 from veneer_server.app import running, to_asgi
 from veneer_server.engine.base import Engine
 from veneer_server.engine.echo import EchoEngine
 from veneer_server.settings import Settings
+from veneer_server.tracing import Tracing
 
 POLL_S = 0.05
 """Pause between two looks at a condition; the waits themselves are bounded by a timeout."""
@@ -42,9 +47,11 @@ class Served:
 
 
 @asynccontextmanager
-async def serve_app(settings: Settings, engine: Engine) -> AsyncIterator[Served]:
+async def serve_app(
+    settings: Settings, engine: Engine, tracing: Tracing | None = None
+) -> AsyncIterator[Served]:
     """Serve ``engine`` on a free loopback port, by a real uvicorn in this event loop."""
-    async with running(settings, engine=engine) as state:
+    async with running(settings, engine=engine, tracing=tracing or Tracing()) as state:
         server = Listener(
             to_asgi(state),
             draining=state.draining,
@@ -64,7 +71,10 @@ async def serve_app(settings: Settings, engine: Engine) -> AsyncIterator[Served]
 
 @asynccontextmanager
 async def serve_echo(
-    folder: Path, engine: Engine | None = None, **sections: Mapping[str, Any]
+    folder: Path,
+    engine: Engine | None = None,
+    tracing: Tracing | None = None,
+    **sections: Mapping[str, Any],
 ) -> AsyncIterator[Served]:
     """Serve the echo engine with all its state in ``folder``; ``sections`` are settings."""
     flags = {
@@ -73,7 +83,7 @@ async def serve_echo(
         **sections,
     }
     settings = Settings.load(environ={}, flags=flags)
-    async with serve_app(settings, engine or EchoEngine()) as served:
+    async with serve_app(settings, engine or EchoEngine(), tracing) as served:
         yield served
 
 
@@ -162,3 +172,16 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@contextmanager
+def logging_to_stderr(style: str) -> Iterator[None]:
+    """Log as a server does with ``observability.log_format`` at ``style``."""
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    logs.configure("info", style)
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
+        root.handlers, root.level = before

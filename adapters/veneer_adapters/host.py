@@ -1,14 +1,68 @@
 """What residency needs from outside, and whom it tells: two seams, implemented by the server."""
 
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Protocol
 
 from veneer_adapters.policy import Level
 
-ObservedKind = Literal["load_started", "load_finished", "evicted", "cold_start"]
 Outcome = Literal["loaded", "failed"]
 Origin = Literal["disk", "host"]
 EvictionReason = Literal["room", "forgotten", "load_failed"]
+
+
+class LoadStage(StrEnum):
+    """The parts of making an adapter usable, in the order they happen."""
+
+    STAGE = "stage"
+    """From a folder to a verified revision: copy, verify, publish. Nobody waits for it."""
+    READ = "read"
+    """From the store to memory in the engine's layout, beside its steps."""
+    COMMIT = "commit"
+    """Into the slots, between two steps."""
+    LOAD = "load"
+    """Read and commit, where the engine does both in one go."""
+    ACTIVATE = "activate"
+    """From a host slot into a device slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageFinished:
+    """One part of a load is over, well or not."""
+
+    adapter: str
+    stage: LoadStage
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFinished:
+    """The engine can use the adapter now, or refused it."""
+
+    adapter: str
+    origin: Origin
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """The adapter left a slot; at level ``device`` its host copy stayed."""
+
+    adapter: str
+    level: Level
+    reason: EvictionReason
+
+
+@dataclass(frozen=True, slots=True)
+class ColdStart:
+    """One request waited ``seconds`` for a slot and a load, and then had its adapter."""
+
+    adapter: str
+    seconds: float
+
+
+AdapterEvent = StageFinished | LoadFinished | Evicted | ColdStart
 
 
 class AdapterHost(Protocol):
@@ -34,36 +88,24 @@ class AdapterHost(Protocol):
 class Observer(Protocol):
     """Is told what happens, to count it; must not raise and must not wait."""
 
-    def on_event(
-        self,
-        kind: ObservedKind,
-        adapter: str,
-        *,
-        seconds: float | None = None,
-        outcome: Outcome | None = None,
-        origin: Origin | None = None,
-        level: Level | None = None,
-        reason: EvictionReason | None = None,
-    ) -> None:
-        """Count one event of ``adapter``, a catalog name.
+    def on_event(self, event: AdapterEvent) -> None:
+        """Count one event; its ``adapter`` is a catalog name."""
 
-        load_started: origin. load_finished: origin, seconds, outcome. evicted: reason and
-        level, ``device`` when the host copy stayed. cold_start: seconds one request waited.
-        """
+
+class Observers:
+    """Several observers, told as one."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def on_event(self, event: AdapterEvent) -> None:
+        """Tell each of them."""
+        for observer in self._observers:
+            observer.on_event(event)
 
 
 class Unobserved:
     """The observer that counts nothing."""
 
-    def on_event(
-        self,
-        kind: ObservedKind,
-        adapter: str,
-        *,
-        seconds: float | None = None,
-        outcome: Outcome | None = None,
-        origin: Origin | None = None,
-        level: Level | None = None,
-        reason: EvictionReason | None = None,
-    ) -> None:
+    def on_event(self, event: AdapterEvent) -> None:
         """Forget the event."""

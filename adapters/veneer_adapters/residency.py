@@ -15,13 +15,26 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 
 import structlog
 
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.errors import LoadFailed, LoadTimedOut, NoSlotFree, quoted
-from veneer_adapters.host import AdapterHost, EvictionReason, Observer, Origin, Outcome, Unobserved
+from veneer_adapters.host import (
+    AdapterHost,
+    ColdStart,
+    Evicted,
+    EvictionReason,
+    LoadFinished,
+    LoadStage,
+    Observer,
+    Origin,
+    Outcome,
+    StageFinished,
+    Unobserved,
+)
 from veneer_adapters.lifecycle import Event, State
 from veneer_adapters.policy import Resident
 from veneer_adapters.slots import Capacity, Plan, Slot
@@ -94,7 +107,7 @@ class Residency:
             if not slot.usable:
                 await self._wait(slot)
                 cold_start_s = self._clock() - asked_s
-                self._observer.on_event("cold_start", revision.adapter, seconds=cold_start_s)
+                self._observer.on_event(ColdStart(revision.adapter, cold_start_s))
             yield Lease(slot.engine_id, slot.key, cold_start_s)
         finally:
             self._release(slot)
@@ -146,6 +159,10 @@ class Residency:
         settled = [slot for slot in self._slots.values() if slot.state is State.RESIDENT]
         return sorted((s.to_resident(self._pinned) for s in settled), key=lambda r: r.revision)
 
+    def waiting(self) -> list[str]:
+        """Return, by engine name, the revisions that requests wait for at this instant."""
+        return sorted(slot.key for slot in self._slots.values() if slot.holds and not slot.usable)
+
     def state_of(self, revision: Revision) -> State:
         """Return what the engine does with ``revision``; READY when it has nothing of it."""
         slot = self._slots.get(revision.engine_name)
@@ -173,6 +190,7 @@ class Residency:
     def _enqueue(self, slot: Slot) -> None:
         waits = slot.state is State.READY or (slot.state is State.RESIDENT and not slot.on_device)
         if waits and slot not in self._queue:
+            slot.asker = copy_context()
             self._queue.append(slot)
 
     def _dequeue(self, slot: Slot) -> None:
@@ -198,7 +216,7 @@ class Residency:
                 self._detach(plan.unload)
             plan.commit(slot)
             self._occupants.add(slot)
-            self._start(self._enter(slot, plan))
+            self._start(self._enter(slot, plan), slot.asker)
 
     def _drop_if_forgotten(self, slot: Slot) -> None:
         if slot.forgotten and slot.idle and slot in self._occupants:
@@ -206,8 +224,8 @@ class Residency:
             self._detach(slot)
             self._start(self._drop(slot))
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
+    def _start(self, work: Coroutine[None, None, None], asker: Context | None = None) -> None:
+        task = asyncio.create_task(work, context=asker)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -259,8 +277,8 @@ class Residency:
         started_s = self._clock()
         adapter = slot.revision.adapter
         origin: Origin = "host" if slot.engine_id else "disk"
+        stage = LoadStage.ACTIVATE if slot.engine_id else LoadStage.LOAD
         outcome: Outcome = "failed"
-        self._observer.on_event("load_started", adapter, origin=origin)
         try:
             if slot.engine_id:
                 await self._host.activate_adapter(slot.engine_id)
@@ -269,10 +287,8 @@ class Residency:
                 await self._host.load_adapter(slot.engine_id, slot.key, slot.revision.path)
             outcome = "loaded"
         finally:
-            seconds = self._clock() - started_s
-            self._observer.on_event(
-                "load_finished", adapter, seconds=seconds, outcome=outcome, origin=origin
-            )
+            self._observer.on_event(StageFinished(adapter, stage, self._clock() - started_s))
+            self._observer.on_event(LoadFinished(adapter, origin, outcome))
 
     async def _clean(self, slot: Slot, error: Exception) -> None:
         logger.warning("adapter not loaded", revision=slot.revision.header, error=repr(error))
@@ -299,7 +315,7 @@ class Residency:
             except Exception:
                 self._keep(slot)
                 raise
-            self._observer.on_event("evicted", slot.revision.adapter, level="host", reason=reason)
+            self._observer.on_event(Evicted(slot.revision.adapter, "host", reason))
         slot.step(Event.EVICTED)
         self._occupants.discard(slot)
 
@@ -314,7 +330,7 @@ class Residency:
             slot.failure = error
             slot.landed.set()
             raise
-        self._observer.on_event("evicted", slot.revision.adapter, level="device", reason="room")
+        self._observer.on_event(Evicted(slot.revision.adapter, "device", "room"))
         slot.step(Event.DEACTIVATED)
         if slot.holds:
             self._enqueue(slot)

@@ -8,6 +8,7 @@ Rule 2: this file awaits nothing and calls nobody; ``residency`` carries the pla
 
 import asyncio
 from collections.abc import Collection, Iterable
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 
 from veneer_adapters.catalog.revision import Revision
@@ -36,6 +37,8 @@ class Slot:
     """Why ``landed`` was set without the slot being usable."""
     landed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when waiting is over, for good or bad."""
+    asker: Context = field(default_factory=copy_context)
+    """The context of the request that waited first: a load belongs to its trace."""
 
     @property
     def key(self) -> str:

@@ -6,6 +6,7 @@ served before serves on. Files are read and hashed in threads, a few at a time.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from veneer_adapters.errors import (
     SourceChanging,
     quoted,
 )
+from veneer_adapters.host import LoadStage, Observer, StageFinished, Unobserved
 from veneer_adapters.manifest import BaseFacts
 from veneer_adapters.names import is_adapter_name
 from veneer_adapters.publishing import Publishing
@@ -53,6 +55,7 @@ class Staging:
         retire: Callable[[Revision], None] = lambda revision: None,
         reserved: Collection[str] = (),
         workers: int = 2,
+        observer: Observer | None = None,
     ) -> None:
         """Stage into ``store`` and ``catalog`` what fits ``facts``, ``workers`` at a time.
 
@@ -68,6 +71,7 @@ class Staging:
         self._reserved = frozenset(reserved)
         self._publishing = Publishing(catalog, retire)
         self._free_workers = asyncio.Semaphore(workers)
+        self._observer = observer or Unobserved()
         self._logged: dict[str, tuple[str, str | None]] = {}
         self._last: dict[str, asyncio.Task[None]] = {}
         self.initial_scan_done = asyncio.Event()
@@ -92,12 +96,16 @@ class Staging:
         if name in self._reserved:
             raise NameNotAllowed(f"{quoted(name)} is the name of the base model.")
         async with self._free_workers:
+            began_s = time.monotonic()
             verdict = await asyncio.to_thread(self._judge, name, folder, source, roots)
         if isinstance(verdict, _Refused):
             await self._record(name, verdict, source)
             raise verdict.error
         self._logged.pop(name, None)
-        return await self._publishing.publish(verdict)
+        revision = await self._publishing.publish(verdict)
+        seconds = time.monotonic() - began_s
+        self._observer.on_event(StageFinished(name, LoadStage.STAGE, seconds))
+        return revision
 
     async def stage_path(self, name: str, path: Path, roots: Sequence[Root]) -> Revision:
         """Stage ``path`` as ``stage`` does; it must, links resolved, lie inside one of ``roots``.

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -14,12 +14,13 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from veneer_adapters.catalog.catalog import Catalog
+from veneer_adapters.host import Observers
 from veneer_adapters.residency import Residency
 from veneer_adapters.sources.base import Root
 from veneer_adapters.sources.local import FolderWatch
 from veneer_adapters.staging import Staging
 from veneer_adapters.store import Store
-from veneer_server import __version__
+from veneer_server import __version__, otel
 from veneer_server.api import adapters, errors, generation, models, operations
 from veneer_server.api.access import AccessLog
 from veneer_server.api.deps import State
@@ -30,6 +31,7 @@ from veneer_server.engine.vllm.options import EngineOptions, environment
 from veneer_server.metrics import Metrics
 from veneer_server.serving.requests import RequestService
 from veneer_server.settings import EMBEDDED, Settings
+from veneer_server.tracing import Tracing
 
 _BACKLOG = 2048
 
@@ -55,7 +57,7 @@ def create_app(state: State) -> FastAPI:
 
 def to_asgi(state: State) -> ASGIApp:
     """Return ``create_app`` inside the access log, which so sees unexpected errors too."""
-    return AccessLog(create_app(state))
+    return AccessLog(create_app(state), state.metrics.refused, state.tracing)
 
 
 def embedded_model() -> tuple[Path, Path]:
@@ -68,16 +70,19 @@ def embedded_model() -> tuple[Path, Path]:
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, engine: Engine | None = None) -> AsyncIterator[State]:
+async def running(
+    settings: Settings, *, engine: Engine | None = None, tracing: Tracing | None = None
+) -> AsyncIterator[State]:
     """Start everything a server needs and end it in reverse.
 
     The adapters that are in the folders now are staged when the block begins; ``engine``
-    replaces the configured one.
+    replaces the configured one, ``tracing`` the one the environment asks for.
     """
     async with AsyncExitStack() as stack:
+        tracing = tracing or _start_tracing(stack)
         engine = engine or await start_engine(settings)
         stack.callback(engine.stop)
-        state = _assemble(settings, engine)
+        state = _assemble(settings, engine, tracing)
         watch = FolderWatch(state.roots)
         following = asyncio.create_task(state.staging.follow(watch))
         stack.push_async_callback(_cancel, following)
@@ -85,8 +90,20 @@ async def running(settings: Settings, *, engine: Engine | None = None) -> AsyncI
         yield state
 
 
-def _assemble(settings: Settings, engine: Engine) -> State:
+def _start_tracing(stack: AsyncExitStack) -> Tracing:
+    export = otel.asked_for(os.environ)
+    if export is None:
+        return Tracing()
+    # vLLM reads the same variables, with another default.
+    os.environ.update(export.environment())
+    provider = otel.provider(export)
+    stack.callback(provider.shutdown)
+    return Tracing(provider)
+
+
+def _assemble(settings: Settings, engine: Engine, tracing: Tracing) -> State:
     metrics = Metrics(CollectorRegistry())
+    observers = Observers(metrics, tracing)
     store = Store(settings.state.dir / "store")
     catalog = Catalog.open(settings.state.dir / "revisions.json", store.find)
     residency = Residency(
@@ -95,25 +112,54 @@ def _assemble(settings: Settings, engine: Engine) -> State:
         host_slots=settings.adapters.host_slots,
         load_timeout_s=settings.adapters.load_timeout_s,
         clock=time.monotonic,
-        observer=metrics,
+        observer=observers,
     )
-    metrics.observe_slots(lambda: _count_slots(settings, residency))
+    _observe(metrics, settings, engine, catalog, residency)
     return State(
         settings=settings,
         engine=engine,
         catalog=catalog,
         staging=Staging(
-            store, catalog, engine.facts, retire=residency.forget, reserved={engine.model.id}
+            store,
+            catalog,
+            engine.facts,
+            retire=residency.forget,
+            reserved={engine.model.id},
+            observer=observers,
         ),
         roots=roots(settings),
         residency=residency,
-        requests=RequestService(engine, catalog, residency, metrics),
+        requests=RequestService(engine, catalog, residency, metrics, tracing),
         metrics=metrics,
+        tracing=tracing,
         started_s=int(time.time()),
     )
 
 
-def _count_slots(settings: Settings, residency: Residency) -> dict[tuple[str, str], int]:
+def _observe(
+    metrics: Metrics, settings: Settings, engine: Engine, catalog: Catalog, residency: Residency
+) -> None:
+    metrics.built(base_model=engine.model.id, lora_op=engine.lora_op())
+    metrics.observe_slots(lambda: _count_slots(settings, residency))
+    metrics.observe_residents(lambda: [(r.adapter, r.level) for r in residency.snapshot()])
+    metrics.observe_routing(settings.adapters.device_slots, lambda: _routed(catalog, residency))
+    metrics.observe_adapters(
+        engine.model.id, lambda: {a.name: str(a.state) for a in catalog.adapters()}
+    )
+
+
+def _routed(catalog: Catalog, residency: Residency) -> tuple[list[str], list[str]]:
+    """Return what is in device slots and what is waited for, under the names clients use."""
+    live = {a.live.engine_name: a.name for a in catalog.adapters() if a.live}
+    loaded = [r.revision for r in residency.snapshot() if r.level == "device"]
+    # The engine name of an older revision is a name clients may use, only a longer one.
+    return (
+        sorted(live.get(name, name) for name in loaded),
+        sorted(live.get(name, name) for name in residency.waiting()),
+    )
+
+
+def _count_slots(settings: Settings, residency: Residency) -> dict[tuple[str, ...], int]:
     residents = residency.snapshot()
     device = sum(r.level == "device" for r in residents)
     return {
@@ -148,10 +194,17 @@ async def start_engine(settings: Settings) -> Engine:
     return await VllmEngine.start(_engine_options(settings))
 
 
+def model_folder(settings: Settings) -> Path:
+    """Return where the base model lies; the embedded one is converted first if need be."""
+    if settings.model.path == EMBEDDED:
+        return embedded.ensure_checkpoint()
+    return Path(settings.model.path)
+
+
 def _engine_options(settings: Settings) -> EngineOptions:
     model, gib = settings.model, settings.engine.kv_cache_gib
     is_embedded = model.path == EMBEDDED
-    path = str(embedded.ensure_checkpoint()) if is_embedded else model.path
+    path = str(model_folder(settings)) if is_embedded else model.path
     return EngineOptions(
         model=path,
         name=model.name or (embedded.NAME if is_embedded else Path(path).name.lower()),
@@ -165,8 +218,13 @@ def _engine_options(settings: Settings) -> EngineOptions:
         max_seqs=settings.limits.max_seqs,
         chat_template=embedded.CHAT_TEMPLATE if is_embedded else None,
         tool_call_parser=embedded.TOOL_CALL_PARSER if is_embedded else None,
-        args=settings.engine.args,
+        args=_traced(os.environ) | settings.engine.args,
     )
+
+
+def _traced(environ: Mapping[str, str]) -> dict[str, str]:
+    export = otel.asked_for(environ)
+    return {} if export is None else {"otlp_traces_endpoint": export.endpoint}
 
 
 async def serve(

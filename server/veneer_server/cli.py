@@ -68,6 +68,7 @@ def _run(settings: Settings) -> None:
     from veneer_server.api.listener import PortTaken, bind
     from veneer_server.app import serve as run
     from veneer_server.engine.base import EngineNotStarted
+    from veneer_server.otel import ExportNotPossible
 
     logs.configure(settings.observability.log_level, settings.observability.log_format)
     try:
@@ -85,7 +86,7 @@ def _run(settings: Settings) -> None:
 
         try:
             uvloop.run(run(settings, listener, announce))
-        except (EngineNotStarted, AdapterError) as error:
+        except (EngineNotStarted, AdapterError, ExportNotPossible) as error:
             status.stop()
             raise _failure(f"Veneer cannot start: {error}", EXIT_CONFIG) from error
         except KeyboardInterrupt:
@@ -178,6 +179,53 @@ def bench(
 def show(config: ConfigOption = None) -> None:
     """Print every setting as it resolves now, secrets masked."""
     typer.echo(_load(config, {}).model_dump_json(indent=2))
+
+
+@app.command()
+def plan(
+    config: ConfigOption = None,
+    adapters: Annotated[
+        Path | None, typer.Option(help="Folder of adapters. Default: the configured ones.")
+    ] = None,
+    assume: Annotated[
+        str | None, typer.Option(help="Instead of a folder: COUNTxRANK, for instance 100x16.")
+    ] = None,
+    skew: Annotated[float, typer.Option(help="The n-th adapter is asked for 1/n**skew.")] = 1.0,
+    memory_gib: Annotated[float, typer.Option(help="For device slots and KV cache.")] = 4.0,
+    host_gib: Annotated[float, typer.Option(help="For copies in host memory.")] = 2.0,
+    cold: Annotated[float, typer.Option(help="Share of cold starts to aim at.")] = 0.01,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Say how many slots some adapters need, what they take, and how often one starts cold."""
+    from veneer_server import plan as command
+    from veneer_server.app import model_folder, roots
+    from veneer_server.planning import DoesNotFit, Memory, ModelNotUnderstood
+
+    settings = _load(config, {})
+    folders = [adapters] if adapters else [root.path for root in roots(settings)]
+    ranks = _assumed(assume) if assume else command.ranks_in(folders)
+    if not ranks:
+        raise _failure("There are no adapters to plan for; name a folder, or --assume.", 1)
+    memory = Memory(int(memory_gib * 2**30), int(host_gib * 2**30))
+    try:
+        made = command.plan_for(
+            model_folder(settings),
+            ranks,
+            skew=skew,
+            at_once=settings.limits.max_seqs,
+            memory=memory,
+            cold=cold,
+        )
+    except (DoesNotFit, ModelNotUnderstood) as error:
+        raise _failure(f"There is no plan: {error}", 1) from error
+    typer.echo(command.to_json(made) if as_json else command.to_text(made, len(ranks)))
+
+
+def _assumed(text: str) -> list[int]:
+    count, _, rank = text.partition("x")
+    if not (count.isdigit() and rank.isdigit() and int(count) and int(rank)):
+        raise _failure("--assume is written COUNTxRANK, for instance 100x16.", 1)
+    return [int(rank)] * int(count)
 
 
 @app.callback(invoke_without_command=True)

@@ -6,8 +6,17 @@ from typing import Any
 
 import structlog
 
+from veneer_server.tracing import current_ids
+
+
+def _add_trace(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Name the trace a line belongs to, when there is one."""
+    return event | current_ids()
+
+
 _SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
+    _add_trace,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),

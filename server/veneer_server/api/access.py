@@ -1,25 +1,32 @@
-"""One log line and one request id per request; decides nothing."""
+"""One log line, one request id and one count of errors per request; decides nothing."""
 
 import re
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 from uuid import uuid4
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from veneer_server.observation import Observation
+from veneer_server.tracing import Tracing
+
 logger = structlog.get_logger(__name__)
 
 _PROBES = frozenset({"/health", "/livez", "/readyz", "/ping", "/metrics"})
+_FIELDS = ("model", "adapter", "code")
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 class AccessLog:
     """Pure ASGI, so that it never buffers a stream."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, refused: Callable[[str], None], tracing: Tracing) -> None:
+        """Log the requests of ``app``; ``refused`` gets the code of each that got an error."""
         self._app = app
+        self._refused = refused
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with an id; afterwards write its line."""
@@ -27,24 +34,45 @@ class AccessLog:
             await self._app(scope, receive, send)
             return
         line = _Line(scope)
-        try:
-            await self._app(scope, receive, line.watch(send))
-        finally:
-            line.write()
+        with self._tracing.http(line.method, _headers(scope), probe=line.is_probe) as span:
+            line.ids.update(span.ids())
+            try:
+                await self._app(scope, receive, line.watch(send))
+            finally:
+                span.answered(line.status, line.route(), line.code())
+                line.write()
+                self._count(line)
+
+    def _count(self, line: "_Line") -> None:
+        code = line.code()
+        if code is not None and line.status >= 400 and not line.is_probe:
+            self._refused(code)
 
 
 class _Line:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._began = time.monotonic()
-        self._status = 0
+        self.method: str = scope["method"]
+        self.is_probe = scope["path"] in _PROBES
+        self.status = 0
         self._state: MutableMapping[str, Any] = scope.setdefault("state", {})
         self._state["request_id"] = self._id = _request_id(scope)
+        self._state["ids"] = self.ids = {"request_id": self._id}
+
+    def route(self) -> str | None:
+        """The path as the router knows it, None when it knows none."""
+        return getattr(self._scope.get("route"), "path", None)
+
+    def code(self) -> str | None:
+        """The code of the error the request ended with."""
+        code: str | None = self._state.get("code")
+        return code
 
     def watch(self, send: Send) -> Send:
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._status = message["status"]
+                self.status = message["status"]
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", self._id.encode()),
@@ -55,21 +83,32 @@ class _Line:
         return watched
 
     def write(self) -> None:
-        path = self._scope["path"]
-        log = logger.debug if path in _PROBES else logger.info
-        fields = {key: self._state[key] for key in ("model", "adapter") if key in self._state}
+        log = logger.debug if self.is_probe else logger.info
+        fields = {key: _short(self._state[key]) for key in _FIELDS if key in self._state}
         log(
             "request",
-            method=self._scope["method"],
-            path=path,
-            status=self._status,
+            method=self.method,
+            path=self._scope["path"],
+            status=self.status,
             duration_ms=self._elapsed_ms(),
             request_id=self._id,
             **fields,
+            **_noted(self._state.get("seen")),
         )
 
     def _elapsed_ms(self) -> int:
         return int((time.monotonic() - self._began) * 1000)
+
+
+def _short(value: object) -> object:
+    """Return what a client wrote, cut to what a line can bear."""
+    return value[:200] if isinstance(value, str) else value
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """Return the headers a trace may continue from."""
+    wanted = (b"traceparent", b"tracestate", b"baggage", b"b3")
+    return {k.decode(): v.decode("latin-1") for k, v in scope["headers"] if k in wanted}
 
 
 def _request_id(scope: Scope) -> str:
@@ -77,3 +116,17 @@ def _request_id(scope: Scope) -> str:
         if name == b"x-request-id" and _SAFE_ID.fullmatch(value):
             return str(value.decode())
     return f"req_{uuid4().hex}"
+
+
+def _noted(seen: Observation | None) -> dict[str, Any]:
+    """Return what is known of the tokens of a request that reached the engine."""
+    if seen is None:
+        return {}
+    fields: dict[str, Any] = {
+        "outcome": seen.outcome,
+        "input_tokens": seen.input_tokens,
+        "output_tokens": seen.output_tokens,
+    }
+    if seen.ttft_s is not None:
+        fields["ttft_ms"] = round(seen.ttft_s * 1000, 1)
+    return fields

@@ -17,6 +17,7 @@ from veneer_server.engine.base import Engine
 from veneer_server.metrics import Metrics
 from veneer_server.serving.requests import RequestService
 from veneer_server.settings import Settings
+from veneer_server.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class State:
     residency: Residency
     requests: RequestService
     metrics: Metrics
+    tracing: Tracing
     started_s: int
     """When the server started, in seconds since the epoch."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)

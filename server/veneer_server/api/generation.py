@@ -24,16 +24,14 @@ PATHS = {
     "/tokenize": Endpoint.TOKENIZE,
     "/detokenize": Endpoint.DETOKENIZE,
 }
-_TRACE_HEADERS = ("traceparent", "tracestate")
 
 
 async def generate(request: Request, body: BodyDep, state: StateDep) -> Response:
     """Answer with the base model or with the adapter named in ``model``."""
     endpoint = PATHS[request.url.path]
     request.state.model = body.get("model")
-    traces = {k: request.headers[k] for k in _TRACE_HEADERS if k in request.headers}
     asked = prepare(endpoint, body)
-    work = state.requests.respond(endpoint, asked, traces)
+    work = state.requests.respond(endpoint, asked, request.state.ids)
     try:
         found = await run_until_gone(work, request.receive, state.deadline)
     except ClientGone:
@@ -47,6 +45,7 @@ def _answer(
     served: Served = found.served
     headers = _headers(served)
     request.state.adapter = headers.get("x-veneer-adapter")
+    request.state.seen = served.seen
     if isinstance(found, Document):
         document = to_document(endpoint, found.body, served.asked)
         return Response(orjson.dumps(document), headers=headers, media_type="application/json")

@@ -1,15 +1,18 @@
 """Health, version and metrics, for probes and scrapers; no key is asked for."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import REGISTRY, Metric
 from prometheus_client.exposition import choose_encoder, generate_latest
+from prometheus_client.registry import Collector
 
 from veneer_server import __version__
 from veneer_server.api.deps import State, StateDep
 from veneer_server.api.errors import ShuttingDown
+from veneer_server.engine.base import EngineUnavailable
 
 router = APIRouter()
 
@@ -35,6 +38,14 @@ async def _check(state: State) -> None:
     await state.engine.check_health()
 
 
+async def _is_up(state: State) -> bool:
+    try:
+        await state.engine.check_health()
+    except EngineUnavailable:
+        return False
+    return True
+
+
 @router.get("/version")
 async def version(state: StateDep) -> JSONResponse:
     """Which server this is."""
@@ -50,21 +61,24 @@ async def metrics(request: Request, state: StateDep) -> Response:
     Plain 0.0.4 text unless the scraper can read UTF-8 names: newer formats would otherwise
     turn ``vllm:*`` into ``vllm_*``.
     """
-    both = _Both(state)
+    state.metrics.engine_is(up=await _is_up(state))
+    both = _Both((REGISTRY, state.metrics.snapshot()))
     accept = request.headers.get("accept", "")
+    encode: Callable[[Collector], bytes] = generate_latest
+    content_type = "text/plain; version=0.0.4; charset=utf-8"
     if "escaping=allow-utf-8" in accept:
         encode, content_type = choose_encoder(accept)
-        return Response(encode(both), media_type=content_type)
-    body = generate_latest(both)
-    return Response(body, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
+    # With many adapters it takes tens of milliseconds, which no stream should wait for.
+    body = await asyncio.to_thread(encode, both)
+    return Response(body, headers={"content-type": content_type})
 
 
-class _Both:
-    """Two registries read as one: vLLM registers in the global one."""
+class _Both(Collector):
+    """Two sources read as one: vLLM registers in the global registry."""
 
-    def __init__(self, state: State) -> None:
-        self._registries = (REGISTRY, state.metrics.registry)
+    def __init__(self, sources: tuple[Collector, Collector]) -> None:
+        self._sources = sources
 
     def collect(self) -> Iterable[Metric]:
-        for registry in self._registries:
-            yield from registry.collect()
+        for source in self._sources:
+            yield from source.collect()

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from veneer_server.api.errors import ShuttingDown, report, to_api_error, to_event
+from veneer_server.api.errors import ShuttingDown, report, to_api_error, to_event, to_reason
 from veneer_server.serving.requests import Stream
 
 T = TypeVar("T")
@@ -78,6 +78,7 @@ class EventStream(Response):
         except Exception as error:
             api_error = to_api_error(error)
             report(error, api_error)
+            scope.setdefault("state", {})["code"] = to_reason(api_error)
             last = to_event(
                 api_error, scope["path"], self._sent, scope.get("state", {}).get("request_id")
             )

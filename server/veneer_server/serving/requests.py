@@ -17,7 +17,10 @@ from veneer_adapters.errors import AdapterNotFound
 from veneer_adapters.names import close_matches, parse_model
 from veneer_adapters.residency import Lease, Residency
 from veneer_server.engine.base import Answer, Call, Endpoint, Engine, Frames, RequestRejected
-from veneer_server.metrics import Metrics, Observation
+from veneer_server.metrics import Metrics
+from veneer_server.observation import Observation
+from veneer_server.serving.tokens import counted, usage_of, with_usage
+from veneer_server.tracing import Tracing
 
 _MODEL_OPTIONAL = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE})
 _NO_WEIGHTS = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE, Endpoint.COUNT_TOKENS})
@@ -36,6 +39,8 @@ class Served:
     """The model as the client wrote it; answers repeat it."""
     revision: Revision | None
     """None for the base."""
+    seen: Observation
+    """What is counted of the request; complete when its answer is."""
     cold_start_s: float | None = None
     """How long the request waited for a load, None when it did not."""
 
@@ -79,6 +84,7 @@ class RequestService:
         catalog: Catalog,
         residency: Residency,
         metrics: Metrics,
+        tracing: Tracing,
         *,
         new_id: Callable[[], str] = lambda: uuid4().hex,
         clock: Callable[[], float] = time.monotonic,
@@ -87,13 +93,19 @@ class RequestService:
         self._catalog = catalog
         self._residency = residency
         self._metrics = metrics
+        self._tracing = tracing
         self._new_id = new_id
         self._clock = clock
 
     async def respond(
-        self, endpoint: Endpoint, body: Mapping[str, Any], headers: Mapping[str, str]
+        self,
+        endpoint: Endpoint,
+        body: Mapping[str, Any],
+        ids: dict[str, str] | None = None,
     ) -> Document | Stream:
         """Answer ``body``, or return a stream whose first event is there.
+
+        ``ids`` find the request in logs and traces.
 
         Raises:
             AdapterError: the model cannot be resolved or made resident.
@@ -102,24 +114,34 @@ class RequestService:
         asked, revision = self._resolve(endpoint, body)
         async with AsyncExitStack() as stack:
             name = revision.adapter if revision else self._engine.model.id
-            seen = stack.enter_context(self._metrics.request(endpoint, name))
-            lease = await self._lease(endpoint, revision, stack)
-            served = Served(asked, revision, lease.cold_start_s if lease else None)
+            seen = stack.enter_context(self._metrics.request(endpoint, name, ids))
+            span = stack.enter_context(self._tracing.generation(endpoint, asked, body))
+            stack.callback(lambda: span.ended(seen))
+            span.answered_by(revision.header if revision else name)
+            with span.current():
+                lease = await self._lease(endpoint, revision, stack)
+            served = Served(asked, revision, seen, lease.cold_start_s if lease else None)
             model = lease.engine_name if lease else self._engine.model.id
-            call = Call(endpoint, {**body, "model": model}, self._new_id(), headers)
-            found = await self._engine.respond(call)
+            asking, hide_usage = with_usage(endpoint, body)
+            call = Call(endpoint, {**asking, "model": model}, self._new_id(), span.headers())
+            found = await self._ask(call, seen)
             if isinstance(found, Answer):
-                seen.completed()
-                return Document(served, found.body)
-            return await self._begin(served, found, seen, stack)
+                return _to_document(served, found)
+            # Closed before the lease ends: a slot must not change under a running request.
+            await stack.enter_async_context(aclosing(found))
+            watched = counted(found, endpoint, seen, hide_usage=hide_usage)
+            return await self._begin(served, watched, stack)
         raise AssertionError("an exit stack swallowed an exception")  # pragma: no cover
 
-    async def _begin(
-        self, served: Served, frames: Frames, seen: Observation, stack: AsyncExitStack
-    ) -> Stream:
-        # Closed before the lease ends: a slot must not change under a running request.
-        await stack.enter_async_context(aclosing(frames))
-        watched = await stack.enter_async_context(aclosing(seen.watch(frames)))
+    async def _ask(self, call: Call, seen: Observation) -> Answer | Frames:
+        try:
+            return await self._engine.respond(call)
+        except RequestRejected:
+            seen.rejected()
+            raise
+
+    async def _begin(self, served: Served, watched: Frames, stack: AsyncExitStack) -> Stream:
+        await stack.enter_async_context(aclosing(watched))
         # The first event is awaited here, while an error can still choose the status code.
         first = await anext(watched, None)
         return Stream(served, first, watched, stack.pop_all())
@@ -129,7 +151,8 @@ class RequestService:
     ) -> Lease | None:
         if revision is None or endpoint in _NO_WEIGHTS:
             return None
-        return await stack.enter_async_context(self._residency.lease(revision))
+        with self._tracing.lease():
+            return await stack.enter_async_context(self._residency.lease(revision))
 
     def _resolve(self, endpoint: Endpoint, body: Mapping[str, Any]) -> tuple[str, Revision | None]:
         asked = body.get("model")
@@ -148,3 +171,10 @@ class RequestService:
         # The catalog knows adapters only; a client may have meant the base.
         near = close_matches(asked, [self._engine.model.id])
         return AdapterNotFound(error.name, tuple(dict.fromkeys((*error.close_matches, *near))))
+
+
+def _to_document(served: Served, answer: Answer) -> Document:
+    if (usage := usage_of(answer.body)) is not None:
+        served.seen.used(*usage)
+    served.seen.completed()
+    return Document(served, answer.body)

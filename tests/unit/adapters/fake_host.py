@@ -4,10 +4,12 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import builders
 from veneer_adapters.catalog.revision import Revision
+from veneer_adapters.host import AdapterEvent
 from veneer_adapters.residency import Lease, Residency
 
 A, B, C, D = (builders.revision(name, digit) for name, digit in zip("abcd", "1234", strict=True))
@@ -93,9 +95,10 @@ class Recorder:
     def __init__(self) -> None:
         self.events: list[tuple[str, ...]] = []
 
-    def on_event(self, kind: str, adapter: str, **fields: object) -> None:
-        shown = (str(v) for k, v in fields.items() if k != "seconds" and v is not None)
-        self.events.append((kind, adapter, *shown))
+    def on_event(self, event: AdapterEvent) -> None:
+        fields = asdict(event)
+        fields.pop("seconds", None)
+        self.events.append((type(event).__name__, *map(str, fields.values())))
 
 
 class Rig:

@@ -304,21 +304,21 @@ async def test_everything_worth_counting_is_told() -> None:
         with pytest.raises(LoadFailed):
             await rig.use(C)
     assert rig.recorder.events == [
-        ("load_started", "a", "disk"),
-        ("load_finished", "a", "loaded", "disk"),
-        ("cold_start", "a"),
-        ("evicted", "a", "device", "room"),
-        ("load_started", "b", "disk"),
-        ("load_finished", "b", "loaded", "disk"),
-        ("cold_start", "b"),
-        ("evicted", "b", "device", "room"),
-        ("load_started", "a", "host"),
-        ("load_finished", "a", "loaded", "host"),
-        ("cold_start", "a"),
-        ("evicted", "a", "host", "forgotten"),
-        ("load_started", "c", "disk"),
-        ("load_finished", "c", "failed", "disk"),
-        ("evicted", "c", "host", "load_failed"),
+        ("StageFinished", "a", "load"),
+        ("LoadFinished", "a", "disk", "loaded"),
+        ("ColdStart", "a"),
+        ("Evicted", "a", "device", "room"),
+        ("StageFinished", "b", "load"),
+        ("LoadFinished", "b", "disk", "loaded"),
+        ("ColdStart", "b"),
+        ("Evicted", "b", "device", "room"),
+        ("StageFinished", "a", "activate"),
+        ("LoadFinished", "a", "host", "loaded"),
+        ("ColdStart", "a"),
+        ("Evicted", "a", "host", "forgotten"),
+        ("StageFinished", "c", "load"),
+        ("LoadFinished", "c", "disk", "failed"),
+        ("Evicted", "c", "host", "load_failed"),
     ]
 
 

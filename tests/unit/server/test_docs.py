@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from fastapi.routing import APIRoute
@@ -13,12 +13,22 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from veneer_adapters.errors import AdapterRejected
+from veneer_adapters.host import (
+    ColdStart,
+    EvictionReason,
+    LoadStage,
+    Origin,
+    Outcome,
+    StageFinished,
+)
+from veneer_adapters.policy import Level
 from veneer_server.api.errors import _TABLE, _UNEXPECTED, to_api_error
 from veneer_server.app import create_app, running
 from veneer_server.bench.goals import GOALS
 from veneer_server.cli import bench, serve
+from veneer_server.engine.base import Endpoint
 from veneer_server.engine.echo import EchoEngine
-from veneer_server.metrics import Metrics
+from veneer_server.metrics import Metrics, Restart, Waiting
 from veneer_server.settings import Settings
 
 REPOSITORY = Path(__file__).parents[3]
@@ -108,34 +118,59 @@ def test_every_reason_for_refusing_an_adapter_is_documented() -> None:
     assert {cells[0].strip("`") for cells in rows("docs/api.md", "reason")} == reasons
 
 
-async def one_frame() -> AsyncGenerator[bytes]:
-    yield b"data: [DONE]\n\n"
-
-
-async def used_metrics() -> Metrics:
+def used_metrics() -> Metrics:
     """Metrics that counted one of everything, so that every label shows."""
     metrics = Metrics(CollectorRegistry())
+    metrics.built(base_model="echo", lora_op="none")
     metrics.observe_slots(lambda: {("device", "used"): 1})
+    metrics.observe_residents(lambda: [("pirate", "device")])
+    metrics.observe_adapters("echo", lambda: {"pirate": "ready"})
     with metrics.request("chat", "pirate") as seen:
-        async for _ in seen.watch(one_frame()):
-            pass
-    metrics.on_event("load_finished", "pirate", origin="disk", outcome="loaded", seconds=0.1)
-    metrics.on_event("evicted", "pirate", level="device", reason="room")
-    metrics.on_event("cold_start", "pirate", seconds=0.1)
+        seen.token()
+        seen.used(1, 1)
+    metrics.refused("model_not_found")
+    for stage in LoadStage:
+        metrics.on_event(StageFinished("pirate", stage, 0.1))
+    metrics.on_event(ColdStart("pirate", 0.1))
     return metrics
 
 
-async def test_every_metric_is_documented_with_its_labels() -> None:
-    exported: dict[str, set[str]] = {}
-    for family in (await used_metrics()).registry.collect():
+def exported_metrics() -> dict[str, tuple[str, str, set[str]]]:
+    """Return type, unit and labels of every metric by its full name."""
+    exported = {}
+    for family in used_metrics().snapshot().collect():
         suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
         labels = {name for sample in family.samples for name in sample.labels} - {"le"}
-        exported[family.name + suffix] = labels
-    documented = {
-        cells[0].strip("`"): set(re.findall(r"`(\w+)`", cells[1]))
-        for cells in rows("docs/operations.md", "metric")
-    }
-    assert documented == exported
+        unit = "s" if family.name.endswith("_seconds") else ""
+        exported[family.name + suffix] = (family.type, unit, labels)
+    return exported
+
+
+def test_every_metric_is_documented_with_type_unit_labels_and_what_to_do() -> None:
+    documented = {}
+    for name, kind, unit, labels, meaning, advice in rows("docs/metrics.md", "metric"):
+        documented[name.strip("`")] = (kind, unit, set(re.findall(r"`(\w+)`", labels)))
+        assert meaning.endswith("."), name
+        assert len(advice) > 10, name
+    assert documented == exported_metrics()
+
+
+@pytest.mark.parametrize(
+    ("label", "values"),
+    [
+        ("stage", set(LoadStage)),
+        ("outcome", {*get_args(Outcome), "completed", "rejected", "cancelled"}),
+        ("source", set(get_args(Origin))),
+        ("level", set(get_args(Level))),
+        ("direction", {"input", "output"}),
+        ("reason", {*get_args(EvictionReason), *Waiting, *Restart}),
+        ("endpoint", set(Endpoint)),
+        ("state", {"ready", "failed", "used", "free"}),
+    ],
+)
+def test_every_value_of_a_label_is_documented(label: str, values: set[str]) -> None:
+    [documented] = [cells[1] for cells in rows("docs/metrics.md", "label") if label in cells[0]]
+    assert set(re.findall(r"`(\w+)`", documented)) == {str(value) for value in values}
 
 
 def test_every_flag_of_serve_is_documented() -> None:

@@ -191,3 +191,13 @@ def test_variables_that_contradict_each_other_are_told_by_name() -> None:
     environ = {"VENEER_MODEL__NAME": "x", "VENEER_MODEL__NAME__Y": "z"}
     with pytest.raises(SettingsError, match="VENEER_MODEL__NAME"):
         Settings.load(environ=environ)
+
+
+@pytest.mark.parametrize(("text", "rank"), [("16", 16), ("17", None), ("many", None)])
+def test_the_largest_rank_may_be_given_as_a_variable(text: str, rank: int | None) -> None:
+    environ = {"VENEER_ADAPTERS__MAX_RANK": text}
+    if rank is None:
+        with pytest.raises(SettingsError, match=r"adapters\.max_rank"):
+            Settings.load(environ=environ)
+    else:
+        assert Settings.load(environ=environ).adapters.max_rank == rank

@@ -11,6 +11,7 @@ from starlette.types import Message, Scope
 from veneer_server.api.errors import ShuttingDown
 from veneer_server.api.streams import ClientGone, EventStream, run_until_gone
 from veneer_server.engine.base import EngineLost, Frames
+from veneer_server.observation import Observation
 from veneer_server.serving.requests import Served, Stream
 
 SCOPE: Scope = {"type": "http", "path": "/v1/chat/completions", "state": {"request_id": "req_1"}}
@@ -66,7 +67,8 @@ class Source:
         owned.callback(self.ended.append, "lease")
         frames: Frames = await owned.enter_async_context(aclosing(self._generate()))
         first = await anext(frames, None)
-        return Stream(Served("pirate", None), first, frames, owned)
+        seen = Observation(0.0, float, first=float, next_=float)
+        return Stream(Served("pirate", None, seen), first, frames, owned)
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from veneer_server.engine.vllm.options import (
     available_memory_bytes,
     engine_fields,
 )
+from veneer_server.engine.vllm.routing import drop_lora_gauge
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ class VllmEngine:
 
     @classmethod
     async def _around(cls, client: AsyncLLM, options: EngineOptions, *, on_cpu: bool) -> Self:
+        drop_lora_gauge(client)
         [op, *_] = await client.collective_rpc("veneer_lora_op")
         if on_cpu and op != EXACT_CPU_OP:
             raise WrongLoraOp(_explain_wrong_op(op))

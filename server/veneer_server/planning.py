@@ -1,0 +1,191 @@
+"""How many slots some adapters need, what they take, and how often a request starts cold.
+
+Rule: this file computes and reads nothing. A model is described by its ``config.json``, the
+adapters by their ranks, the traffic by each adapter's share of the requests.
+
+Cold starts follow from Che's approximation of a least-recently-used cache: an adapter asked
+for a share p of the time is in it with probability 1 - exp(-p T), where T is such that the
+probabilities add up to the places. Source: H. Che, Y. Tung, Z. Wang, "Hierarchical Web
+Caching Systems", IEEE JSAC 20(7), 2002.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from veneer_server.settings import AdapterSettings
+
+_SLOT_RANKS: tuple[int, ...] = get_args(AdapterSettings.model_fields["max_rank"].annotation)
+_MOST_DEVICE, _MOST_HOST = 1024, 4096
+"""The bounds of ``adapters.device_slots`` and ``host_slots``."""
+_STEPS = 200
+"""Halvings of an interval; more than a float has digits."""
+
+
+class ModelNotUnderstood(ValueError):
+    """The model's ``config.json`` lacks what the sizes are computed from."""
+
+
+class DoesNotFit(ValueError):
+    """There is no plan for this memory, or for these ranks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What of a base model decides the size of slots and of the KV cache."""
+
+    values_per_rank: int
+    """Values in an adapter of rank 1 on all seven usual modules: the sum of in plus out."""
+    kv_values_per_token: int
+    bytes_per_value: int = 2
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Shape":
+        """Read a Llama-like ``config.json``.
+
+        Raises:
+            ModelNotUnderstood: a size is missing.
+        """
+        try:
+            hidden, wide = int(config["hidden_size"]), int(config["intermediate_size"])
+            layers, heads = int(config["num_hidden_layers"]), int(config["num_attention_heads"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelNotUnderstood(f"config.json has no usable {error}") from error
+        head = int(config.get("head_dim") or hidden // heads)
+        query, kv = heads * head, int(config.get("num_key_value_heads") or heads) * head
+        attention = 2 * (hidden + query) + 2 * (hidden + kv)
+        return cls(layers * (attention + 3 * (hidden + wide)), layers * 2 * kv)
+
+    def adapter_bytes(self, rank: int) -> int:
+        """Return what an adapter takes in a slot made for ``rank``."""
+        return self.bytes_per_value * rank * self.values_per_rank
+
+    def kv_tokens(self, size_bytes: int) -> int:
+        """Return how many tokens fit into a KV cache of this size."""
+        return size_bytes // (self.bytes_per_value * self.kv_values_per_token)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Adapters and how they are used."""
+
+    ranks: Sequence[int]
+    shares: Sequence[float]
+    """Of the requests that name an adapter, the share of each; they add up to 1."""
+    at_once: int
+    """Requests that run at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Settings, what they take, and what to expect of them."""
+
+    device_slots: int
+    host_slots: int
+    max_rank: int
+    device_bytes: int
+    host_bytes: int
+    kv_tokens: int
+    """What is left for the KV cache, in tokens."""
+    cold_share: float
+    """Of the requests that name an adapter, those that wait: for a copy or for a load."""
+    disk_share: float
+    """Those that wait for a load from disk."""
+
+
+def zipf(count: int, skew: float) -> list[float]:
+    """Return the shares of ``count`` adapters, the n-th asked for 1 / n**skew as often."""
+    weights = [1 / rank**skew for rank in range(1, count + 1)]
+    return [weight / sum(weights) for weight in weights]
+
+
+def cold_share(shares: Sequence[float], places: int) -> float:
+    """Return the share of requests whose adapter is not among the last used in ``places``."""
+    if places >= len(shares):
+        return 0.0
+    if places <= 0:
+        return 1.0
+    low, high = 0.0, 1.0
+    while _occupied(shares, high) < places:
+        high *= 2
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _occupied(shares, middle) < places else (low, middle)
+    return sum(share * math.exp(-share * high) for share in shares)
+
+
+def _occupied(shares: Sequence[float], horizon: float) -> float:
+    return sum(-math.expm1(-share * horizon) for share in shares)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What may be used, in bytes, beside the base model's weights."""
+
+    device: int
+    """For device slots and KV cache together."""
+    host: int
+    """For copies of adapters in host memory."""
+
+
+def make_plan(shape: Shape, demand: Demand, memory: Memory, target: float) -> Plan:
+    """Return the fewest device slots with at most ``target`` cold starts, or the best that fit.
+
+    Slots take at most half of the device's memory, unless the requests that run at once need
+    more. Host slots hold every adapter, or as many as fit.
+
+    Raises:
+        DoesNotFit: a rank above every slot size, or no memory is left for the KV cache.
+    """
+    max_rank = _slot_rank(demand.ranks)
+    slot = shape.adapter_bytes(max_rank)
+    least = max(1, min(demand.at_once, len(demand.ranks)))
+    most = max(least, min(memory.device // 2 // slot, _MOST_DEVICE))
+    device = min(max(least, _fewest(demand.shares, target)), most)
+    left = memory.device - device * slot
+    if left <= 0:
+        raise DoesNotFit(
+            f"{device} device slots of {slot / 2**20:.0f} MiB leave no memory for the KV cache"
+        )
+    copies = max(device, _copies(shape, demand.ranks, memory.host))
+    return Plan(
+        device_slots=device,
+        host_slots=copies + 1,  # one stays free while an adapter loads
+        max_rank=max_rank,
+        device_bytes=device * slot,
+        host_bytes=sum(map(shape.adapter_bytes, _largest_first(demand.ranks)[:copies])),
+        kv_tokens=shape.kv_tokens(left),
+        cold_share=cold_share(demand.shares, device),
+        disk_share=cold_share(demand.shares, copies),
+    )
+
+
+def _copies(shape: Shape, ranks: Sequence[int], room: int) -> int:
+    count = 0
+    for rank in _largest_first(ranks)[: _MOST_HOST - 1]:
+        room -= shape.adapter_bytes(rank)
+        if room < 0:
+            break
+        count += 1
+    return count
+
+
+def _largest_first(ranks: Sequence[int]) -> list[int]:
+    return sorted(ranks, reverse=True)
+
+
+def _slot_rank(ranks: Sequence[int]) -> int:
+    largest = max(ranks, default=1)
+    for allowed in _SLOT_RANKS:
+        if largest <= allowed:
+            return allowed
+    raise DoesNotFit(f"no slot is made for rank {largest}; {_SLOT_RANKS[-1]} is the largest")
+
+
+def _fewest(shares: Sequence[float], target: float) -> int:
+    low, high = 1, max(1, len(shares))
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if cold_share(shares, middle) <= target else (middle + 1, high)
+    return low
