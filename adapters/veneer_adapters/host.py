@@ -17,12 +17,8 @@ class LoadStage(StrEnum):
 
     STAGE = "stage"
     """From a folder to a verified revision: copy, verify, publish. Nobody waits for it."""
-    READ = "read"
-    """From the store to memory in the engine's layout, beside its steps."""
-    COMMIT = "commit"
-    """Into the slots, between two steps."""
     LOAD = "load"
-    """Read and commit, where the engine does both in one go."""
+    """From the store into a host slot and a device slot."""
     ACTIVATE = "activate"
     """From a host slot into a device slot."""
 

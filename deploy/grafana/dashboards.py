@@ -134,7 +134,7 @@ def variants() -> list[Panel]:
               stacked=True),
         graph("In device slots", "Which adapters are there. Coming and going: thrash.", "none",
               (top(held), "{{adapter}}"), stacked=True),
-        graph("Load time by stage, 95 %", "commit, load and activate pause every stream.", "s",
+        graph("Load time by stage, 95 %", "Requests for the adapter wait that long.", "s",
               (quantile(0.95, _LOAD, by="stage"), "{{stage}}"), width=6),
         graph("Time spent on loads", "Seconds of each second, by stage.", "percentunit",
               (rate(f"{_LOAD}_sum", by="stage"), "{{stage}}"), stacked=True, width=6),

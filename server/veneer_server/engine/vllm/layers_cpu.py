@@ -2,7 +2,7 @@
 
 LoRA switches torch.compile off on CPU, and with it the fusion that vLLM's layers rely on
 there: a normalisation becomes eight small torch ops. vLLM carries the fused ops in its CPU
-extension, unused. docs/adr/0007 has the figures.
+extension, unused. docs/adr/0008 has the figures.
 """
 
 import torch
