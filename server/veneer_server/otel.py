@@ -77,7 +77,8 @@ def _exporter(export: Export) -> "SpanExporter":
         if export.protocol == "grpc":
             from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc
 
-            return grpc.OTLPSpanExporter(export.endpoint)
+            exporter: SpanExporter = grpc.OTLPSpanExporter(export.endpoint)
+            return exporter
     except ImportError as error:
         raise ExportNotPossible(f"traces by {export.protocol} need a package: {error}") from error
     raise ExportNotPossible(f"traces cannot be sent by {export.protocol!r}; use http/protobuf")
