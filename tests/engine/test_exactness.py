@@ -104,6 +104,7 @@ class EngineAlone:
             max_num_seqs=32,
             kv_cache_memory_bytes=2**30,
             enable_prefix_caching=False,
+            disable_log_stats=True,  # its metrics would outlive it in this process
             enable_lora=True,
             max_loras=len(ADAPTERS),
             max_cpu_loras=len(ADAPTERS),
