@@ -12,9 +12,9 @@ from veneer_server.settings import Settings
 RIG = Rig(
     model=Path("/models/some"),
     port=8377,
-    folder=Path("/work/rig"),
+    folder=Path("/bench/rig"),
     threads=(0, 1),
-    gguf=Path("/work/q4/model.gguf"),
+    gguf=Path("/bench/q4/model.gguf"),
     max_rank=32,
     device_slots=7,
     host_slots=9,
