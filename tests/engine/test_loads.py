@@ -48,14 +48,14 @@ async def text(engine: Any, model: str, **more: Any) -> str:
     return str(found.body["choices"][0]["text"])
 
 
-async def wait_until_open_for_reading(fifo: Path) -> int:
-    """Return a descriptor to write to ``fifo`` once somebody reads from it."""
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
-            except OSError:
-                await asyncio.sleep(0.01)
+async def open_when_read(fifo: Path) -> int:
+    """Return a descriptor to write to ``fifo`` once somebody has opened it for reading."""
+    opening = asyncio.create_task(asyncio.to_thread(os.open, fifo, os.O_WRONLY))
+    done, _ = await asyncio.wait([opening], timeout=30)
+    if not done:
+        os.close(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK))  # lets the thread end
+        pytest.fail("nobody read the weights file")
+    return await opening
 
 
 async def test_steps_go_on_while_a_load_waits_for_its_file(
@@ -66,7 +66,7 @@ async def test_steps_go_on_while_a_load_waits_for_its_file(
     os.mkfifo(folder / "adapter_model.safetensors")
     before = await vllm_engine.resident()
     load = asyncio.create_task(vllm_engine.load_adapter(next(numbers), "slow@1", folder))
-    descriptor = await wait_until_open_for_reading(folder / "adapter_model.safetensors")
+    descriptor = await open_when_read(folder / "adapter_model.safetensors")
     try:
         assert await text(vllm_engine, "base", max_tokens=8)
         assert not load.done()

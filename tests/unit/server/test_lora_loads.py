@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from veneer_adapters.errors import NoSlotFree
+from veneer_adapters.errors import LoadFailed, NoSlotFree
 
 lora_loads = pytest.importorskip("veneer_server.engine.vllm.lora_loads")
 
@@ -162,3 +162,13 @@ def test_unloading_frees_both_slots_and_may_be_repeated() -> None:
     rig.loads.unload(1)
     rig.loads.unload(1)
     assert rig.loads.resident() == {"host": [], "device": []}
+
+
+def test_who_waits_for_a_load_that_was_given_up_is_told_so() -> None:
+    rig = Rig()
+    rig.begin(1)
+    rig.wait_entered(1)
+    rig.loads.unload(1)
+    with pytest.raises(LoadFailed, match="unloaded"):
+        rig.loads.finish(1)
+    rig.let_go_on(1)

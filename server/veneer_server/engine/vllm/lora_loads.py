@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from vllm.lora.lora_model import LoRAModel
 from vllm.lora.request import LoRARequest
 
-from veneer_adapters.errors import NoEffect, NoSlotFree
+from veneer_adapters.errors import LoadFailed, NoEffect, NoSlotFree
 from veneer_server.engine.vllm.lora_cpu import PunicaWrapperVeneer
 from veneer_server.engine.vllm.lora_pack import Packed, pack
 from veneer_server.engine.vllm.lora_slots import SlotWeights
@@ -165,12 +165,15 @@ class Loads:
         """Commit a load that is prepared; return whether the adapter is in a device slot now.
 
         Raises:
+            LoadFailed: nobody began the load, or it was given up.
             Exception: what preparing or committing raised; nothing of the load is left.
         """
         if engine_id in self._device:
             return True
         pending = self._pending.get(engine_id)
-        if pending is None or not pending.future.done():
+        if pending is None:
+            raise LoadFailed(f"adapter {engine_id} was unloaded while it was being loaded")
+        if not pending.future.done():
             return False
         del self._pending[engine_id]
         try:
