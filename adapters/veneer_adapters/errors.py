@@ -3,7 +3,11 @@
     AdapterError
     ├── AdapterNotFound         no such name, alias or revision
     ├── AdapterFailed           the name is known, but no revision of it ever became ready
-    ├── CatalogUnreadable       the catalog's file is damaged or newer: the start is refused
+    ├── CatalogUnreadable       the catalog is damaged or newer: the start is refused
+    ├── CatalogConflict         what is there contradicts what was asked: look again
+    │   ├── AdapterExists       the name is taken
+    │   ├── AliasMoved          somebody moved the alias meanwhile
+    │   └── NothingToRollBack   the alias never pointed to anything else
     ├── AdapterRejected         the artifact or the request is wrong: retrying cannot help
     │   ├── Truncated           the weights end before their header says so
     │   ├── InvalidTensors      the weights are not safetensors, or not pairs of LoRA matrices
@@ -16,12 +20,15 @@
     │   ├── NoEffect            nothing matches the base, or every product B·A is zero
     │   ├── MissingFile         adapter_config.json or adapter_model.safetensors is not there
     │   ├── TooLarge            more bytes than the store accepts for one adapter
+    │   ├── ContentLost         its stored files are gone or damaged, its source has others
+    │   ├── TargetsImpossible   an alias cannot point there, or split traffic so
     │   ├── PathNotAllowed      a path, or a link, that leaves the configured folders
     │   └── NameNotAllowed      the name does not follow the grammar of adapter names
     └── AdapterUnavailable      the moment is wrong: retrying may help
         ├── NoSlotFree          every slot stayed leased or pinned for the whole wait
         ├── LoadFailed          the engine refused the adapter
         ├── LoadTimedOut        the engine did not finish loading in time
+        ├── StateBusy           another process holds the catalog's database
         ├── SourceChanging      the files changed while they were being read
         └── StorageFailed       the files could not be read, or the store not written
 
@@ -70,9 +77,33 @@ class AdapterFailed(AdapterError):
 
 
 class CatalogUnreadable(AdapterError):
-    """The catalog's file cannot be trusted, so nothing may be built on it."""
+    """The catalog cannot be trusted, so nothing may be built on it."""
 
     reason = "catalog_unreadable"
+
+
+class CatalogConflict(AdapterError):
+    """The catalog is not as whoever asked believes; looking again can help."""
+
+    reason = "conflict"
+
+
+class AdapterExists(CatalogConflict):
+    """The name is taken; a new revision of it can be published."""
+
+    reason = "adapter_exists"
+
+
+class AliasMoved(CatalogConflict):
+    """The alias has another version than the one that was to be replaced."""
+
+    reason = "alias_moved"
+
+
+class NothingToRollBack(CatalogConflict):
+    """The alias never pointed to anything else."""
+
+    reason = "nothing_to_roll_back"
 
 
 class AdapterRejected(AdapterError):
@@ -147,6 +178,18 @@ class TooLarge(AdapterRejected):
     reason = "too_large"
 
 
+class ContentLost(AdapterRejected):
+    """The stored files are gone or damaged, and the source no longer has the same ones."""
+
+    reason = "content_lost"
+
+
+class TargetsImpossible(AdapterRejected):
+    """The alias cannot point to these revisions, or split traffic in this way."""
+
+    reason = "targets_impossible"
+
+
 class PathNotAllowed(AdapterRejected):
     """A path or link leads out of the folders adapters may come from."""
 
@@ -181,6 +224,12 @@ class LoadTimedOut(AdapterUnavailable):
     """The engine did not finish loading the adapter in time."""
 
     reason = "load_timed_out"
+
+
+class StateBusy(AdapterUnavailable):
+    """Another process kept the catalog's database for too long."""
+
+    reason = "state_busy"
 
 
 class SourceChanging(AdapterUnavailable):

@@ -21,6 +21,8 @@ class LoadStage(StrEnum):
     """From the store into a host slot and a device slot."""
     ACTIVATE = "activate"
     """From a host slot into a device slot."""
+    PROVE = "prove"
+    """A short generation by a revision that has never been used before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 Rule 1: a state changes through ``advance`` and the table in this file, nowhere else.
 Rule 2: this file does nothing. It does not load, log or wait; it says what may come next.
 
-The catalog walks the upper half (what a name means), residency the lower half (what one
-revision does in the engine); READY is where they meet.
+The catalog walks the upper half (what a revision has proved), residency the lower half (what
+it does in the engine); READY is where they meet.
 """
 
 from enum import StrEnum
@@ -15,6 +15,8 @@ class State(StrEnum):
 
     ABSENT = "absent"
     STAGING = "staging"
+    STAGED = "staged"
+    """Verified and stored; the engine has not proved its effect yet."""
     READY = "ready"
     LOADING = "loading"
     RESIDENT = "resident"
@@ -28,8 +30,10 @@ class Event(StrEnum):
     STAGE = "stage"
     VERIFIED = "verified"
     REJECTED = "rejected"
-    KEPT = "kept"
-    """The new content was rejected, but an older revision still serves."""
+    PROVED = "proved"
+    """The engine generated with it, and something other than the base's answer."""
+    REFUSED = "refused"
+    """The proof failed, or the stored files are damaged for good."""
     REMOVE = "remove"
     LOAD = "load"
     """Into a device slot, from disk or from a host slot."""
@@ -48,11 +52,14 @@ class IllegalTransition(AssertionError):
 
 TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.ABSENT, Event.STAGE): State.STAGING,
-    (State.READY, Event.STAGE): State.STAGING,
     (State.FAILED, Event.STAGE): State.STAGING,
-    (State.STAGING, Event.VERIFIED): State.READY,
+    (State.STAGING, Event.VERIFIED): State.STAGED,
     (State.STAGING, Event.REJECTED): State.FAILED,
-    (State.STAGING, Event.KEPT): State.READY,
+    (State.STAGED, Event.PROVED): State.READY,
+    (State.READY, Event.PROVED): State.READY,
+    (State.STAGED, Event.REFUSED): State.FAILED,
+    (State.READY, Event.REFUSED): State.FAILED,
+    (State.STAGED, Event.REMOVE): State.ABSENT,
     (State.READY, Event.REMOVE): State.ABSENT,
     (State.FAILED, Event.REMOVE): State.ABSENT,
     (State.READY, Event.LOAD): State.LOADING,

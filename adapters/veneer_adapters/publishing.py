@@ -1,68 +1,95 @@
-"""Publish what arrives, with one flush for all that arrived during the flush before.
+"""From verified content to what a name means: add it, prove it, move the alias.
 
-A thousand adapters at the first start would otherwise mean a thousand flushes of one file.
+What arrives during a commit shares the next one: a thousand adapters at the first start would
+otherwise mean a thousand flushes. Proofs of one name take turns.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from veneer_adapters.catalog.catalog import Arrival, Catalog
 from veneer_adapters.catalog.revision import Revision
-from veneer_adapters.errors import AdapterNotFound
+from veneer_adapters.errors import AdapterError, AdapterFailed, AdapterRejected
 
 logger = structlog.get_logger(__name__)
+
+Prove = Callable[[Revision], Awaitable[None]]
+"""Returns when the engine can serve the revision and it is READY; raises AdapterError."""
 
 
 class Publishing:
     """One writer for the catalog, fed by any number of tasks."""
 
-    def __init__(self, catalog: Catalog, retire: Callable[[Revision], None]) -> None:
-        """Publish into ``catalog``; ``retire`` gets each revision that was superseded."""
+    def __init__(self, catalog: Catalog, prove: Prove) -> None:
         self._catalog = catalog
-        self._retire = retire
+        self._prove = prove
         self._waiting: list[tuple[Arrival, asyncio.Future[Revision]]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._turns: dict[str, asyncio.Lock] = {}
 
-    async def publish(self, arrival: Arrival) -> Revision:
-        """Return the revision ``arrival`` became; it is then live and survives a crash.
+    async def publish(
+        self, arrival: Arrival, *, is_new: bool = False, or_not_at_all: bool = False
+    ) -> Revision:
+        """Return the revision ``arrival`` became, with its alias moved.
+
+        The first content of a watched folder is served at once and proved by its first use;
+        everything else is proved before its alias moves.
 
         Raises:
-            StorageFailed: the catalog could not be written; nothing changed.
+            AdapterExists: the name ``is_new`` and was taken.
+            AdapterRejected: the proof failed; no alias moved.
+            AdapterUnavailable: it could not be tried or written; no alias moved. It goes on
+                waiting for another try, unless it is now ``or_not_at_all``.
         """
-        published: asyncio.Future[Revision] = asyncio.get_running_loop().create_future()
-        self._waiting.append((arrival, published))
+        if is_new:
+            added = await self._catalog.add(arrival, is_new=True)
+        else:
+            added = await self._add(arrival)
+        if added.becomes is None:
+            return added
+        try:
+            return await self.finish(added)
+        except AdapterError:
+            if or_not_at_all:
+                await self._catalog.give_up(added)
+            raise
+
+    async def finish(self, revision: Revision) -> Revision:
+        """Prove ``revision``, which moves the alias that waits for it; raises as ``publish``."""
+        async with self._turns.setdefault(revision.adapter, asyncio.Lock()):
+            if self._catalog.current(revision).becomes is not None:
+                await self._prove_or_tell(revision)
+        proved = self._catalog.current(revision)
+        logger.info("adapter published", adapter=revision.adapter, revision=revision.header)
+        return proved
+
+    async def _prove_or_tell(self, revision: Revision) -> None:
+        try:
+            await self._prove(revision)
+        except AdapterFailed as error:
+            if isinstance(error.__cause__, AdapterRejected):
+                raise error.__cause__ from error
+            raise
+
+    async def _add(self, arrival: Arrival) -> Revision:
+        added: asyncio.Future[Revision] = asyncio.get_running_loop().create_future()
+        self._waiting.append((arrival, added))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write())
-        return await published
+        return await added
 
     async def _write(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            before = {arrival.name: self._live(arrival.name) for arrival, _ in batch}
-            arrivals = [arrival for arrival, _ in batch]
             try:
-                revisions = await asyncio.to_thread(self._catalog.publish_all, arrivals)
+                revisions = await self._catalog.add_all([arrival for arrival, _ in batch])
             except Exception as error:  # Each waiter raises it: the writer must outlive it.
-                for _, published in batch:
-                    if not published.done():
-                        published.set_exception(error)
+                for _, added in batch:
+                    if not added.done():
+                        added.set_exception(error)
                 continue
-            for (_, published), revision in zip(batch, revisions, strict=True):
-                self._tell(before[revision.adapter], revision)
-                if not published.done():
-                    published.set_result(revision)
-
-    def _tell(self, old: Revision | None, new: Revision) -> None:
-        if old is not None and old.digest == new.digest:
-            return
-        logger.info("adapter published", adapter=new.adapter, revision=new.header)
-        if old is not None:
-            self._retire(old)
-
-    def _live(self, name: str) -> Revision | None:
-        try:
-            return self._catalog.get(name).live
-        except AdapterNotFound:
-            return None
+            for (_, added), revision in zip(batch, revisions, strict=True):
+                if not added.done():
+                    added.set_result(revision)

@@ -14,14 +14,22 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
 from veneer_adapters.catalog.revision import Revision
-from veneer_adapters.errors import LoadFailed, LoadTimedOut, NoSlotFree, quoted
+from veneer_adapters.errors import (
+    AdapterFailed,
+    AdapterRejected,
+    LoadFailed,
+    LoadTimedOut,
+    NoSlotFree,
+    quoted,
+)
 from veneer_adapters.host import (
     AdapterHost,
     ColdStart,
@@ -42,6 +50,26 @@ from veneer_adapters.slots import Capacity, Plan, Slot
 logger = structlog.get_logger(__name__)
 
 __all__ = ["AdapterHost", "Lease", "Observer", "Residency", "Unobserved"]
+
+
+class Voucher(Protocol):
+    """Says whether a revision may be used; asked around each load from disk."""
+
+    async def before_load(self, revision: Revision) -> None:
+        """Return when its files are what they should be; raises AdapterError."""
+
+    async def after_load(self, revision: Revision, engine_id: int) -> None:
+        """Return when it does in the engine what it should; raises AdapterError."""
+
+
+class Trusting:
+    """The voucher that asks nothing."""
+
+    async def before_load(self, revision: Revision) -> None:
+        """Trust the files."""
+
+    async def after_load(self, revision: Revision, engine_id: int) -> None:
+        """Trust the engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +95,7 @@ class Residency:
         clock: Callable[[], float] = time.monotonic,
         ids: Iterator[int] | None = None,
         observer: Observer | None = None,
+        voucher: Voucher | None = None,
     ) -> None:
         """Manage the slots of ``host``, all of them empty now.
 
@@ -82,6 +111,7 @@ class Residency:
         self._clock = clock
         self._ids = ids or itertools.count(1)
         self._observer = observer or Unobserved()
+        self._voucher = voucher or Trusting()
         self._slots: dict[str, Slot] = {}
         self._occupants: set[Slot] = set()
         self._queue: deque[Slot] = deque()
@@ -99,6 +129,7 @@ class Residency:
             NoSlotFree: every slot stayed leased or pinned for ``load_timeout_s``.
             LoadFailed: the engine refused it; all who waited see this, and no trace is left.
             LoadTimedOut: the engine was still loading after ``load_timeout_s``.
+            AdapterFailed: its files are lost, or it failed its proof.
         """
         asked_s = self._clock()
         slot = self._claim(revision)
@@ -111,6 +142,14 @@ class Residency:
             yield Lease(slot.engine_id, slot.key, cold_start_s)
         finally:
             self._release(slot)
+
+    async def warm(self, revision: Revision) -> None:
+        """Load ``revision``, and prove it if it never was; then it may leave again.
+
+        Raises what ``lease`` raises.
+        """
+        async with self.lease(revision):
+            return
 
     async def pin(self, revision: Revision) -> None:
         """Load ``revision`` and keep it in its device slot until ``unpin``.
@@ -238,6 +277,9 @@ class Residency:
                     await slot.landed.wait()
         except TimeoutError:
             raise self._timed_out(slot) from None
+        if isinstance(slot.failure, AdapterRejected):
+            adapter, failure = slot.revision.adapter, slot.failure
+            raise AdapterFailed(adapter, failure.reason, str(failure)) from failure
         if slot.failure is not None:
             adapter = quoted(slot.revision.adapter)
             raise LoadFailed(f"The adapter {adapter} could not be loaded.") from slot.failure
@@ -274,21 +316,33 @@ class Residency:
             raise
 
     async def _load(self, slot: Slot) -> None:
-        started_s = self._clock()
-        adapter = slot.revision.adapter
         origin: Origin = "host" if slot.engine_id else "disk"
-        stage = LoadStage.ACTIVATE if slot.engine_id else LoadStage.LOAD
         outcome: Outcome = "failed"
         try:
-            if slot.engine_id:
-                await self._host.activate_adapter(slot.engine_id)
+            if origin == "host":
+                with self._timed(slot, LoadStage.ACTIVATE):
+                    await self._host.activate_adapter(slot.engine_id)
             else:
-                slot.engine_id = next(self._ids)
-                await self._host.load_adapter(slot.engine_id, slot.key, slot.revision.path)
+                await self._load_from_disk(slot)
             outcome = "loaded"
         finally:
-            self._observer.on_event(StageFinished(adapter, stage, self._clock() - started_s))
-            self._observer.on_event(LoadFinished(adapter, origin, outcome))
+            self._observer.on_event(LoadFinished(slot.revision.adapter, origin, outcome))
+
+    async def _load_from_disk(self, slot: Slot) -> None:
+        await self._voucher.before_load(slot.revision)
+        slot.engine_id = next(self._ids)
+        with self._timed(slot, LoadStage.LOAD):
+            await self._host.load_adapter(slot.engine_id, slot.key, slot.revision.path)
+        await self._voucher.after_load(slot.revision, slot.engine_id)
+
+    @contextmanager
+    def _timed(self, slot: Slot, stage: LoadStage) -> Iterator[None]:
+        started_s = self._clock()
+        try:
+            yield
+        finally:
+            seconds = self._clock() - started_s
+            self._observer.on_event(StageFinished(slot.revision.adapter, stage, seconds))
 
     async def _clean(self, slot: Slot, error: Exception) -> None:
         logger.warning("adapter not loaded", revision=slot.revision.header, error=repr(error))

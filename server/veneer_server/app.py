@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -13,13 +14,24 @@ from fastapi.middleware.cors import CORSMiddleware
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
+from veneer_adapters.catalog.answers import Answers
 from veneer_adapters.catalog.catalog import Catalog
+from veneer_adapters.catalog.database import Database
+from veneer_adapters.catalog.usage import Usage
+from veneer_adapters.checks import verify
+from veneer_adapters.following import Following
 from veneer_adapters.host import Observers
+from veneer_adapters.hot_set import HotSet
+from veneer_adapters.intake import Intake
+from veneer_adapters.lifecycle import State as Stage
+from veneer_adapters.publishing import Publishing
 from veneer_adapters.residency import Residency
 from veneer_adapters.sources.base import Root
 from veneer_adapters.sources.local import FolderWatch
 from veneer_adapters.staging import Staging
 from veneer_adapters.store import Store
+from veneer_adapters.upkeep import Upkeep
+from veneer_adapters.vouching import Vouching
 from veneer_server import __version__, otel
 from veneer_server.api import adapters, errors, generation, models, operations
 from veneer_server.api.access import AccessLog
@@ -80,14 +92,38 @@ async def running(
     """
     async with AsyncExitStack() as stack:
         tracing = tracing or _start_tracing(stack)
+        database = await Database.open(_database(settings))
+        stack.push_async_callback(database.close)
         engine = engine or await start_engine(settings)
         stack.callback(engine.stop)
-        state = _assemble(settings, engine, tracing)
-        watch = FolderWatch(state.roots)
-        following = asyncio.create_task(state.staging.follow(watch))
-        stack.push_async_callback(_cancel, following)
-        await state.staging.initial_scan_done.wait()
-        yield state
+        parts = await _assemble(settings, engine, tracing, database)
+        stack.push_async_callback(parts.usage.flush)
+        watch = FolderWatch(roots(settings))
+        for work in (parts.following.follow(watch), parts.upkeep.run(), parts.hot_set.keep()):
+            stack.push_async_callback(_cancel, asyncio.create_task(work))
+        await parts.following.initial_scan_done.wait()
+        await parts.warm(settings.adapters.device_slots)
+        yield parts.state
+
+
+def _database(settings: Settings) -> str | Path:
+    settings.state.dir.mkdir(parents=True, exist_ok=True)
+    return settings.state.database()
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    state: State
+    following: Following
+    hot_set: HotSet
+    usage: Usage
+    upkeep: Upkeep
+
+    async def warm(self, room: int) -> None:
+        ready = {a.name: a.live for a in self.state.catalog.adapters() if a.live}
+        names = await self.usage.most_used(room)
+        hot = [ready[name] for name in names if name in ready]
+        await self.hot_set.load([r for r in hot if r.state is Stage.READY], room=room)
 
 
 def _start_tracing(stack: AsyncExitStack) -> Tracing:
@@ -101,11 +137,14 @@ def _start_tracing(stack: AsyncExitStack) -> Tracing:
     return Tracing(provider)
 
 
-def _assemble(settings: Settings, engine: Engine, tracing: Tracing) -> State:
+async def _assemble(
+    settings: Settings, engine: Engine, tracing: Tracing, database: Database
+) -> _Parts:
     metrics = Metrics(CollectorRegistry())
     observers = Observers(metrics, tracing)
     store = Store(settings.state.dir / "store")
-    catalog = Catalog.open(settings.state.dir / "revisions.json", store.find)
+    catalog = await Catalog.open(database, store.path)
+    intake = Intake(store, lambda folder: verify(folder, engine.facts), roots=roots(settings))
     residency = Residency(
         engine,
         device_slots=settings.adapters.device_slots,
@@ -113,27 +152,34 @@ def _assemble(settings: Settings, engine: Engine, tracing: Tracing) -> State:
         load_timeout_s=settings.adapters.load_timeout_s,
         clock=time.monotonic,
         observer=observers,
+        voucher=Vouching(catalog, store, engine, intake.restore, observer=observers),
     )
+    hot_set = HotSet(residency)
+    catalog.watch(hot_set.on_change)
+    staging = Staging(
+        intake,
+        catalog,
+        Publishing(catalog, residency.warm),
+        reserved={engine.model.id},
+        observer=observers,
+    )
+    usage = Usage(database)
     _observe(metrics, settings, engine, catalog, residency)
-    return State(
+    state = State(
         settings=settings,
         engine=engine,
         catalog=catalog,
-        staging=Staging(
-            store,
-            catalog,
-            engine.facts,
-            retire=residency.forget,
-            reserved={engine.model.id},
-            observer=observers,
-        ),
-        roots=roots(settings),
+        answers=Answers(database),
+        staging=staging,
         residency=residency,
-        requests=RequestService(engine, catalog, residency, metrics, tracing),
+        requests=RequestService(engine, catalog, residency, metrics, tracing, usage=usage),
         metrics=metrics,
         tracing=tracing,
         started_s=int(time.time()),
     )
+    shared_roots = roots(settings) if database.shared else None
+    following = Following(staging, catalog, shared_roots=shared_roots)
+    return _Parts(state, following, hot_set, usage, Upkeep(catalog, staging, usage))
 
 
 def _observe(

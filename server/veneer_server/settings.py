@@ -140,9 +140,28 @@ class AdapterSettings(_Section):
 
 
 class StateSettings(_Section):
-    """Where revision numbers and verified adapter files are kept."""
+    """Where the catalog and verified adapter files are kept."""
 
     dir: Path = Field(default=Path(".veneer"), description="State folder of this server.")
+    url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL that several servers share, as postgresql://user:password@host/db;"
+        " by default the catalog is SQLite in the state folder.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None:
+            return None
+        scheme, separator, rest = url.get_secret_value().partition("://")
+        if scheme not in ("postgresql", "postgres", "postgresql+asyncpg") or not separator:
+            raise ValueError("must begin with postgresql://; leave it out for SQLite")
+        return SecretStr(f"postgresql+asyncpg://{rest}")
+
+    def database(self) -> str | Path:
+        """Return the URL of the catalog's database, or SQLite's file."""
+        return self.url.get_secret_value() if self.url else self.dir / "catalog.db"
 
 
 class LimitSettings(_Section):

@@ -1,176 +1,380 @@
 """What every adapter name means now.
 
-Reads come from memory, cost no I/O and need no lock: they see one immutable snapshot. Writes
-take turns, reach the disk first and the snapshot second, so what was once answered survives
-a crash. Writers block for one flush: call them off the event loop.
+Reads come from memory, cost no I/O and need no lock: they see one immutable entry per name.
+Writes reach the database first and memory second, so what was once answered survives a crash.
+What other processes write shows here at the next ``refresh``.
 """
 
-import threading
+import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from veneer_adapters.catalog.entry import Entry
-from veneer_adapters.catalog.record import read_record, write_records
+from veneer_adapters.alias import Alias, Guard, Mover, Sticky, Target
+from veneer_adapters.catalog.database import Database
+from veneer_adapters.catalog.entry import Arrival, Entry
+from veneer_adapters.catalog.repository import Repository
 from veneer_adapters.catalog.revision import Adapter, Revision, Source
-from veneer_adapters.errors import AdapterError, AdapterFailed, AdapterNotFound
-from veneer_adapters.manifest import Manifest
+from veneer_adapters.errors import (
+    AdapterError,
+    AdapterExists,
+    AdapterFailed,
+    AdapterNotFound,
+    AdapterRejected,
+    quoted,
+)
+from veneer_adapters.lifecycle import State
 from veneer_adapters.names import LIVE, Selector, close_matches
+from veneer_adapters.policy import Caller, choose_target
+from veneer_adapters.proof import Effect
+
+__all__ = ["Arrival", "Catalog", "Entry", "OnChange"]
+
+OnChange = Callable[[Entry | None, Entry], None]
+"""Is told each entry that changed, before and after, on the event loop; must not raise."""
+
+
+def _ignored(before: Entry | None, after: Entry) -> None:
+    """Nobody watches."""
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """Verified content that is to become the live revision of ``name``."""
-
-    name: str
-    digest: str
-    path: Path
-    manifest: Manifest
+class _Refusal:
+    error: AdapterError
     source: Source
+    at: int
 
 
 class Catalog:
-    """Names, their revisions and what each serves by default."""
+    """Names, their revisions and what each serves. For one event loop."""
 
     def __init__(
-        self, file: Path, entries: Mapping[str, Entry], *, now: Callable[[], float] = time.time
+        self,
+        repository: Repository,
+        *,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        self._file = file
-        self._entries = dict(entries)
-        self._records = {name: e.to_json() for name, e in entries.items() if e.history}
+        self._repository = repository
         self._now = now
-        self._writing = threading.Lock()
+        self._on_change: OnChange = _ignored
+        self._entries: dict[str, Entry] = {}
+        self._refusals: dict[str, _Refusal] = {}
+        self._version = 0
+        self._writing = asyncio.Lock()
 
     @classmethod
-    def open(
+    async def open(
         cls,
-        file: Path,
-        find: Callable[[str], Path | None],
+        database: Database,
+        where: Callable[[str], Path],
         *,
         now: Callable[[], float] = time.time,
     ) -> "Catalog":
-        """Return the catalog kept in ``file``; ``find`` tells where a digest is stored, if it is.
-
-        An adapter whose live content is no longer stored is FAILED until it is staged again.
+        """Return the catalog kept in ``database``; ``where`` tells where a digest is stored.
 
         Raises:
-            CatalogUnreadable: the file is damaged or newer.
+            CatalogUnreadable: what is there contradicts itself.
         """
-        file.parent.mkdir(parents=True, exist_ok=True)
-        records = read_record(file).adapters
-        entries = {name: Entry.from_record(name, r, find) for name, r in records.items()}
-        return cls(file, entries, now=now)
+        catalog = cls(Repository(database, where), now=now)
+        await catalog.refresh()
+        return catalog
 
-    def resolve(self, selector: Selector) -> Revision:
-        """Return the revision that answers to ``selector`` now.
+    def watch(self, on_change: OnChange) -> None:
+        """Tell ``on_change`` every entry there is, and from now on each change."""
+        self._on_change = on_change
+        for entry in self._entries.values():
+            on_change(None, entry)
+
+    def resolve(self, selector: Selector, caller: Caller | None = None) -> Revision:
+        """Return the revision that answers to ``selector`` now; a split alias draws one.
 
         Raises:
             AdapterNotFound: no such adapter, alias or revision; names close matches.
-            AdapterFailed: the adapter is known, but has no revision that can serve.
+            AdapterFailed: the adapter is known, but what was asked for cannot serve.
         """
-        entry = self._entry(selector.adapter, str(selector))
-        revision = _choose(entry, selector)
-        if revision is not None:
-            return revision
-        if entry.live is None and selector.alias == LIVE:
-            raise AdapterFailed(entry.name, entry.reason or "absent", entry.detail or "")
-        raise AdapterNotFound(str(selector))
+        entry = self._entries.get(selector.adapter)
+        if entry is None or not entry.present:
+            raise self._absent(selector.adapter, str(selector))
+        revision = _choose(entry, selector, caller)
+        if revision is None:
+            if selector.alias == LIVE:
+                raise AdapterFailed(entry.name, "absent", "none of its revisions is live yet.")
+            raise AdapterNotFound(str(selector))
+        if revision.state is State.FAILED:
+            raise AdapterFailed(entry.name, revision.reason or "", revision.detail or "")
+        return revision
 
     def get(self, name: str) -> Adapter:
         """Return the adapter called ``name``, whatever its state; raises AdapterNotFound."""
-        return self._entry(name, name).to_adapter()
+        found = self._adapter(name)
+        if found is None:
+            raise self._not_found(name, name)
+        return found
 
     def adapters(self) -> list[Adapter]:
         """Return every adapter there is, failed ones too, by name."""
-        entries = self._entries
-        return [entries[name].to_adapter() for name in sorted(entries) if entries[name].present]
+        names = {n for n, e in self._entries.items() if e.present} | self._refusals.keys()
+        return [found for name in sorted(names) if (found := self._adapter(name))]
 
-    def revisions(self, name: str) -> list[Revision]:
-        """Return every revision of ``name`` that can still be served, by number."""
-        entry = self._entry(name, name)
-        return [revision for revision in entry.history if revision.digest not in entry.gone]
+    def revisions(self, name: str) -> tuple[Revision, ...]:
+        """Return every revision of ``name``, failed ones too, by number."""
+        return self._entry(name).revisions
 
-    def publish(
-        self, name: str, digest: str, path: Path, manifest: Manifest, source: Source
-    ) -> Revision:
-        """Make the content with ``digest`` the live revision of ``name`` and return it.
+    def alias(self, name: str, alias: str) -> Alias:
+        """Return what ``alias`` of ``name`` means now; raises AdapterNotFound."""
+        found = self._entry(name).aliases.get(alias)
+        if found is None:
+            raise AdapterNotFound(f"{name}@{alias}")
+        return found
 
-        Content published before keeps its number, other content gets the next one. Publishing
-        what is live already is a no-op, except that an earlier failure is forgotten.
+    async def moves(self, name: str, alias: str) -> list[Alias]:
+        """Return what ``alias`` was after each of its moves, newest first."""
+        self._entry(name)
+        return await self._repository.moves(name, alias)
+
+    def digests(self) -> set[str]:
+        """Return the content of every revision that may still be asked for."""
+        present = (entry for entry in self._entries.values() if entry.present)
+        return {r.digest for e in present for r in e.revisions if r.state is not State.FAILED}
+
+    def waiting(self) -> list[Revision]:
+        """Return the revisions that are to become an alias and were not proved yet."""
+        present = (entry for entry in self._entries.values() if entry.present)
+        return [r for entry in present for r in entry.revisions if r.becomes]
+
+    async def add(self, arrival: Arrival, *, is_new: bool = False) -> Revision:
+        """Keep the content as a revision and return it; see ``add_all``.
 
         Raises:
-            StorageFailed: nothing changed.
+            AdapterExists: the name ``is_new`` and was taken; nothing changed.
         """
-        return self.publish_all([Arrival(name, digest, path, manifest, source)])[0]
+        return (await self._add([arrival], is_new=is_new))[0]
 
-    def publish_all(self, arrivals: Sequence[Arrival]) -> list[Revision]:
-        """Publish each arrival, with one flush for all of them: all or none is published."""
-        now = int(self._now())
-        with self._writing:
-            changed: dict[str, Entry] = {}
-            revisions = []
-            for a in arrivals:
-                entry = changed.get(a.name) or self._entries.get(a.name)
-                entry = entry or Entry(a.name, a.source, now)
-                changed[a.name], live = entry.published(
-                    a.digest, a.path, a.manifest, source=a.source, now=now
-                )
-                revisions.append(live)
-            self._replace(changed)
-        return revisions
+    async def add_all(self, arrivals: Sequence[Arrival]) -> list[Revision]:
+        """Keep each arrival as a revision, with one commit for all of them.
 
-    def fail(self, name: str, error: AdapterError, source: Source) -> None:
-        """Record that the newest content of ``name`` was refused.
+        Content published before keeps its number, other content gets the next one. Aliases
+        stay where they are until the revision is proved; an earlier refusal is forgotten.
 
-        A live revision keeps serving, with the failure shown beside it; without one the
-        adapter is FAILED. Not written to disk: the content is judged again after a restart.
+        Raises:
+            StateBusy, StorageFailed: nothing changed.
         """
-        with self._writing:
-            entry = self._entries.get(name) or Entry(name, source, int(self._now()))
-            failed = entry.failed(error.reason, str(error))
-            self._entries = {**self._entries, name: failed}
+        return await self._add(arrivals, is_new=False)
 
-    def remove(self, name: str) -> tuple[Revision, ...]:
-        """Forget ``name``, so that it is not found; return the revisions nobody may ask for now.
+    def current(self, revision: Revision) -> Revision:
+        """Return ``revision`` as it is now, also when its adapter was removed."""
+        entry = self._entries.get(revision.adapter)
+        return (entry and entry.by_number(revision.number)) or revision
 
-        Its numbers survive: publishing again continues where they ended.
+    async def give_up(self, revision: Revision) -> None:
+        """Let no alias wait for ``revision`` any more; a name without any alias is removed."""
+
+        def change(entry: Entry) -> Entry:
+            left = entry.given_up(revision.number)
+            return left if left.aliases else left.removed()
+
+        await self._edit(revision.adapter, change)
+
+    async def prove(self, revision: Revision, effect: Effect) -> None:
+        """Make ``revision`` READY, and move the alias that waited for it, in one commit."""
+        await self._edit(
+            revision.adapter, lambda e: e.proved(revision.number, effect, now=self._today())
+        )
+
+    async def refuse(self, revision: Revision, error: AdapterRejected) -> None:
+        """Make ``revision`` FAILED. An alias that points to it does not move."""
+        await self._edit(revision.adapter, lambda e: e.refused(revision.number, error))
+
+    async def move(
+        self,
+        name: str,
+        alias: str,
+        targets: tuple[Target, ...],
+        *,
+        sticky: Sticky | None = None,
+        guard: Guard | None = None,
+        expected: int | None = None,
+        by: Mover = "move",
+    ) -> Alias:
+        """Point ``alias`` of ``name`` to ``targets`` and return it; raises as ``Entry.moved``."""
+        after = await self._edit(
+            name,
+            lambda e: e.moved(
+                alias,
+                targets,
+                now=self._today(),
+                by=by,
+                sticky=sticky,
+                guard=guard,
+                expected=expected,
+            ),
+        )
+        return after.aliases[alias]
+
+    async def roll_back(
+        self, name: str, alias: str, *, expected: int | None = None, by: Mover = "rollback"
+    ) -> Alias:
+        """Point ``alias`` to what it pointed to before; raises as ``Entry.rolled_back``."""
+        now = self._today()
+        after = await self._edit(
+            name, lambda e: e.rolled_back(alias, now=now, by=by, expected=expected)
+        )
+        return after.aliases[alias]
+
+    async def remove_alias(self, name: str, alias: str, *, expected: int | None = None) -> None:
+        """Forget ``alias``; raises AdapterNotFound and AliasMoved."""
+        self.alias(name, alias)
+        await self._edit(name, lambda e: e.without_alias(alias, expected=expected))
+
+    async def pin(self, name: str, *, pinned: bool) -> None:
+        """Remember whether what is live of ``name`` is to stay in its device slot."""
+        await self._edit(name, lambda e: replace(e, pinned=pinned))
+
+    async def remove(self, name: str) -> None:
+        """Forget ``name``, so that it is not found; its numbers are never given again.
 
         Raises:
             AdapterNotFound: there is no such adapter.
-            StorageFailed: nothing changed.
         """
-        with self._writing:
-            entry = self._entry(name, name)
-            self._replace({name: entry.removed()})
-        return entry.history
+        if self._refusals.pop(name, None) is not None and not self._is_present(name):
+            return
+        await self._edit(name, Entry.removed)
 
-    def _entry(self, name: str, asked: str) -> Entry:
+    def fail(self, name: str, error: AdapterError, source: Source) -> None:
+        """Record that the newest content of ``name`` was refused before it was a revision.
+
+        A live revision keeps serving, with the failure shown beside it. Kept in memory only:
+        the content is judged again after a restart, and by every process.
+        """
+        self._refusals[name] = _Refusal(error, source, self._today())
+
+    async def refresh(self) -> None:
+        """Take over what other processes changed.
+
+        Raises:
+            StorageFailed: the database cannot be read now; what is in memory stays.
+        """
+        async with self._writing:
+            if await self._repository.version() == self._version:
+                return
+            changed, version = await self._repository.changed_since(self._version)
+            self._take(changed, version)
+
+    async def _add(self, arrivals: Sequence[Arrival], *, is_new: bool) -> list[Revision]:
+        added: list[Revision] = []
+
+        def change(found: dict[str, Entry]) -> Collection[Entry]:
+            for arrival in arrivals:
+                old = found.get(arrival.name)
+                if is_new and old and old.present:
+                    raise AdapterExists(f"There is an adapter {quoted(arrival.name)} already.")
+                old = old or Entry(arrival.name, arrival.source, self._today())
+                found[arrival.name], revision = old.added(arrival, now=self._today())
+                added.append(revision)
+            return found.values()
+
+        names = [arrival.name for arrival in arrivals]
+        if self._is_news(arrivals):
+            await self._commit(names, change)
+        else:
+            change({name: self._entries[name] for name in names})
+        for name in names:
+            self._refusals.pop(name, None)
+        return added
+
+    def _is_news(self, arrivals: Sequence[Arrival]) -> bool:
+        # Most restarts find in the folders what they left there: no reason to write.
         entries = self._entries
-        entry = entries.get(name)
+        return any(
+            a.name not in entries or entries[a.name].added(a, now=0)[0] != entries[a.name]
+            for a in arrivals
+        )
+
+    async def _edit(self, name: str, change: Callable[[Entry], Entry]) -> Entry:
+        def one(found: dict[str, Entry]) -> Collection[Entry]:
+            if name not in found or not found[name].present:
+                raise self._absent(name, name)
+            return [change(found[name])]
+
+        await self._commit([name], one)
+        return self._entries[name]
+
+    async def _commit(
+        self, names: Collection[str], change: Callable[[dict[str, Entry]], Collection[Entry]]
+    ) -> None:
+        async with self._writing:
+            # Not torn apart when its caller is cancelled; a refresh then brings the news.
+            changed, version = await asyncio.shield(self._repository.edit(names, change))
+            self._take(changed, version if version == self._version + 1 else self._version)
+
+    def _take(self, changed: Mapping[str, Entry], version: int) -> None:
+        for name, entry in changed.items():
+            before = self._entries.get(name)
+            self._entries[name] = entry
+            self._on_change(before, entry)
+        self._version = version
+
+    def _entry(self, name: str) -> Entry:
+        entry = self._entries.get(name)
+        if entry is None or not entry.present:
+            raise self._absent(name, name)
+        return entry
+
+    def _is_present(self, name: str) -> bool:
+        entry = self._entries.get(name)
+        return entry is not None and entry.present
+
+    def _absent(self, name: str, asked: str) -> AdapterNotFound | AdapterFailed:
+        refusal = self._refusals.get(name)
+        if refusal is not None:
+            return AdapterFailed(name, refusal.error.reason, str(refusal.error))
+        return self._not_found(name, asked)
+
+    def _not_found(self, name: str, asked: str) -> AdapterNotFound:
+        serving = (e.name for e in self._entries.values() if e.present and e.live)
+        return AdapterNotFound(asked, close_matches(name, serving))
+
+    def _adapter(self, name: str) -> Adapter | None:
+        entry, refusal = self._entries.get(name), self._refusals.get(name)
         if entry is not None and entry.present:
-            return entry
-        serving = (e.name for e in entries.values() if e.live is not None)
-        raise AdapterNotFound(asked, close_matches(name, serving))
+            return _to_adapter(entry, refusal)
+        if refusal is None:
+            return None
+        reason, detail = refusal.error.reason, str(refusal.error)
+        return Adapter(name, State.FAILED, None, refusal.source, refusal.at, reason, detail)
 
-    def _replace(self, changed: Mapping[str, Entry]) -> None:
-        # Disk before memory; most restarts find what they left, so most writes are none.
-        new = {name: entry.to_json() for name, entry in changed.items() if entry.history}
-        if any(self._records.get(name) != record for name, record in new.items()):
-            records = {**self._records, **new}
-            write_records(self._file, records)
-            self._records = records
-        self._entries = {**self._entries, **changed}
+    def _today(self) -> int:
+        return int(self._now())
 
 
-def _choose(entry: Entry, selector: Selector) -> Revision | None:
-    if selector.alias == LIVE:
-        return entry.live
-    for revision in entry.history:
-        if revision.digest in entry.gone:
-            continue
-        if revision.number == selector.number:
-            return revision
-        if selector.digest is not None and revision.digest.startswith(selector.digest):
-            return revision
-    return None
+def _to_adapter(entry: Entry, refusal: _Refusal | None) -> Adapter:
+    live = entry.live
+    newest = entry.revisions[-1]
+    reason = newest.reason
+    detail = newest.detail
+    if refusal is not None:
+        reason, detail = refusal.error.reason, str(refusal.error)
+    return Adapter(
+        name=entry.name,
+        state=(live or newest).state,
+        live=live,
+        source=entry.source,
+        created=entry.created,
+        reason=reason,
+        detail=detail,
+        pinned=entry.pinned,
+        aliases=entry.aliases,
+        revisions=len(entry.revisions),
+    )
+
+
+def _choose(entry: Entry, selector: Selector, caller: Caller | None) -> Revision | None:
+    if selector.alias is not None:
+        alias = entry.aliases.get(selector.alias)
+        if alias is None:
+            return None
+        return entry.revisions[choose_target(entry.name, alias, caller) - 1]
+    if selector.number is not None:
+        return entry.by_number(selector.number)
+    return entry.by_digest(selector.digest or "")

@@ -1,123 +1,244 @@
-"""One name in the catalog: its history, and how each event changes it. No I/O, no clock."""
+"""One name in the catalog: its history, and how each event changes it. No I/O, no clock.
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+Rule 1: numbers are places in ``revisions``, counted from 1; none is ever taken out again.
+Rule 2: an alias that served moves only to a revision that is READY. A new name of a watched
+        folder serves at once: it has nothing to displace, and its first lease proves it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from veneer_adapters.catalog.record import AdapterRecord, RevisionRecord
-from veneer_adapters.catalog.revision import Adapter, Revision, Source
-from veneer_adapters.errors import MissingFile
+from veneer_adapters.alias import Alias, Guard, Mover, Sticky, Target, check_targets
+from veneer_adapters.catalog.revision import Revision, Source
+from veneer_adapters.errors import (
+    AdapterRejected,
+    AliasMoved,
+    ContentLost,
+    NothingToRollBack,
+    TargetsImpossible,
+    quoted,
+)
 from veneer_adapters.lifecycle import Event, State, advance
 from veneer_adapters.manifest import Manifest
+from veneer_adapters.names import LIVE
+from veneer_adapters.proof import Effect
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Verified content that is to become a revision of ``name``."""
+
+    name: str
+    digest: str
+    path: Path
+    manifest: Manifest
+    source: Source
+    becomes: str | None = LIVE
+    """The alias that is to point to it, once it is proved."""
+    may_change_nothing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """All that is known about one name; every change returns a new one."""
+    """All that is kept about one name; every change returns a new one."""
 
     name: str
     source: Source
     created: int
-    state: State = State.ABSENT
-    history: tuple[Revision, ...] = ()
-    """Every revision there ever was, by number."""
-    live: Revision | None = None
-    reason: str | None = None
-    detail: str | None = None
-    gone: frozenset[str] = frozenset()
-    """Digests in the history whose content the store no longer has."""
+    present: bool = False
+    """Whether the name exists for a client; its numbers outlive it."""
+    pinned: bool = False
+    offered: str | None = None
+    """The content its watched folder had last: seen again, it is no news."""
+    revisions: tuple[Revision, ...] = ()
+    aliases: Mapping[str, Alias] = field(default_factory=dict)
 
     @property
-    def present(self) -> bool:
-        """Whether the name exists for a client."""
-        return self.state is not State.ABSENT
+    def live(self) -> Revision | None:
+        """What most requests for the bare name get, whatever its state."""
+        alias = self.aliases.get(LIVE)
+        return self.revisions[alias.main - 1] if alias else None
 
-    def by_digest(self, digest: str) -> Revision | None:
-        """Return the revision with this content, if there ever was one."""
-        return next((r for r in self.history if r.digest == digest), None)
+    def by_number(self, number: int) -> Revision | None:
+        """Return revision ``number``, if there ever was one."""
+        return self.revisions[number - 1] if 1 <= number <= len(self.revisions) else None
 
-    def _next_number(self) -> int:
-        return max((r.number for r in self.history), default=0) + 1
+    def by_digest(self, prefix: str) -> Revision | None:
+        """Return the revision whose content begins with ``prefix``, if there ever was one."""
+        return next((r for r in self.revisions if r.digest.startswith(prefix)), None)
 
-    def published(
-        self, digest: str, path: Path, manifest: Manifest, *, source: Source, now: int
-    ) -> tuple["Entry", Revision]:
-        """Return the entry with ``digest`` live, numbered anew only if it was never seen."""
-        known = self.by_digest(digest)
-        number = known.number if known else self._next_number()
-        created = known.created if known else now
-        live = Revision(self.name, number, digest, path, manifest, created)
-        earlier = tuple(r for r in self.history if r.digest != digest)
+    def targeted(self) -> frozenset[Revision]:
+        """Return every revision an alias points to."""
+        aliases = self.aliases.values()
+        return frozenset(self.revisions[t.revision - 1] for a in aliases for t in a.targets)
+
+    def added(self, arrival: Arrival, *, now: int) -> tuple["Entry", Revision]:
+        """Return the entry with the content as a revision, numbered anew only if never seen.
+
+        Its alias moves now only if it is READY. What a watched folder had before is no news.
+        """
+        known = self.by_digest(arrival.digest)
+        in_folder = arrival.source.kind == "folder"
+        if known and in_folder and self._holds_already(arrival.digest, known):
+            return self, known
+        revision = _again(known, arrival) if known else self._new(arrival, now)
         entry = replace(
-            self,
-            source=source,
-            created=now if self.state is State.ABSENT else self.created,
-            state=advance(advance(self.state, Event.STAGE), Event.VERIFIED),
-            history=tuple(sorted((*earlier, live), key=lambda r: r.number)),
-            live=live,
-            reason=None,
-            detail=None,
-            gone=self.gone - {digest},
+            self._with(revision, alone_becomes=revision.becomes),
+            source=arrival.source,
+            created=self.created if self.present else now,
+            present=True,
+            offered=arrival.digest if in_folder else self.offered,
         )
-        return entry, live
+        if revision.becomes and revision.state is State.READY:
+            entry = entry.moved(revision.becomes, (Target(revision.number),), now=now, by="publish")
+            revision = replace(revision, becomes=None)
+            entry = entry._with(revision)
+        elif not entry.aliases and in_folder:
+            first = Alias(LIVE, (Target(revision.number),), since=now)
+            revision = replace(revision, becomes=None)
+            entry = replace(entry._with(revision), aliases={LIVE: first})
+        return entry, revision
 
-    def failed(self, reason: str, detail: str) -> "Entry":
-        """Return the entry after new content was refused; what is live keeps serving."""
-        event = Event.REJECTED if self.live is None else Event.KEPT
-        state = advance(advance(self.state, Event.STAGE), event)
-        return replace(self, state=state, reason=reason, detail=detail)
+    def proved(self, number: int, effect: Effect, *, now: int) -> "Entry":
+        """Return the entry with the revision READY, and the alias that waited for it moved."""
+        old = self.revisions[number - 1]
+        state = advance(old.state, Event.PROVED)
+        entry = self._with(replace(old, state=state, effect=effect, becomes=None))
+        if old.becomes is None or not self.present:
+            return entry
+        return entry.moved(old.becomes, (Target(number),), now=now, by="publish")
+
+    def refused(self, number: int, error: AdapterRejected) -> "Entry":
+        """Return the entry with the revision FAILED; no alias moves."""
+        old = self.revisions[number - 1]
+        if old.state is State.FAILED:
+            return self
+        state = advance(old.state, Event.REFUSED)
+        failed = replace(old, state=state, reason=error.reason, detail=str(error), becomes=None)
+        return self._with(failed)
+
+    def given_up(self, number: int) -> "Entry":
+        """Return the entry in which no alias waits for the revision any more."""
+        return self._with(replace(self.revisions[number - 1], becomes=None))
+
+    def moved(
+        self,
+        alias: str,
+        targets: tuple[Target, ...],
+        *,
+        now: int,
+        by: Mover = "move",
+        sticky: Sticky | None = None,
+        guard: Guard | None = None,
+        expected: int | None = None,
+    ) -> "Entry":
+        """Return the entry with ``alias``, made if need be, pointing to ``targets``.
+
+        Raises:
+            TargetsImpossible: a revision does not exist or is not READY, or see check_targets.
+            AliasMoved: its version is not ``expected``.
+        """
+        self.require_version(alias, expected)
+        check_targets(targets, guard)
+        for target in targets:
+            self._require_ready(target.revision)
+        old = self.aliases.get(alias)
+        if old is None:
+            new = Alias(alias, targets, 1, sticky, guard, now, by)
+        elif (old.targets, old.sticky, old.guard) == (targets, sticky, guard):
+            return self
+        else:
+            new = old.moved(targets, now=now, by=by, sticky=sticky, guard=guard)
+        return replace(self, aliases={**self.aliases, alias: new})
+
+    def rolled_back(
+        self, alias: str, *, now: int, by: Mover = "rollback", expected: int | None = None
+    ) -> "Entry":
+        """Return the entry with ``alias`` pointing to what it pointed to before.
+
+        What failed meanwhile is passed over.
+
+        Raises:
+            NothingToRollBack: there is no such alias, or nothing before.
+            AliasMoved: its version is not ``expected``.
+        """
+        self.require_version(alias, expected)
+        if alias not in self.aliases:
+            raise NothingToRollBack(f"There is no alias {quoted(alias)} to roll back.")
+        old = self.aliases[alias]
+        back = old.rolled_back(now=now, by=by)
+        while not all(self._can_serve(t.revision) for t in back.targets):
+            back = replace(back.rolled_back(now=now, by=by), version=old.version + 1)
+        return replace(self, aliases={**self.aliases, alias: back})
+
+    def without_alias(self, alias: str, *, expected: int | None = None) -> "Entry":
+        """Return the entry without ``alias``; raises AliasMoved as ``moved`` does."""
+        self.require_version(alias, expected)
+        return replace(self, aliases={k: v for k, v in self.aliases.items() if k != alias})
 
     def removed(self) -> "Entry":
         """Return the entry as a memory of its numbers only."""
-        state = advance(self.state, Event.REMOVE)
-        return replace(self, state=state, live=None, reason=None, detail=None)
+        gone = tuple(replace(revision, becomes=None) for revision in self.revisions)
+        return replace(self, present=False, pinned=False, offered=None, aliases={}, revisions=gone)
 
-    def to_adapter(self) -> Adapter:
-        """Return what the outside may know."""
-        return Adapter(
-            name=self.name,
-            state=self.state,
-            live=self.live,
-            source=self.source,
-            created=self.created,
-            reason=self.reason,
-            detail=self.detail,
+    def require_version(self, alias: str, expected: int | None) -> None:
+        """Return when ``alias`` has the version ``expected``; 0 means that there is none.
+
+        Raises:
+            AliasMoved: it has another.
+        """
+        found = self.aliases[alias].version if alias in self.aliases else 0
+        if expected is not None and expected != found:
+            raise AliasMoved(f"The alias {quoted(alias)} has version {found} now, not {expected}.")
+
+    def _holds_already(self, digest: str, known: Revision) -> bool:
+        return self.present and digest == self.offered and known.reason != ContentLost.reason
+
+    def _new(self, arrival: Arrival, now: int) -> Revision:
+        return Revision(
+            adapter=self.name,
+            number=len(self.revisions) + 1,
+            digest=arrival.digest,
+            path=arrival.path,
+            manifest=arrival.manifest,
+            created=now,
+            source=arrival.source,
+            may_change_nothing=arrival.may_change_nothing,
+            becomes=arrival.becomes,
         )
 
-    def to_json(self) -> bytes:
-        """Return the AdapterRecord that is written to disk: no failure and no paths."""
-        record = AdapterRecord(
-            created=self.created,
-            source=self.source,
-            live=self.live.number if self.live else None,
-            revisions=tuple(_revision_record(r) for r in self.history),
-        )
-        return record.model_dump_json().encode()
+    def _with(self, revision: Revision, *, alone_becomes: str | None = None) -> "Entry":
+        # Of two that wait to become one alias, only the later may.
+        waiting = [
+            replace(r, becomes=None) if alone_becomes and r.becomes == alone_becomes else r
+            for r in self.revisions
+        ]
+        waiting[revision.number - 1 : revision.number] = [revision]
+        return replace(self, revisions=tuple(waiting))
 
-    @classmethod
-    def from_record(
-        cls, name: str, record: AdapterRecord, find: Callable[[str], Path | None]
-    ) -> "Entry":
-        """Return the entry as it was, apart from content ``find`` does not find any more."""
-        paths = {r.digest: find(r.digest) for r in record.revisions}
-        history = tuple(
-            Revision(name, r.number, r.digest, paths[r.digest] or Path(), r.manifest, r.created)
-            for r in record.revisions
-        )
-        gone = frozenset(digest for digest, path in paths.items() if path is None)
-        entry = cls(name, record.source, record.created, history=history, gone=gone)
-        live = next((r for r in history if r.number == record.live), None)
-        if live is None:
-            return entry
-        if live.digest in gone:
-            return entry.failed(MissingFile.reason, "The stored files of the adapter are gone.")
-        return replace(entry, state=State.READY, live=live)
+    def _can_serve(self, number: int) -> bool:
+        return self.revisions[number - 1].state is not State.FAILED
+
+    def _require_ready(self, number: int) -> None:
+        revision = self.by_number(number)
+        if revision is None:
+            raise TargetsImpossible(f"{quoted(self.name)} has no revision {number}.")
+        if revision.state is not State.READY:
+            why = revision.detail or "it has not been proved yet."
+            raise TargetsImpossible(f"Revision {number} of {quoted(self.name)} cannot serve: {why}")
 
 
-def _revision_record(revision: Revision) -> RevisionRecord:
-    return RevisionRecord(
-        number=revision.number,
-        digest=revision.digest,
-        created=revision.created,
-        manifest=revision.manifest,
+def _again(known: Revision, arrival: Arrival) -> Revision:
+    state = known.state
+    if state is State.FAILED:
+        state = advance(advance(state, Event.STAGE), Event.VERIFIED)
+    return replace(
+        known,
+        source=arrival.source,
+        state=state,
+        reason=None,
+        detail=None,
+        becomes=arrival.becomes,
+        may_change_nothing=arrival.may_change_nothing,
     )

@@ -1,25 +1,33 @@
 """What a name can mean: values, frozen, safe to hold for the length of a request."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from veneer_adapters.alias import Alias
 from veneer_adapters.lifecycle import State
 from veneer_adapters.manifest import Manifest
+from veneer_adapters.proof import Effect
 
 _ENGINE_HEX = 24
 _HEADER_HEX = 12
+
+SourceKind = Literal["folder", "path", "hf", "https", "s3", "gs", "az"]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where an adapter came from, and so what makes it go away again."""
 
-    kind: Literal["folder", "path"]
-    """``folder``: a watched folder, gone when the folder goes; ``path``: published by request."""
+    kind: SourceKind
+    """``folder``: a watched folder, gone when the folder goes; all others: added by request."""
     location: str
-    """The folder on this server; for operators, never for clients."""
+    """The folder on this server, or a URL without credentials; for operators, not for clients."""
     read_only: bool = False
+
+
+_NOWHERE = Source("path", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +40,22 @@ class Revision:
     digest: str
     """sha256, 64 hex digits."""
     path: Path
+    """Where the store keeps it, if it does."""
     manifest: Manifest
     created: int
     """When it was first published, in seconds since 1970."""
+    source: Source = _NOWHERE
+    state: State = State.STAGED
+    """STAGED until the engine proved its effect, then READY, or FAILED."""
+    reason: str | None = None
+    """Why it is FAILED, as a stable code."""
+    detail: str | None = None
+    effect: Effect | None = None
+    """What the engine measured, once it did."""
+    may_change_nothing: bool = False
+    """Whether its publisher declared that it has no effect."""
+    becomes: str | None = None
+    """The alias that is to point here once it is READY."""
 
     @property
     def engine_name(self) -> str:
@@ -53,8 +74,9 @@ class Adapter:
 
     name: str
     state: State
-    """READY or FAILED; what the engine does with the live revision is residency's to say."""
+    """STAGED, READY or FAILED; what the engine does with the live revision residency knows."""
     live: Revision | None
+    """What most requests for the bare name get."""
     source: Source
     created: int
     """When the name was first published, or failed, in seconds since 1970."""
@@ -62,6 +84,11 @@ class Adapter:
     """Why the newest content was refused, as a stable code; also while an older one serves."""
     detail: str | None = None
     """The same as one plain sentence."""
+    pinned: bool = False
+    """Whether what is live stays in its device slot."""
+    aliases: Mapping[str, Alias] = field(default_factory=dict)
+    revisions: int = 0
+    """How many there have been; also the number of the latest."""
 
     @property
     def read_only(self) -> bool:

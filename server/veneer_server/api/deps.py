@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import orjson
 from fastapi import Depends, Request
 
+from veneer_adapters.catalog.answers import Answers
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.residency import Residency
-from veneer_adapters.sources.base import Root
 from veneer_adapters.staging import Staging
 from veneer_server.api.errors import BodyTooLarge, InvalidJson, NotAnObject, Unauthorized
 from veneer_server.engine.base import Engine
@@ -27,9 +27,8 @@ class State:
     settings: Settings
     engine: Engine
     catalog: Catalog
+    answers: Answers
     staging: Staging
-    roots: tuple[Root, ...]
-    """Folders adapters may come from."""
     residency: Residency
     requests: RequestService
     metrics: Metrics

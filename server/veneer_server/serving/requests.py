@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.revision import Revision
+from veneer_adapters.catalog.usage import Usage
 from veneer_adapters.errors import AdapterNotFound
 from veneer_adapters.names import close_matches, parse_model
 from veneer_adapters.residency import Lease, Residency
@@ -86,6 +87,7 @@ class RequestService:
         metrics: Metrics,
         tracing: Tracing,
         *,
+        usage: Usage,
         new_id: Callable[[], str] = lambda: uuid4().hex,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -94,6 +96,7 @@ class RequestService:
         self._residency = residency
         self._metrics = metrics
         self._tracing = tracing
+        self._usage = usage
         self._new_id = new_id
         self._clock = clock
 

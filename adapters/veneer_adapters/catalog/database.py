@@ -1,0 +1,172 @@
+"""The database the catalog is kept in: SQLite in the state folder, or PostgreSQL by URL.
+
+SQLite runs in WAL mode with full flushes: what was answered survives a power loss. Writers
+take turns by counting up one row, in every database and across processes.
+"""
+
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from veneer_adapters.catalog import tables
+from veneer_adapters.errors import CatalogUnreadable, StateBusy, StorageFailed
+
+BUSY_TIMEOUT_S = 5.0
+"""How long a writer waits for another process at most."""
+
+_SQLITE = "sqlite+aiosqlite"
+_MIGRATION_LOCK = 0x56454E45
+"""Any number no other program uses with the same database."""
+
+
+class Database:
+    """One open database, migrated to what this version reads."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @property
+    def shared(self) -> bool:
+        """Whether other servers may use the same database now."""
+        return self._engine.dialect.name != "sqlite"
+
+    @classmethod
+    async def open(cls, url: str | Path) -> "Database":
+        """Return the database at ``url``, made or migrated if need be.
+
+        A path means SQLite in that file.
+
+        Raises:
+            CatalogUnreadable: damaged, newer than this version, or not reachable.
+        """
+        url = f"{_SQLITE}:///{url}" if isinstance(url, Path) else url
+        engine = _create(url)
+        name = _shown(engine.url)
+        try:
+            async with engine.connect() as connection:
+                await connection.run_sync(_require_sound)
+                await connection.run_sync(_migrate)
+                await connection.commit()
+        except (SQLAlchemyError, CommandError, OSError, sqlite3.Error) as error:
+            await engine.dispose()
+            raise CatalogUnreadable(_explain(name, error)) from error
+        return cls(engine)
+
+    async def close(self) -> None:
+        """Close every connection; twice is a no-op."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[tuple[AsyncConnection, int]]:
+        """Give a connection and the clock's new version; all is committed, or nothing.
+
+        Raises:
+            StateBusy: another process was writing for too long.
+            StorageFailed: the database cannot be written.
+        """
+        with _write_errors():
+            async with self._engine.begin() as connection:
+                counted = await connection.execute(
+                    sa.update(tables.clock)
+                    .values(version=tables.clock.c.version + 1)
+                    .returning(tables.clock.c.version)
+                )
+                yield connection, counted.scalar_one()
+
+    @asynccontextmanager
+    async def noting(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection for what no other process needs to see soon; raises as ``writing``."""
+        with _write_errors():
+            async with self._engine.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection that sees one instant.
+
+        Raises:
+            StorageFailed: the database cannot be read.
+        """
+        with _write_errors():
+            async with self._engine.connect() as connection:
+                if self.shared:
+                    await connection.execution_options(isolation_level="REPEATABLE READ")
+                yield connection
+
+
+def _create(url: str) -> AsyncEngine:
+    engine = create_async_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout={int(BUSY_TIMEOUT_S * 1000)}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _require_sound(connection: sa.Connection) -> None:
+    if connection.dialect.name != "sqlite":
+        return
+    found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+    connection.rollback()
+    if found != "ok":
+        raise sqlite3.DatabaseError(str(found))
+
+
+def _migrate(connection: sa.Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        # Two servers that start at once must not both create the tables.
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+    else:
+        # Python's sqlite3 begins no transaction for DDL: half a migration could stay.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    config = Config()
+    config.set_main_option("script_location", str(files("veneer_adapters.catalog") / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+@contextmanager
+def _write_errors() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if "locked" in str(error.orig) or "LockNotAvailable" in type(error.orig).__name__:
+            raise StateBusy("The catalog is in use by another process.") from error
+        raise StorageFailed("The catalog could not be written or read.") from error
+    except (SQLAlchemyError, OSError) as error:
+        raise StorageFailed("The catalog could not be written or read.") from error
+
+
+def _shown(url: sa.URL) -> str:
+    return url.database or "" if url.drivername == _SQLITE else url.render_as_string()
+
+
+def _explain(name: str, error: Exception) -> str:
+    if isinstance(error, CommandError):
+        return f"The catalog {name} was written by a newer Veneer: {error}"
+    if isinstance(error, DatabaseError | sqlite3.Error) and not isinstance(error, InterfaceError):
+        return (
+            f"The catalog {name} cannot be used ({error.__cause__ or error}). The file was left as"
+            " it is; restore it from a backup, or move it away to begin with an empty catalog."
+        )
+    return f"The catalog {name} cannot be opened ({error})."

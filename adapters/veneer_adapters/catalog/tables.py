@@ -1,0 +1,100 @@
+"""The catalog's tables. A change here is a new file in ``migrations/versions``, always.
+
+What is asked for by value is a column; what is only ever read as a whole is JSON text.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+clock = Table(
+    "clock",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+)
+"""One row. Every write begins by counting it up, so that writers take turns."""
+
+adapters = Table(
+    "adapters",
+    metadata,
+    Column("name", String(127), primary_key=True),
+    Column("created", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("present", Boolean, nullable=False),
+    Column("pinned", Boolean, nullable=False),
+    Column("offered", String(64)),
+    Column("changed", BigInteger, nullable=False),
+    Index("adapters_changed", "changed"),
+)
+"""``changed`` is the clock's version at the last change of the name or anything below it."""
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("adapter", String(127), ForeignKey(adapters.c.name), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("digest", String(64), nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("manifest", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", String(64)),
+    Column("detail", Text),
+    Column("effect", Text),
+    Column("may_change_nothing", Boolean, nullable=False),
+    Column("becomes", String(64)),
+    UniqueConstraint("adapter", "digest", name="revisions_content"),
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("adapter", String(127), ForeignKey(adapters.c.name), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("record", Text, nullable=False),
+)
+
+moves = Table(
+    "moves",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("adapter", String(127), ForeignKey(adapters.c.name), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("record", Text, nullable=False),
+    Index("moves_alias", "adapter", "name", "id"),
+)
+"""Every alias as it was after each move: the history, only ever added to."""
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("adapter", String(127), primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("used", BigInteger, nullable=False),
+)
+"""How often each adapter was asked for; not part of what the clock counts."""
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("key", String(255), primary_key=True),
+    Column("request", String(64), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+)
+"""What was answered to each ``Idempotency-Key``."""

@@ -1,0 +1,142 @@
+"""From where an adapter is kept to verified content in the store: fetch, copy, verify, keep.
+
+The copy is verified, never the source, so nothing can change between the check and the use.
+Files are read and hashed in threads, a few adapters at a time.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from veneer_adapters.catalog.revision import Revision, Source
+from veneer_adapters.errors import AdapterError, ContentLost, PathNotAllowed, quoted
+from veneer_adapters.manifest import Manifest
+from veneer_adapters.sources.base import Root
+from veneer_adapters.sources.fetching import Fetching
+from veneer_adapters.store import Store
+
+Verify = Callable[[Path], Manifest]
+"""Reads the files of a folder and returns their facts, or raises AdapterRejected."""
+
+Report = Callable[[int, int | None], None]
+"""Is told the bytes fetched so far, and how many there are if that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Content that is verified and in the store."""
+
+    digest: str
+    path: Path
+    manifest: Manifest
+    source: Source
+    """Where exactly it came from: a Hub name as the commit it meant."""
+
+
+class Refused(Exception):
+    """Content that was received and then refused; ``digest`` tells it from other content."""
+
+    def __init__(self, error: AdapterError, digest: str | None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.digest = digest
+
+
+def _unheard(done: int, total: int | None) -> None:
+    """Forget how far a fetch is."""
+
+
+class Intake:
+    """The only way into the store."""
+
+    def __init__(
+        self,
+        store: Store,
+        verify: Verify,
+        *,
+        roots: Sequence[Root] = (),
+        fetching: Fetching | None = None,
+        workers: int = 2,
+    ) -> None:
+        """Take what passes ``verify``; paths named by request must lie in one of ``roots``."""
+        self._store = store
+        self._verify = verify
+        self._roots = tuple(roots)
+        self._fetching = fetching
+        self._free_workers = asyncio.Semaphore(workers)
+
+    async def take(
+        self, source: Source, *, root: Root | None = None, report: Report = _unheard
+    ) -> Taken:
+        """Return what ``source`` holds now, verified and stored.
+
+        A local folder must, links resolved, lie inside ``root``, or else one of the roots.
+
+        Raises:
+            Refused: with the AdapterError that says why; nothing was kept.
+        """
+        if source.kind in ("folder", "path"):
+            roots = self._roots if root is None else (root,)
+            folder = Path(source.location)
+            async with self._free_workers:
+                return await asyncio.to_thread(self._take_folder, folder, source, roots)
+        return await self._take_remote(source, report)
+
+    async def restore(self, revision: Revision) -> None:
+        """Bring the content of ``revision`` back into the store from where it came from.
+
+        Raises:
+            AdapterRejected: its source has other content now, or is not allowed any more.
+            AdapterUnavailable: its source cannot be asked now.
+        """
+        try:
+            taken = await self.take(revision.source)
+        except Refused as refused:
+            raise refused.error from refused
+        if taken.digest != revision.digest:
+            raise ContentLost(f"The source of {quoted(revision.header)} has other content now.")
+
+    async def _take_remote(self, source: Source, report: Report) -> Taken:
+        if self._fetching is None:
+            raise Refused(PathNotAllowed("This server fetches nothing over a network."), None)
+        into = await asyncio.to_thread(self._store.make_folder)
+        try:
+            fetched = await self._fetching.fetch(source.location, into, report)
+            exact = replace(source, location=fetched.pinned)
+            async with self._free_workers:
+                return await asyncio.to_thread(self._keep, fetched.folder, exact)
+        except AdapterError as error:
+            raise Refused(error, None) from error
+        finally:
+            await asyncio.to_thread(shutil.rmtree, into, ignore_errors=True)
+
+    def _take_folder(self, folder: Path, source: Source, roots: Sequence[Root]) -> Taken:
+        try:
+            inside = _resolved(folder, roots)
+        except AdapterError as error:
+            raise Refused(error, None) from error
+        return self._keep(inside, source)
+
+    def _keep(self, folder: Path, source: Source) -> Taken:
+        digest = None
+        try:
+            received = self._store.receive(folder)
+            digest = received.digest
+            try:
+                manifest = self._verify(received.path)
+                path = self._store.keep(received)
+            finally:
+                self._store.discard(received)
+        except AdapterError as error:
+            raise Refused(error, digest) from error
+        return Taken(digest, path, manifest, source)
+
+
+def _resolved(folder: Path, roots: Sequence[Root]) -> Path:
+    # What was checked is what is used: a link exchanged afterwards changes nothing.
+    resolved = folder.resolve()
+    if any(resolved.is_relative_to(root.path.resolve()) for root in roots):
+        return resolved
+    raise PathNotAllowed("The path is not inside a folder adapters may come from.")
