@@ -4,6 +4,7 @@
     ├── AdapterNotFound         no such name, alias or revision
     ├── AdapterFailed           the name is known, but no revision of it ever became ready
     ├── CatalogUnreadable       the catalog's file is damaged or newer: the start is refused
+    ├── StateFolderInUse        another server has the state folder: the start is refused
     ├── AdapterRejected         the artifact or the request is wrong: retrying cannot help
     │   ├── Truncated           the weights end before their header says so
     │   ├── InvalidTensors      the weights are not safetensors, or not pairs of LoRA matrices
@@ -24,6 +25,7 @@
         ├── LoadTimedOut        the engine did not finish loading in time
         ├── SourceChanging      the files changed while they were being read
         └── StorageFailed       the files could not be read, or the store not written
+            └── CacheFull       disk or quota are full of what somebody needs
 
 Catch a branch, raise a leaf. Every class has a stable ``reason`` code; every message is one
 plain sentence that never shows where on the server something lies. This file knows nothing
@@ -73,6 +75,12 @@ class CatalogUnreadable(AdapterError):
     """The catalog's file cannot be trusted, so nothing may be built on it."""
 
     reason = "catalog_unreadable"
+
+
+class StateFolderInUse(AdapterError):
+    """Another server has the state folder; two would overwrite each other's work."""
+
+    reason = "state_folder_in_use"
 
 
 class AdapterRejected(AdapterError):
@@ -193,3 +201,9 @@ class StorageFailed(AdapterUnavailable):
     """The source could not be read, or the store could not be written."""
 
     reason = "storage_failed"
+
+
+class CacheFull(StorageFailed):
+    """The disk or the store's quota is full, and everything in the store is needed."""
+
+    reason = "cache_full"
