@@ -130,13 +130,21 @@ class Contents:
         target = self.path(digest)
         if target.exists():
             out = self._tmp / f"removed-{next(self._number)}"
-            fault_point("store.remove")
-            target.chmod(0o755)
-            fault_point("store.remove")
-            target.rename(out)
+            _rename_out(target, out)
             # Not flushed: what a power loss brings back is complete, or is found by its digest.
             self._trash.append(out)
         self.inventory.remove(digest)
+
+
+def _rename_out(target: Path, out: Path) -> None:
+    fault_point("store.remove")
+    target.chmod(0o755)
+    try:
+        fault_point("store.remove")
+        target.rename(out)
+    except OSError:
+        target.chmod(READ_ONLY)
+        raise
 
 
 def _flush(folder: Path) -> None:

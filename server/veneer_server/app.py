@@ -19,6 +19,7 @@ from veneer_adapters.residency import Residency
 from veneer_adapters.sources.base import Root
 from veneer_adapters.sources.local import FolderWatch
 from veneer_adapters.staging import Staging
+from veneer_adapters.state_lock import state_folder
 from veneer_adapters.store import Store
 from veneer_server import __version__, otel
 from veneer_server.api import adapters, errors, generation, models, operations
@@ -77,8 +78,12 @@ async def running(
 
     The adapters that are in the folders now are staged when the block begins; ``engine``
     replaces the configured one, ``tracing`` the one the environment asks for.
+
+    Raises:
+        StateFolderInUse: another server has ``state.dir``.
     """
     async with AsyncExitStack() as stack:
+        stack.enter_context(state_folder(settings.state.dir))
         tracing = tracing or _start_tracing(stack)
         engine = engine or await start_engine(settings)
         stack.callback(engine.stop)
