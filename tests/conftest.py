@@ -1,13 +1,14 @@
 """Fixtures that many tests share: a running server on each engine."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from serving import Served, serve_echo, start_process
+from veneer_adapters import faults
 from veneer_server.engine.base import Engine
 from veneer_server.engine.vllm import embedded
 from veneer_server.engine.vllm.options import EngineOptions, environment
@@ -21,6 +22,13 @@ async def echo(tmp_path: Path) -> AsyncIterator[Served]:
     """A server on the echo engine, in this test's own event loop."""
     async with serve_echo(tmp_path) as served:
         yield served
+
+
+@pytest.fixture
+def armed() -> Iterator[Callable[[str], None]]:
+    """Arms a fault, ``point:n:action``, in this process; nothing stays armed after the test."""
+    yield faults.arm
+    faults.disarm()
 
 
 @pytest.fixture(scope="session")

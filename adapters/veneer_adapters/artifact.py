@@ -3,7 +3,9 @@
 The two files of a PEFT adapter are all that is copied, verified and given to the engine.
 """
 
-from collections.abc import Collection, Iterable
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from veneer_adapters.errors import MissingFile, UnsafeFormat, UnsupportedFeature, quoted
@@ -46,6 +48,12 @@ def require_files(folder: Path) -> None:
             raise UnsupportedFeature(
                 f"The adapter brings its own embeddings ({quoted(name)}), which are not supported."
             )
+
+
+def digest_of(hashes: Mapping[str, str]) -> str:
+    """Return the identity of an artifact, given the sha256 of each of its files in hex."""
+    canonical = json.dumps(dict(hashes), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _no_weights(names: Collection[str]) -> MissingFile | UnsafeFormat:

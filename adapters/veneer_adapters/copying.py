@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from veneer_adapters.errors import PathNotAllowed, SourceChanging, TooLarge, quoted
+from veneer_adapters.faults import fault_point
 
 _CHUNK_BYTES = 1 << 20
 
@@ -67,6 +68,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def fsync(path: Path) -> None:
     """Return when a file's content, or a folder's entries, would survive a power loss."""
+    fault_point("store.fsync")
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -82,9 +84,11 @@ def _copy(folder: Path, name: str, target: Path, expected: _Signature) -> str:
             raise SourceChanging(f"{quoted(name)} changed while it was being read.")
         # Never more than was announced: a source that grows for ever must not fill the disk.
         while chunk := source.read(min(left, _CHUNK_BYTES)):
+            fault_point("source.read")
             left -= len(chunk)
             hashed.update(chunk)
             out.write(chunk)
+            fault_point("store.write")
     return hashed.hexdigest()
 
 

@@ -8,6 +8,7 @@
     │   ├── AdapterExists       the name is taken
     │   ├── AliasMoved          somebody moved the alias meanwhile
     │   └── NothingToRollBack   the alias never pointed to anything else
+    ├── StateFolderInUse        another server has the state folder: the start is refused
     ├── AdapterRejected         the artifact or the request is wrong: retrying cannot help
     │   ├── Truncated           the weights end before their header says so
     │   ├── InvalidTensors      the weights are not safetensors, or not pairs of LoRA matrices
@@ -31,6 +32,7 @@
         ├── StateBusy           another process holds the catalog's database
         ├── SourceChanging      the files changed while they were being read
         └── StorageFailed       the files could not be read, or the store not written
+            └── CacheFull       disk or quota are full of what somebody needs
 
 Catch a branch, raise a leaf. Every class has a stable ``reason`` code; every message is one
 plain sentence that never shows where on the server something lies. This file knows nothing
@@ -104,6 +106,12 @@ class NothingToRollBack(CatalogConflict):
     """The alias never pointed to anything else."""
 
     reason = "nothing_to_roll_back"
+
+
+class StateFolderInUse(AdapterError):
+    """Another server has the state folder; two would overwrite each other's work."""
+
+    reason = "state_folder_in_use"
 
 
 class AdapterRejected(AdapterError):
@@ -242,3 +250,9 @@ class StorageFailed(AdapterUnavailable):
     """The source could not be read, or the store could not be written."""
 
     reason = "storage_failed"
+
+
+class CacheFull(StorageFailed):
+    """The disk or the store's quota is full, and everything in the store is needed."""
+
+    reason = "cache_full"

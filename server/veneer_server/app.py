@@ -29,6 +29,7 @@ from veneer_adapters.residency import Residency
 from veneer_adapters.sources.base import Root
 from veneer_adapters.sources.local import FolderWatch
 from veneer_adapters.staging import Staging
+from veneer_adapters.state_lock import state_folder
 from veneer_adapters.store import Store
 from veneer_adapters.upkeep import Upkeep
 from veneer_adapters.vouching import Vouching
@@ -89,8 +90,12 @@ async def running(
 
     The adapters that are in the folders now are staged when the block begins; ``engine``
     replaces the configured one, ``tracing`` the one the environment asks for.
+
+    Raises:
+        StateFolderInUse: another server has ``state.dir``.
     """
     async with AsyncExitStack() as stack:
+        stack.enter_context(state_folder(settings.state.dir))
         tracing = tracing or _start_tracing(stack)
         database = await Database.open(_database(settings))
         stack.push_async_callback(database.close)

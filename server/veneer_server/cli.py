@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from veneer_server import __version__
-from veneer_server.settings import Settings, SettingsError
+from veneer_server.settings import Settings, SettingsError, asked_faults
 
 app = typer.Typer(
     help="One base model, many LoRA adapters, one OpenAI-compatible URL.",
@@ -21,8 +21,8 @@ app = typer.Typer(
 config = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 app.add_typer(config, name="config")
 
-EXIT_FAILED, EXIT_CONFIG, EXIT_PORT, EXIT_INTERRUPTED = 1, 78, 98, 130
-"""Source: custom; sysexits.h EX_CONFIG; errno EADDRINUSE; 128 + SIGINT."""
+EXIT_FAILED, EXIT_IN_USE, EXIT_CONFIG, EXIT_PORT, EXIT_INTERRUPTED = 1, 75, 78, 98, 130
+"""Source: custom; sysexits.h EX_TEMPFAIL, EX_CONFIG; errno EADDRINUSE; 128 + SIGINT."""
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="YAML file of settings.", dir_okay=False)
@@ -44,6 +44,7 @@ def serve(
     engine: Annotated[
         str | None, typer.Option(help="'vllm', or 'echo' to try the API without a model.")
     ] = None,
+    unsafe_test_hooks: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Serve the base model and every adapter found in the adapter folders.
 
@@ -56,14 +57,26 @@ def serve(
         "adapters": {"dir": adapters},
         "engine": {"kind": engine},
     }
+    _arm_faults(allowed=unsafe_test_hooks)
     settings = _load(config, flags)
     _run(settings)
+
+
+def _arm_faults(*, allowed: bool) -> None:
+    from veneer_adapters.faults import arm
+
+    try:
+        for spec in asked_faults(os.environ, allowed=allowed):
+            arm(spec)
+            typer.secho(f"Armed on purpose, for a test: {spec}", err=True, fg=typer.colors.RED)
+    except (SettingsError, ValueError) as error:
+        raise _failure(f"The settings cannot be used:\n{error}", EXIT_CONFIG) from error
 
 
 def _run(settings: Settings) -> None:
     import uvloop
 
-    from veneer_adapters.errors import AdapterError
+    from veneer_adapters.errors import AdapterError, StateFolderInUse
     from veneer_server import logs
     from veneer_server.api.listener import PortTaken, bind
     from veneer_server.app import serve as run
@@ -86,6 +99,9 @@ def _run(settings: Settings) -> None:
 
         try:
             uvloop.run(run(settings, listener, announce))
+        except StateFolderInUse as error:
+            status.stop()
+            raise _failure(f"Veneer cannot start: {error}", EXIT_IN_USE) from error
         except (EngineNotStarted, AdapterError, ExportNotPossible) as error:
             status.stop()
             raise _failure(f"Veneer cannot start: {error}", EXIT_CONFIG) from error

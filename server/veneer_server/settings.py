@@ -216,6 +216,18 @@ class Settings(_Section):
             raise SettingsError(_explain(error)) from error
 
 
+def asked_faults(environ: Mapping[str, str], *, allowed: bool) -> list[str]:
+    """Return the faults that ``VENEER_FAULTS`` arms for a test, separated by commas.
+
+    Raises:
+        SettingsError: there are some, and they are not ``allowed``.
+    """
+    specs = [spec.strip() for spec in environ.get("VENEER_FAULTS", "").split(",") if spec.strip()]
+    if specs and not allowed:
+        raise SettingsError("VENEER_FAULTS breaks this server on purpose and is for tests only")
+    return specs
+
+
 def _read_yaml(file: Path | None) -> Mapping[str, Any]:
     if file is None:
         return {}

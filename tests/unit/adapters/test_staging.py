@@ -266,16 +266,12 @@ async def test_a_folder_somebody_writes_to_is_retried_and_not_failed(
     assert watch.retried == ["a"]
 
 
-async def test_a_full_disk_is_shown_and_retried(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_is_shown_and_retried(rig: Rig, armed: Callable[[str], None]) -> None:
     builders.write(rig.root.path / "a")
-
-    def full(path: Path) -> None:
-        raise OSError(28, "No space left on device", str(path))
-
-    monkeypatch.setattr("veneer_adapters.store.fsync", full)
+    armed("store.fsync:1+:enospc")
     watch = Script(changed(rig, "a"), FirstScanDone(frozenset("a")))
     async with following(rig, watch):
-        assert rig.states() == {"a": ("failed", "storage_failed")}
+        assert rig.states() == {"a": ("failed", "cache_full")}
     assert watch.retried == ["a"]
 
 

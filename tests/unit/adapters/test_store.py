@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -188,14 +189,11 @@ def test_an_incomplete_folder_is_refused_with_the_missing_file(
 
 
 def test_a_failed_write_leaves_nothing_and_names_no_path(
-    store: Store, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, folder: Path, tmp_path: Path, armed: Callable[[str], None]
 ) -> None:
-    def no_space(path: Path) -> None:
-        raise OSError(28, "No space left on device", str(path))
-
     received = store.receive(folder)
-    monkeypatch.setattr("veneer_adapters.store.fsync", no_space)
-    with pytest.raises(errors.StorageFailed, match="No space left") as caught:
+    armed("store.fsync:1:error")
+    with pytest.raises(errors.StorageFailed, match="Input/output error") as caught:
         store.keep(received)
     assert str(tmp_path) not in str(caught.value)
     assert not store.has(received.digest)

@@ -14,7 +14,11 @@ from veneer_server.api.errors import answer, to_api_error, to_body, to_event
 from veneer_server.engine import base as engine
 from veneer_server.serving.requests import ModelMissing
 
-REFUSES_THE_START = (adapters.CatalogUnreadable, engine.EngineNotStarted)
+REFUSES_THE_START = (
+    adapters.CatalogUnreadable,
+    adapters.StateFolderInUse,
+    engine.EngineNotStarted,
+)
 """No request can meet these."""
 
 

@@ -1,0 +1,68 @@
+"""Named places where a test lets the process die or the disk fail, as SQLite tests itself.
+
+A place costs one look at an empty dict until ``arm`` is called, and nothing but a test calls
+it: the server does so only when it is started with ``--unsafe-test-hooks``.
+"""
+
+import errno
+import os
+import re
+import signal
+import threading
+
+POINTS = ("source.read", "store.write", "store.fsync", "store.rename", "store.remove")
+"""Every place there is; whoever calls ``fault_point`` with a new name adds it here."""
+
+_ACTIONS = {"kill": None, "error": errno.EIO, "enospc": errno.ENOSPC}
+_SPEC = re.compile(r"(?P<point>[a-z._]+):(?P<hit>[1-9][0-9]*)(?P<on>\+?):(?P<action>[a-z]+)")
+
+
+class _Fault:
+    def __init__(self, hit: int, lasting: bool, action: str) -> None:
+        self._hit = hit
+        self._lasting = lasting
+        self._errno = _ACTIONS[action]
+        self._seen = 0
+        self._lock = threading.Lock()
+
+    def happen(self) -> None:
+        with self._lock:
+            self._seen += 1
+            if self._seen < self._hit or (self._seen > self._hit and not self._lasting):
+                return
+        if self._errno is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        else:
+            raise OSError(self._errno, os.strerror(self._errno))
+
+
+_armed: dict[str, _Fault] = {}
+
+
+def fault_point(name: str) -> None:
+    """Do nothing, unless a test armed ``name``: then end the process or raise OSError."""
+    if _armed and name in _armed:
+        _armed[name].happen()
+
+
+def arm(spec: str) -> None:
+    """Let the n-th time the process passes a point go wrong: ``point:n:action``.
+
+    ``n+`` means that time and every later one. The action ``kill`` is SIGKILL to the own
+    process, ``error`` and ``enospc`` raise OSError with EIO and ENOSPC.
+
+    Raises:
+        ValueError: ``spec`` is not written so, or names what there is not.
+    """
+    found = _SPEC.fullmatch(spec)
+    if found is None or found["point"] not in POINTS or found["action"] not in _ACTIONS:
+        raise ValueError(
+            f"A fault is written point:n:action or point:n+:action, with one of the points"
+            f" {', '.join(POINTS)} and one of the actions {', '.join(_ACTIONS)}."
+        )
+    _armed[found["point"]] = _Fault(int(found["hit"]), found["on"] == "+", found["action"])
+
+
+def disarm() -> None:
+    """Forget everything that was armed."""
+    _armed.clear()

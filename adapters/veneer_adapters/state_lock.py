@@ -1,0 +1,61 @@
+"""One server for one state folder: the kernel holds the lock and drops it when we die."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from veneer_adapters.errors import StateFolderInUse, StorageFailed
+
+LOCK_FILE = "LOCK"
+"""Beside the state; holds the process id of the server, and is never removed."""
+
+
+@contextmanager
+def state_folder(folder: Path) -> Iterator[None]:
+    """Keep ``folder``, made if need be, for this server alone until the block ends.
+
+    Until then, or until this process dies of whatever cause, another server is refused.
+
+    Raises:
+        StateFolderInUse: another server has it.
+        StorageFailed: it cannot be made, or not be locked.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK_FILE).open("a+b")
+    except OSError as error:
+        raise _unusable(error) from error
+    # A child that is forked, not spawned, must not keep the lock when this process has died.
+    os.register_at_fork(after_in_child=file.close)
+    with file:
+        _lock(file)
+        yield
+
+
+def _lock(file: BinaryIO) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n".encode())
+        file.flush()
+    except BlockingIOError:
+        raise StateFolderInUse(
+            f"Another server{_holder(file)} uses the state folder; stop it, or give this one"
+            " a folder of its own with the setting state.dir."
+        ) from None
+    except OSError as error:
+        raise _unusable(error) from error
+
+
+def _holder(file: BinaryIO) -> str:
+    file.seek(0)
+    pid = file.read(20).decode("ascii", "replace").strip()
+    return f" (process {pid})" if pid.isdecimal() else ""
+
+
+def _unusable(error: OSError) -> StorageFailed:
+    why = error.strerror or "it cannot be written"
+    return StorageFailed(f"The state folder of the setting state.dir cannot be used: {why}.")
