@@ -24,6 +24,8 @@
     │   ├── ContentLost         its stored files are gone or damaged, its source has others
     │   ├── TargetsImpossible   an alias cannot point there, or split traffic so
     │   ├── PathNotAllowed      a path, or a link, that leaves the configured folders
+    │   ├── SourceNotAllowed    a location that is malformed, or not among the configured ones
+    │   ├── ChecksumMismatch    what arrived is not what the source's checksum names
     │   └── NameNotAllowed      the name does not follow the grammar of adapter names
     └── AdapterUnavailable      the moment is wrong: retrying may help
         ├── NoSlotFree          every slot stayed leased or pinned for the whole wait
@@ -31,6 +33,7 @@
         ├── LoadTimedOut        the engine did not finish loading in time
         ├── StateBusy           another process holds the catalog's database
         ├── SourceChanging      the files changed while they were being read
+        ├── SourceUnavailable   a remote source did not deliver, although it was asked repeatedly
         └── StorageFailed       the files could not be read, or the store not written
             └── CacheFull       disk or quota are full of what somebody needs
 
@@ -204,6 +207,18 @@ class PathNotAllowed(AdapterRejected):
     reason = "path_not_allowed"
 
 
+class SourceNotAllowed(AdapterRejected):
+    """The location is malformed, or not among those adapters may be fetched from."""
+
+    reason = "source_not_allowed"
+
+
+class ChecksumMismatch(AdapterRejected):
+    """What arrived is not what the source says it sent."""
+
+    reason = "checksum_mismatch"
+
+
 class NameNotAllowed(AdapterRejected):
     """The name does not follow the grammar of adapter names."""
 
@@ -244,6 +259,17 @@ class SourceChanging(AdapterUnavailable):
     """The source files changed while they were being read."""
 
     reason = "source_changing"
+
+
+class SourceUnavailable(AdapterUnavailable):
+    """A remote source refused, failed or was too slow; nothing of it was kept."""
+
+    reason = "source_unavailable"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        """How long the source asked not to be asked again, if it said so."""
 
 
 class StorageFailed(AdapterUnavailable):

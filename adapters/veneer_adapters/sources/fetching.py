@@ -1,0 +1,175 @@
+"""From a location to the two files of an adapter, whichever source they come from.
+
+A fetcher asks once. Here it is decided who is asked, how often, for how long and for how
+many bytes; what failed leaves nothing behind.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import stamina
+
+from veneer_adapters.artifact import FILES
+from veneer_adapters.errors import SourceNotAllowed, SourceUnavailable, TooLarge, quoted
+from veneer_adapters.sources.locations import parse_location
+
+Progress = Callable[[int, int | None], None]
+"""Bytes so far, and in total if known. Counts begin again when a source is asked again; an
+error it raises ends the fetch."""
+
+_LONGEST_PAUSE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Both files of an adapter, complete as far as the source can tell."""
+
+    folder: Path
+    pinned: str
+    """A location that names exactly this content, as far as the source can name it."""
+
+
+class TryAgain(Exception):
+    """A fetcher's word for: not now, but perhaps in a moment. Never leaves ``Fetching``."""
+
+    def __init__(self, sentence: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = retry_after_s
+
+
+class Fetcher(Protocol):
+    """One kind of source."""
+
+    schemes: frozenset[str]
+
+    async def fetch(self, location: str, into: Path, progress: Progress) -> Fetched:
+        """Fetch both files into the empty folder ``into``, asking the source once.
+
+        Raises:
+            SourceNotAllowed: nothing was asked.
+            MissingFile: the source is well and has no such adapter.
+            SourceUnavailable: asking again cannot help now.
+            TryAgain: it may help.
+        """
+
+
+class Fetching:
+    """Everything adapters may be fetched from."""
+
+    def __init__(
+        self,
+        fetchers: Iterable[Fetcher],
+        *,
+        timeout_s: float = 60.0,
+        max_bytes: int = 4 << 30,
+        tries: int = 4,
+        pause_s: float = 0.2,
+    ) -> None:
+        """Ask at most ``tries`` times within ``timeout_s``, for at most ``max_bytes``.
+
+        The first pause is of ``pause_s``, each further one about twice as long.
+        """
+        self._fetchers = {scheme: fetcher for fetcher in fetchers for scheme in fetcher.schemes}
+        self._timeout_s = timeout_s
+        self._max_bytes = max_bytes
+        self._tries = tries
+        self._pause_s = pause_s
+
+    def check(self, location: str) -> None:
+        """Return when ``location`` is well-formed and of a kind that is fetched from here.
+
+        Raises:
+            SourceNotAllowed: it is not.
+        """
+        self._fetcher_for(location)
+
+    async def fetch(
+        self, location: str, into: Path, progress: Progress = lambda done, total: None
+    ) -> Fetched:
+        """Fetch both files of the adapter at ``location`` into the empty folder ``into``.
+
+        On any failure, cancellation included, the folder is empty again.
+
+        Raises:
+            SourceNotAllowed: the location is not among those adapters may come from.
+            MissingFile: the source has no such adapter.
+            TooLarge: both files together are larger than allowed.
+            ChecksumMismatch: what arrived is not what the source says it sent.
+            SourceUnavailable: the source failed or was too slow, every time.
+            StorageFailed: the folder could not be written.
+        """
+        fetcher = self._fetcher_for(location)
+        failures: list[TryAgain] = []
+        deadline = asyncio.timeout(self._timeout_s)
+        try:
+            async with deadline:
+                return await self._ask(fetcher, location, into, self._capped(progress), failures)
+        except TryAgain as error:
+            _empty(into)
+            raise SourceUnavailable(str(error), retry_after_s=error.retry_after_s) from error
+        except BaseException as error:
+            _empty(into)
+            if isinstance(error, TimeoutError) and deadline.expired():
+                raise self._too_slow(failures) from error
+            raise
+
+    async def _ask(
+        self,
+        fetcher: Fetcher,
+        location: str,
+        into: Path,
+        progress: Progress,
+        failures: list[TryAgain],
+    ) -> Fetched:
+        ends_s = asyncio.get_running_loop().time() + self._timeout_s
+
+        def pause(error: Exception) -> bool | float:
+            if not isinstance(error, TryAgain):
+                return False
+            failures.append(error)
+            if error.retry_after_s is None:
+                return True
+            # To ask earlier would be rude, and later is too late.
+            fits = asyncio.get_running_loop().time() + error.retry_after_s < ends_s
+            return error.retry_after_s if fits else False
+
+        async for attempt in stamina.retry_context(
+            on=pause,
+            attempts=self._tries,
+            timeout=None,
+            wait_initial=self._pause_s,
+            wait_max=_LONGEST_PAUSE_S,
+            wait_jitter=self._pause_s,
+        ):
+            with attempt:
+                _empty(into)
+                return await fetcher.fetch(location, into, progress)
+        raise AssertionError("unreachable: stamina raises when the tries are used up")
+
+    def _capped(self, progress: Progress) -> Progress:
+        def count(done: int, total: int | None) -> None:
+            if max(done, total or 0) > self._max_bytes:
+                raise TooLarge(f"The adapter is larger than the {self._max_bytes} bytes allowed.")
+            progress(done, total)
+
+        return count
+
+    def _fetcher_for(self, location: str) -> Fetcher:
+        scheme = parse_location(location).scheme
+        if scheme not in self._fetchers:
+            raise SourceNotAllowed(f"Adapters are not fetched from {quoted(scheme)} locations.")
+        return self._fetchers[scheme]
+
+    def _too_slow(self, failures: list[TryAgain]) -> SourceUnavailable:
+        why = f" Its last failure: {failures[-1]}" if failures else ""
+        return SourceUnavailable(
+            f"The source did not deliver the adapter within {self._timeout_s:g} seconds.{why}"
+        )
+
+
+def _empty(folder: Path) -> None:
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,205 @@
+"""Adapters on web servers: ``https://host/folder/`` with both files in the folder.
+
+Only hosts the operator names are asked, at addresses that were vetted, and only they may be
+redirected to. Proxies and other habits from the environment do not count.
+"""
+
+import base64
+import hashlib
+import ssl
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from veneer_adapters.artifact import FILES
+from veneer_adapters.errors import (
+    ChecksumMismatch,
+    MissingFile,
+    SourceNotAllowed,
+    SourceUnavailable,
+    quoted,
+)
+from veneer_adapters.sources.fetching import Fetched, Progress, TryAgain
+from veneer_adapters.sources.locations import parse_host, parse_location
+from veneer_adapters.sources.receiving import receive
+from veneer_adapters.sources.vetting import Vetting
+
+_CHUNK_BYTES = 1 << 20
+_MAX_REDIRECTS = 3
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MISSING = frozenset({404, 410})
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "veneer"}
+
+
+class HttpsFetcher:
+    """Fetches from the web servers of ``hosts``, each ``host`` or ``host:port``."""
+
+    schemes = frozenset({"https"})
+
+    def __init__(
+        self, hosts: Collection[str], *, vetting: Vetting, ca_file: Path | None = None
+    ) -> None:
+        """Trust the usual certificate authorities and those in ``ca_file``."""
+        self._hosts = frozenset(parse_host(host) for host in hosts)
+        self._vetting = vetting
+        self._trust = httpx.create_ssl_context(trust_env=False)
+        if ca_file is not None:
+            self._trust.load_verify_locations(ca_file)
+
+    async def fetch(self, location: str, into: Path, progress: Progress) -> Fetched:
+        """Fetch both files of the folder at ``location``; see ``Fetcher``."""
+        parsed = parse_location(location)
+        if parsed.pin:
+            raise SourceNotAllowed("A web address of an adapter has no part behind #.")
+        folder = httpx.URL(f"{parsed}/")
+        self._require_allowed(folder)
+        transport = _Vetted(self._vetting, self._trust)
+        async with httpx.AsyncClient(
+            transport=transport, trust_env=False, timeout=_TIMEOUT, headers=_HEADERS
+        ) as client:
+            done = 0
+            for name in FILES:
+                done = await self._fetch_file(client, folder.join(name), into, done, progress)
+        return Fetched(into, str(folder))
+
+    async def _fetch_file(
+        self, client: httpx.AsyncClient, url: httpx.URL, into: Path, done: int, progress: Progress
+    ) -> int:
+        name = url.path.rpartition("/")[2]
+        async with _translated(url.host), self._answer(client, url) as response:
+            _require_file(response, name)
+            size = _announced_bytes(response)
+            total = None if size is None or name != FILES[-1] else done + size
+            progress(done + (size or 0) if total is None else done, total)
+            arrived, hashed = 0, hashlib.sha256()
+
+            def seen(chunk: bytes) -> None:
+                nonlocal arrived
+                arrived += len(chunk)
+                hashed.update(chunk)
+                progress(done + arrived, total)
+
+            await receive(_body(response), into / name, seen)
+            _require_digest(response, name, hashed.digest())
+        return done + arrived
+
+    @asynccontextmanager
+    async def _answer(
+        self, client: httpx.AsyncClient, url: httpx.URL
+    ) -> AsyncIterator[httpx.Response]:
+        for _ in range(_MAX_REDIRECTS + 1):
+            async with client.stream("GET", url) as response:
+                if response.status_code not in _REDIRECTS:
+                    yield response
+                    return
+                url = self._redirected(url, response.headers.get("location", ""))
+        raise SourceUnavailable(f"The host {quoted(url.host)} redirects again and again.")
+
+    def _redirected(self, url: httpx.URL, target: str) -> httpx.URL:
+        try:
+            joined = url.join(target)
+        except httpx.InvalidURL as error:
+            raise SourceNotAllowed("The source redirects to something unreadable.") from error
+        self._require_allowed(joined)
+        return joined
+
+    def _require_allowed(self, url: httpx.URL) -> None:
+        host = (url.host, url.port or 443)
+        if url.scheme != "https" or url.userinfo or host not in self._hosts:
+            shown = quoted(f"{url.host}:{url.port}" if url.port else url.host)
+            raise SourceNotAllowed(f"The host {shown} is not one adapters may come from.")
+
+
+class _Vetted(httpx.AsyncBaseTransport):
+    """Connects to a vetted address; name in the certificate and ``Host`` stay the original."""
+
+    def __init__(self, vetting: Vetting, trust: ssl.SSLContext) -> None:
+        self._vetting = vetting
+        # Nothing is kept alive: two hosts at one address must not share a connection.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._inner = httpx.AsyncHTTPTransport(verify=trust, trust_env=False, limits=limits)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        *others, last = await self._vetting.addresses(request.url.host, request.url.port or 443)
+        for address in others:
+            try:
+                return await self._inner.handle_async_request(_aimed(request, address))
+            except httpx.ConnectError:
+                continue
+        return await self._inner.handle_async_request(_aimed(request, last))
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _aimed(request: httpx.Request, address: str) -> httpx.Request:
+    return httpx.Request(
+        request.method,
+        request.url.copy_with(host=address),
+        headers=request.headers,
+        stream=request.stream,
+        extensions={**request.extensions, "sni_hostname": request.url.host},
+    )
+
+
+def _require_file(response: httpx.Response, name: str) -> None:
+    status = response.status_code
+    if status in _MISSING:
+        raise MissingFile(f"The source has no {quoted(name)} there.")
+    if status in _PASSING:
+        raise TryAgain(f"The source answered with status {status}.", retry_after_s=_pause(response))
+    if status != httpx.codes.OK:
+        raise SourceUnavailable(f"The source answered with status {status}.")
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise SourceUnavailable("The source sends compressed content, which is not accepted.")
+
+
+def _pause(response: httpx.Response) -> float | None:
+    text = response.headers.get("retry-after", "")
+    return float(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else None
+
+
+def _announced_bytes(response: httpx.Response) -> int | None:
+    length = response.headers.get("content-length")
+    if length is not None:
+        return int(length)
+    if response.headers.get("transfer-encoding", "").lower() == "chunked":
+        return None
+    raise SourceUnavailable("The source does not say how long its files are.")
+
+
+def _body(response: httpx.Response) -> AsyncIterator[bytes]:
+    # Raw: nothing is unpacked. That no byte is missing is checked by HTTP itself (h11).
+    return response.aiter_raw(_CHUNK_BYTES)
+
+
+def _require_digest(response: httpx.Response, name: str, sha256: bytes) -> None:
+    # RFC 9530: sha-256=:<base64>:
+    for member in response.headers.get("repr-digest", "").split(","):
+        algorithm, _, value = member.strip().partition("=")
+        if algorithm == "sha-256" and value != f":{base64.b64encode(sha256).decode()}:":
+            raise ChecksumMismatch(f"{quoted(name)} is not what the source's checksum names.")
+
+
+@asynccontextmanager
+async def _translated(host: str) -> AsyncIterator[None]:
+    try:
+        yield
+    except httpx.TransportError as error:
+        if _is_untrusted(error):
+            raise SourceUnavailable(
+                f"The certificate of the host {quoted(host)} is not trusted."
+            ) from error
+        raise TryAgain(f"The connection to the host {quoted(host)} failed.") from error
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,141 @@
+"""Adapters on the Hugging Face Hub: ``hf://org/name[@revision][/subfolder]``.
+
+A revision is resolved to a commit first, and both files come from that commit. Cache, token,
+endpoint and offline mode are those of huggingface_hub (HF_HOME, HF_TOKEN, ...). That library
+blocks and retries on its own, so it runs in a thread that is told when nobody waits any more.
+"""
+
+import shutil
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants
+
+from veneer_adapters.artifact import FILES
+from veneer_adapters.copying import sha256_of
+from veneer_adapters.errors import ChecksumMismatch, MissingFile, SourceNotAllowed, quoted
+from veneer_adapters.sources.fetching import Fetched, Progress
+from veneer_adapters.sources.hub_errors import translated
+from veneer_adapters.sources.hub_thread import Work, run
+from veneer_adapters.sources.locations import parse_location
+from veneer_adapters.sources.receiving import in_thread
+
+_TIMEOUT_S = 10.0
+_SHA256_CHARS = 64
+_ANY = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """What a location on the Hub names."""
+
+    id: str
+    revision: str | None
+    subfolder: str
+
+    def at(self, commit: str) -> str:
+        """Return the location of this at one commit."""
+        return f"hf://{self.id}@{commit}{'/' if self.subfolder else ''}{self.subfolder}"
+
+
+def parse_repository(text: str) -> Repository:
+    """Return what ``text`` names; revisions with a slash are ``refs/<kind>/<name>`` only.
+
+    Raises:
+        SourceNotAllowed: it is no location on the Hub.
+    """
+    location = parse_location(text)
+    if location.scheme != "hf" or not location.path or location.pin or ":" in location.place:
+        raise SourceNotAllowed("A source on the Hub has the form hf://organisation/name@revision.")
+    named, *below = location.path
+    name, marked, revision = named.partition("@")
+    if revision == "refs" and len(below) > 1:
+        revision, below = "/".join(["refs", *below[:2]]), below[2:]
+    if not name or (marked and not revision):
+        raise SourceNotAllowed("A source on the Hub has the form hf://organisation/name@revision.")
+    return Repository(f"{location.place}/{name}", revision or None, "/".join(below))
+
+
+class HubFetcher:
+    """Fetches from the repositories of ``orgs``; ``*`` among them stands for everybody.
+
+    ``endpoint``, ``token`` and ``cache_dir`` are for whoever does not want the environment's.
+    """
+
+    schemes = frozenset({"hf"})
+
+    def __init__(
+        self,
+        orgs: Collection[str],
+        *,
+        endpoint: str | None = None,
+        token: str | None = None,
+        cache_dir: Path | None = None,
+    ) -> None:
+        self._orgs = frozenset(orgs)
+        self._api = HfApi(endpoint=endpoint, token=token)
+        self._cache_dir = cache_dir
+
+    async def fetch(self, location: str, into: Path, progress: Progress) -> Fetched:
+        """Fetch both files of the repository at ``location``; see ``Fetcher``."""
+        repository = parse_repository(location)
+        org = repository.id.partition("/")[0]
+        if _ANY not in self._orgs and org not in self._orgs:
+            raise SourceNotAllowed(f"{quoted(org)} is not one adapters may come from on the Hub.")
+        commit, *files = await run(lambda work: self._download(repository, work), progress)
+        size = await in_thread(_bytes, files)
+        progress(size, size)
+        for name, cached in zip(FILES, files, strict=True):
+            await in_thread(shutil.copyfile, cached, into / name)
+        return Fetched(into, repository.at(commit))
+
+    def _download(self, repository: Repository, work: Work) -> tuple[str, str, str]:
+        with translated(repository.id):
+            commit = self._resolve(repository, work)
+            config, weights = (self._file(repository, name, commit, work) for name in FILES)
+        return commit or _commit_of(Path(config), repository), config, weights
+
+    def _resolve(self, repository: Repository, work: Work) -> str | None:
+        if constants.is_offline_mode():
+            return None
+        found = self._api.model_info(
+            repository.id, revision=repository.revision, files_metadata=True, timeout=_TIMEOUT_S
+        )
+        prefix = f"{repository.subfolder}/" if repository.subfolder else ""
+        sizes = {file.rfilename: file.size for file in found.siblings or ()}
+        for name in FILES:
+            if prefix + name not in sizes:
+                raise MissingFile(f"{quoted(repository.id)} has no {quoted(prefix + name)}.")
+        work.expect([sizes[prefix + name] for name in FILES])
+        return found.sha
+
+    def _file(self, repository: Repository, name: str, commit: str | None, work: Work) -> str:
+        work.require_wanted()
+        path = self._api.hf_hub_download(
+            repository.id,
+            name,
+            subfolder=repository.subfolder or None,
+            revision=commit or repository.revision,
+            cache_dir=self._cache_dir,
+            tqdm_class=work.bar(),
+        )
+        _require_own_content(Path(path), name)
+        return path
+
+
+def _bytes(paths: Sequence[str]) -> int:
+    return sum(Path(path).stat().st_size for path in paths)
+
+
+def _require_own_content(path: Path, name: str) -> None:
+    # The cache names large files by their sha256, as the Hub says it.
+    content = path.resolve()
+    if len(content.name) == _SHA256_CHARS and sha256_of(content) != content.name:
+        content.unlink(missing_ok=True)
+        raise ChecksumMismatch(f"{quoted(name)} is not what the Hub's checksum names.")
+
+
+def _commit_of(config: Path, repository: Repository) -> str:
+    # <cache>/snapshots/<commit>/<subfolder>/<file>
+    return config.parents[len(Path(repository.subfolder).parts)].name

@@ -1,0 +1,157 @@
+"""Adapters in object stores: ``s3://bucket/prefix``, ``gs://...``, ``az://...``.
+
+Endpoint, region and credentials come from the environment (AWS_*, GOOGLE_*, AZURE_*), as
+obstore reads it. Both files are looked at first; what is read afterwards must be what was
+seen, else the attempt fails as a whole: two uploads are never mixed.
+"""
+
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.exceptions import (
+    BaseError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+from obstore.store import ObjectStore, from_url
+
+from veneer_adapters.artifact import FILES
+from veneer_adapters.errors import MissingFile, SourceNotAllowed, SourceUnavailable, quoted
+from veneer_adapters.sources.fetching import Fetched, Progress, TryAgain
+from veneer_adapters.sources.locations import Location, parse_location
+from veneer_adapters.sources.receiving import receive
+
+if TYPE_CHECKING:
+    from obstore import GetOptions, GetResult  # exist for type checkers only
+
+SCHEMES = frozenset({"s3", "gs", "az"})
+_CHUNK_BYTES = 1 << 20
+_VERSION = "version="
+_CHANGED = "The files in the bucket changed while they were being read."
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One object as it was at the first look."""
+
+    path: str
+    size: int
+    etag: str | None
+    version: str | None
+
+
+class ObjectStoreFetcher:
+    """Fetches from ``buckets``, each ``scheme://bucket`` or ``scheme://bucket/prefix``."""
+
+    schemes = SCHEMES
+
+    def __init__(self, buckets: Collection[str], *, timeout_s: float = 60.0) -> None:
+        """No single request takes longer than ``timeout_s``."""
+        self._buckets = tuple(parse_location(bucket) for bucket in buckets)
+        self._timeout_s = timeout_s
+        self._stores: dict[tuple[str, str], ObjectStore] = {}
+
+    async def fetch(self, location: str, into: Path, progress: Progress) -> Fetched:
+        """Fetch both files below the prefix ``location``; see ``Fetcher``.
+
+        A location with a pin, as ``Fetched.pinned`` has, is the content it names or missing.
+        """
+        parsed = parse_location(location)
+        if not any(parsed.is_inside(bucket) for bucket in self._buckets):
+            raise SourceNotAllowed(
+                f"The bucket {quoted(parsed.place)}, or this part of it, is not one adapters may"
+                " come from."
+            )
+        with _translated():
+            store = self._store(parsed)
+            versions = _versions(parsed.pin)
+            seen = [
+                await _look(store, "/".join((*parsed.path, name)), version)
+                for name, version in zip(FILES, versions, strict=True)
+            ]
+            pin = _pin(seen)
+            if parsed.pin not in ("", pin):
+                raise MissingFile("The bucket has other files there now.")
+            total, done = sum(file.size for file in seen), 0
+            progress(done, total)
+            for file in seen:
+                await _read(store, file, into / Path(file.path).name, done, total, progress)
+                done += file.size
+        return Fetched(into, str(replace(parsed, pin=pin)))
+
+    def _store(self, location: Location) -> ObjectStore:
+        key = (location.scheme, location.place)
+        if key not in self._stores:
+            limit = timedelta(seconds=self._timeout_s)
+            self._stores[key] = from_url(
+                "://".join(key),
+                client_options={"timeout": limit, "connect_timeout": timedelta(seconds=10)},
+                # Asking again is Fetching's part; one retry resumes a body that was cut.
+                retry_config={"max_retries": 1, "retry_timeout": limit},
+            )
+        return self._stores[key]
+
+
+async def _look(store: ObjectStore, path: str, version: str | None) -> _Seen:
+    got = await obstore.get_async(store, path, options={"head": True, "version": version})
+    return _Seen(path, got.meta["size"], got.meta["e_tag"], got.meta["version"])
+
+
+async def _read(
+    store: ObjectStore, file: _Seen, target: Path, done: int, total: int, progress: Progress
+) -> None:
+    wanted: GetOptions = {"if_match": file.etag, "version": file.version}
+    got = await obstore.get_async(store, file.path, options=wanted)
+    if (got.meta["size"], got.meta["e_tag"]) != (file.size, file.etag):
+        raise TryAgain(_CHANGED)
+    arrived = 0
+
+    def seen(chunk: bytes) -> None:
+        nonlocal arrived
+        arrived += len(chunk)
+        progress(done + arrived, total)
+
+    await receive(_chunks(got), target, seen)
+    if arrived != file.size:
+        raise TryAgain("The bucket sent another number of bytes than it announced.")
+
+
+async def _chunks(got: "GetResult") -> AsyncIterator[bytes]:
+    async for chunk in got.stream(min_chunk_size=_CHUNK_BYTES):
+        yield bytes(chunk)
+
+
+def _pin(seen: Sequence[_Seen]) -> str:
+    # Versions where the bucket keeps them, else etags, which at least tell other content.
+    for kind, marks in (
+        (_VERSION, [file.version for file in seen]),
+        ("etag=", [file.etag for file in seen]),
+    ):
+        if all(marks):
+            return kind + ",".join((mark or "").replace('"', "") for mark in marks)
+    return ""
+
+
+def _versions(pin: str) -> Sequence[str | None]:
+    marks = pin.removeprefix(_VERSION).split(",")
+    return marks if pin.startswith(_VERSION) and len(marks) == len(FILES) else [None] * len(FILES)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise MissingFile("The bucket has no such adapter.") from error
+    except (PermissionDeniedError, UnauthenticatedError) as error:
+        raise SourceUnavailable("The bucket refuses access.") from error
+    except PreconditionError as error:
+        raise TryAgain(_CHANGED) from error
+    except BaseError as error:
+        raise TryAgain("The bucket cannot be read.") from error

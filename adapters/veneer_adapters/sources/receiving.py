@@ -1,0 +1,41 @@
+"""Write what arrives: in threads, never more than was announced, hashed when asked."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from veneer_adapters.errors import StorageFailed
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+async def receive(chunks: AsyncIterator[bytes], file: Path, seen: Callable[[bytes], None]) -> None:
+    """Write ``chunks`` into the new ``file``; ``seen`` hears of each before it is written.
+
+    What ``seen`` raises ends the transfer.
+
+    Raises:
+        StorageFailed: the file could not be written.
+    """
+    try:
+        with await in_thread(file.open, "xb") as out:
+            async for chunk in chunks:
+                seen(chunk)
+                await in_thread(out.write, chunk)
+    except OSError as error:
+        raise StorageFailed("What the source sent could not be written to disk.") from error
+
+
+async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Return what ``function`` returns in a thread; also a cancelled caller waits for its end.
+
+    So nothing is still being written to a folder that is about to be emptied.
+    """
+    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise

@@ -1,0 +1,80 @@
+"""Which addresses may be connected to: public ones only, checked at the moment of use.
+
+Whoever connects uses an address returned from here and not the host's name, so a name that
+changes its meaning between the check and the connection changes nothing.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+from veneer_adapters.errors import SourceNotAllowed, quoted
+from veneer_adapters.sources.fetching import TryAgain
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+"""From host and port to the addresses behind them."""
+
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+"""Source: https://www.iana.org/assignments/ipv6-address-space"""
+_NAT64 = IPv6Network("64:ff9b::/96")
+"""RFC 6052: the last 32 bits are an IPv4 address."""
+
+
+def is_public(text: str) -> bool:
+    """Return whether the address, and any it carries inside, belongs to the public internet."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address):
+        inner = _embedded(address)
+        if inner is None:
+            return address in _GLOBAL_UNICAST and address.is_global
+        address = inner
+    return address.is_global and not address.is_multicast
+
+
+def _embedded(address: IPv6Address) -> IPv4Address | None:
+    if address in _NAT64:
+        return IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour
+
+
+async def resolve(host: str, port: int) -> Sequence[str]:
+    """Return the addresses the system knows for ``host``.
+
+    Raises:
+        TryAgain: it knows none at the moment.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise TryAgain(f"The host {quoted(host)} cannot be found.") from error
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+class Vetting:
+    """Turns host names into addresses that may be connected to.
+
+    ``private_hosts`` are those whose addresses may also be private, as the operator says.
+    """
+
+    def __init__(self, *, private_hosts: Collection[str] = (), resolve: Resolve = resolve) -> None:
+        self._private_hosts = frozenset(host.lower() for host in private_hosts)
+        self._resolve = resolve
+
+    async def addresses(self, host: str, port: int) -> Sequence[str]:
+        """Return every address of ``host``; connecting to any of them is allowed.
+
+        Raises:
+            SourceNotAllowed: one of them is not public, so none may be used.
+            TryAgain: there is none at the moment.
+        """
+        found = await self._resolve(host, port)
+        if host not in self._private_hosts and not all(map(is_public, found)):
+            raise SourceNotAllowed(f"The host {quoted(host)} has an address that is not public.")
+        if not found:
+            raise TryAgain(f"The host {quoted(host)} cannot be found.")
+        return found
