@@ -6,6 +6,7 @@
     ├── CatalogUnreadable       the catalog is damaged or newer: the start is refused
     ├── CatalogConflict         what is there contradicts what was asked: look again
     │   ├── AdapterExists       the name is taken
+    │   ├── AdapterPinned       it has to stay loaded while it is pinned
     │   ├── AliasMoved          somebody moved the alias meanwhile
     │   └── NothingToRollBack   the alias never pointed to anything else
     ├── StateFolderInUse        another server has the state folder: the start is refused
@@ -97,6 +98,12 @@ class AdapterExists(CatalogConflict):
     """The name is taken; a new revision of it can be published."""
 
     reason = "adapter_exists"
+
+
+class AdapterPinned(CatalogConflict):
+    """It has to stay loaded while it is pinned."""
+
+    reason = "adapter_pinned"
 
 
 class AliasMoved(CatalogConflict):

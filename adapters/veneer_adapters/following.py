@@ -12,12 +12,7 @@ import structlog
 
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.revision import Source
-from veneer_adapters.errors import (
-    AdapterNotFound,
-    AdapterRejected,
-    AdapterUnavailable,
-    NameNotAllowed,
-)
+from veneer_adapters.errors import AdapterRejected, AdapterUnavailable, NameNotAllowed
 from veneer_adapters.sources.base import Changed, FirstScanDone, Removed, Root, Watch
 from veneer_adapters.staging import Offer, Staging
 
@@ -83,9 +78,9 @@ class Following:
     ) -> None:
         for task in staging:
             await asyncio.wait([task])
-        for adapter in self._catalog.adapters():
-            if adapter.name not in names and self._is_ours(adapter.source):
-                await self._remove_or_log(adapter.name)
+        for name, source in self._catalog.in_folders().items():
+            if name not in names and self._is_ours(source):
+                await self._remove_or_log(name)
         self.initial_scan_done.set()
 
     def _is_ours(self, source: Source) -> bool:
@@ -101,10 +96,5 @@ class Following:
             logger.warning("adapter not removed", adapter=name, reason=error.reason)
 
     async def _remove(self, name: str) -> None:
-        try:
-            if self._catalog.get(name).source.kind != "folder":
-                return
-            await self._catalog.remove(name)
-        except AdapterNotFound:
-            return
-        logger.info("adapter removed", adapter=name)
+        if await self._catalog.remove_folder(name):
+            logger.info("adapter removed", adapter=name)

@@ -9,9 +9,16 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast, get_args
 
-from veneer_adapters.catalog.revision import Revision, Source
-from veneer_adapters.errors import AdapterError, ContentLost, PathNotAllowed, quoted
+from veneer_adapters.catalog.revision import Revision, Source, SourceKind
+from veneer_adapters.errors import (
+    AdapterError,
+    ContentLost,
+    PathNotAllowed,
+    SourceNotAllowed,
+    quoted,
+)
 from veneer_adapters.manifest import Manifest
 from veneer_adapters.sources.base import Root
 from veneer_adapters.sources.fetching import Fetching
@@ -48,8 +55,18 @@ def _unheard(done: int, total: int | None) -> None:
     """Forget how far a fetch is."""
 
 
+def source_of(text: str) -> Source:
+    """Return the source ``text`` names: a URL of some scheme, or else a path on this server."""
+    scheme, separator, _ = text.partition("://")
+    if not separator:
+        return Source("path", text)
+    if scheme not in get_args(SourceKind) or scheme in ("folder", "path"):
+        raise SourceNotAllowed(f"Adapters cannot come from {quoted(scheme)} URLs.")
+    return Source(cast(SourceKind, scheme), text)
+
+
 class Intake:
-    """The only way into the store."""
+    """The only way into the store. What was taken stays there until ``release``."""
 
     def __init__(
         self,
@@ -84,6 +101,10 @@ class Intake:
                 return await asyncio.to_thread(self._take_folder, folder, source, roots)
         return await self._take_remote(source, report)
 
+    def release(self, taken: Taken) -> None:
+        """Say that the catalog knows of ``taken`` now, or never will: the store may judge it."""
+        self._store.release(taken.digest)
+
     async def restore(self, revision: Revision) -> None:
         """Bring the content of ``revision`` back into the store from where it came from.
 
@@ -95,6 +116,7 @@ class Intake:
             taken = await self.take(revision.source)
         except Refused as refused:
             raise refused.error from refused
+        self.release(taken)
         if taken.digest != revision.digest:
             raise ContentLost(f"The source of {quoted(revision.header)} has other content now.")
 
@@ -110,6 +132,7 @@ class Intake:
         except AdapterError as error:
             raise Refused(error, None) from error
         finally:
+            # Also when cancelled: nothing of a fetch stays.
             await asyncio.to_thread(shutil.rmtree, into, ignore_errors=True)
 
     def _take_folder(self, folder: Path, source: Source, roots: Sequence[Root]) -> Taken:

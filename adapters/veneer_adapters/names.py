@@ -24,12 +24,13 @@ LIVE = "live"
 """The alias a bare adapter name stands for."""
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+_ALIAS = r"[A-Za-z][A-Za-z0-9._-]{0,62}"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})?")
 _SELECTOR = re.compile(
     rf"(?P<adapter>{_PART}(?:/{_PART})?)"
     r"(?:@(?:(?P<number>[1-9][0-9]{0,8})"
     r"|sha256:(?P<digest>[0-9a-f]{12,64})"
-    r"|(?P<alias>[A-Za-z][A-Za-z0-9._-]{0,62})))?"
+    rf"|(?P<alias>{_ALIAS})))?"
 )
 _RESERVED = frozenset({"check"})
 
@@ -59,6 +60,11 @@ class Selector:
 def is_adapter_name(text: str) -> bool:
     """Return whether ``text`` may name an adapter (``check`` is a route, so it may not)."""
     return _NAME.fullmatch(text) is not None and text not in _RESERVED
+
+
+def is_alias_name(text: str) -> bool:
+    """Return whether ``text`` may name an alias: never what could be a number or a digest."""
+    return re.fullmatch(_ALIAS, text) is not None
 
 
 def parse_model(text: str, bases: Collection[str]) -> Selector | None:

@@ -6,17 +6,31 @@ otherwise mean a thousand flushes. Proofs of one name take turns.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import structlog
 
+from veneer_adapters.alias import Alias, Guard, Sticky, Target
 from veneer_adapters.catalog.catalog import Arrival, Catalog
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.errors import AdapterError, AdapterFailed, AdapterRejected
+from veneer_adapters.lifecycle import State
 
 logger = structlog.get_logger(__name__)
 
 Prove = Callable[[Revision], Awaitable[None]]
 """Returns when the engine can serve the revision and it is READY; raises AdapterError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an alias is to point to."""
+
+    targets: tuple[Target, ...]
+    sticky: Sticky | None = None
+    guard: Guard | None = None
+    expected: int | None = None
+    """The version it must have now; 0: it must not exist; None: whatever it has."""
 
 
 class Publishing:
@@ -55,6 +69,26 @@ class Publishing:
             if or_not_at_all:
                 await self._catalog.give_up(added)
             raise
+
+    async def move(self, name: str, alias: str, wanted: Wanted) -> Alias:
+        """Prove the targets that were not proved yet, then point ``alias`` to them at once.
+
+        Raises:
+            AdapterRejected: a target does not exist or cannot serve; nothing moved.
+            AliasMoved: it has another version than ``wanted`` expects.
+        """
+        numbers = {target.revision for target in wanted.targets}
+        for revision in self._catalog.revisions(name):
+            if revision.number in numbers and revision.state is State.STAGED:
+                await self._prove_or_tell(revision)
+        return await self._catalog.move(
+            name,
+            alias,
+            wanted.targets,
+            sticky=wanted.sticky,
+            guard=wanted.guard,
+            expected=wanted.expected,
+        )
 
     async def finish(self, revision: Revision) -> Revision:
         """Prove ``revision``, which moves the alias that waits for it; raises as ``publish``."""

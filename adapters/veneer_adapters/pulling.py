@@ -58,6 +58,11 @@ class Puller:
             max_remembered, ttu=forgotten_at, timer=clock
         )
 
+    @property
+    def possible(self) -> bool:
+        """Whether there is any place to look in."""
+        return bool(self._templates)
+
     async def pull(self, name: str) -> Revision:
         """Return the live revision of ``name`` once it has been fetched, verified and published.
 

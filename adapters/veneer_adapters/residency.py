@@ -198,6 +198,10 @@ class Residency:
         settled = [slot for slot in self._slots.values() if slot.state is State.RESIDENT]
         return sorted((s.to_resident(self._pinned) for s in settled), key=lambda r: r.revision)
 
+    def digests(self) -> set[str]:
+        """Return the content of every revision that is in the engine, enters or leaves it."""
+        return {slot.revision.digest for slot in tuple(self._slots.values())}
+
     def waiting(self) -> list[str]:
         """Return, by engine name, the revisions that requests wait for at this instant."""
         return sorted(slot.key for slot in self._slots.values() if slot.holds and not slot.usable)

@@ -4,6 +4,7 @@ A failure concerns one name: what served before serves on. What was asked for by
 to who asked; what lies in a watched folder is recorded in the catalog and told once in the log.
 """
 
+import asyncio
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class Offer:
 class Progress:
     """How far the staging of one name is."""
 
+    source: Source
     stage: str
     """``fetch``, then ``prove``."""
     done_bytes: int = 0
@@ -73,6 +75,7 @@ class Staging:
         self._observer = observer or Unobserved()
         self._logged: dict[str, tuple[str, str | None]] = {}
         self._progress: dict[str, Progress] = {}
+        self._running: set[asyncio.Task[None]] = set()
 
     def progress(self) -> dict[str, Progress]:
         """Return, by name, how far everything is that is being staged by request."""
@@ -94,6 +97,30 @@ class Staging:
         finally:
             self._progress.pop(offer.name, None)
 
+    def start(self, offer: Offer) -> None:
+        """Begin what ``stage`` does and return; ``progress`` and the catalog tell the rest.
+
+        Raises what is known to be wrong at once.
+        """
+        self._require_possible(offer)
+        self._progress[offer.name] = Progress(offer.source, "fetch")
+        task = asyncio.create_task(self._stage_or_record(offer))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def close(self) -> None:
+        """Cancel what was started; what was fetched by then is not kept."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _stage_or_record(self, offer: Offer) -> None:
+        try:
+            await self.stage(offer)
+        except AdapterError as error:
+            self._catalog.fail(offer.name, error, offer.source)
+            logger.warning("adapter not published", adapter=offer.name, detail=str(error))
+
     async def stage_folder(self, offer: Offer, root: Root) -> Revision:
         """Publish what lies in a watched folder; a refusal is recorded in the catalog.
 
@@ -109,7 +136,10 @@ class Staging:
             self._record(offer, refused)
             raise refused.error from refused
         self._logged.pop(offer.name, None)
-        revision = await self._publishing.publish(_arrival(offer, taken))
+        try:
+            revision = await self._publishing.publish(_arrival(offer, taken))
+        finally:
+            self._intake.release(taken)
         self._finished(offer.name, began_s)
         return revision
 
@@ -124,11 +154,16 @@ class Staging:
 
     async def _take_and_publish(self, offer: Offer) -> Revision:
         began_s = time.monotonic()
-        self._progress[offer.name] = Progress("fetch")
-        taken = await self._intake.take(offer.source, report=self._reporter(offer.name))
-        self._progress[offer.name] = Progress("prove")
+        self._progress[offer.name] = Progress(offer.source, "fetch")
+        taken = await self._intake.take(offer.source, report=self._reporter(offer))
+        self._progress[offer.name] = Progress(offer.source, "prove")
         arrival = _arrival(offer, taken)
-        revision = await self._publishing.publish(arrival, is_new=offer.is_new, or_not_at_all=True)
+        try:
+            revision = await self._publishing.publish(
+                arrival, is_new=offer.is_new, or_not_at_all=True
+            )
+        finally:
+            self._intake.release(taken)
         self._finished(offer.name, began_s)
         return revision
 
@@ -147,9 +182,9 @@ class Staging:
         except AdapterNotFound:
             return False
 
-    def _reporter(self, name: str) -> Report:
+    def _reporter(self, offer: Offer) -> Report:
         def report(done: int, total: int | None) -> None:
-            self._progress[name] = Progress("fetch", done, total)
+            self._progress[offer.name] = Progress(offer.source, "fetch", done, total)
 
         return report
 

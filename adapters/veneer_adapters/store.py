@@ -11,6 +11,7 @@ Rule 3: it goes by one rename, and only when it is damaged or needed by nobody.
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +99,11 @@ class Store:
             return received.digest, self.keep(received)
         finally:
             self.discard(received)
+
+    def make_folder(self) -> Path:
+        """Return a new empty folder on the store's disk, the caller's to fill and to remove."""
+        with _storage_errors():
+            return Path(tempfile.mkdtemp(dir=self._tmp))
 
     def receive(self, folder: Path) -> Received:
         """Return a copy of the artifact in ``folder`` as it was at one instant.

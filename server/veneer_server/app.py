@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,24 +17,28 @@ from starlette.types import ASGIApp
 from veneer_adapters.catalog.answers import Answers
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.database import Database
+from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.catalog.usage import Usage
 from veneer_adapters.checks import verify
 from veneer_adapters.following import Following
 from veneer_adapters.host import Observers
 from veneer_adapters.hot_set import HotSet
-from veneer_adapters.intake import Intake
+from veneer_adapters.intake import Intake, source_of
 from veneer_adapters.lifecycle import State as Stage
 from veneer_adapters.publishing import Publishing
+from veneer_adapters.pulling import Puller
 from veneer_adapters.residency import Residency
 from veneer_adapters.sources.base import Root
+from veneer_adapters.sources.fetching import Fetching
 from veneer_adapters.sources.local import FolderWatch
-from veneer_adapters.staging import Staging
+from veneer_adapters.sources.remote import remote_sources
+from veneer_adapters.staging import Offer, Staging
 from veneer_adapters.state_lock import state_folder
 from veneer_adapters.store import Store
 from veneer_adapters.upkeep import Upkeep
 from veneer_adapters.vouching import Vouching
 from veneer_server import __version__, otel
-from veneer_server.api import adapters, errors, generation, models, operations
+from veneer_server.api import adapters, aliases, errors, generation, models, operations, vllm_routes
 from veneer_server.api.access import AccessLog
 from veneer_server.api.deps import State
 from veneer_server.api.listener import Listener
@@ -43,6 +47,7 @@ from veneer_server.engine.vllm import embedded
 from veneer_server.engine.vllm.options import EngineOptions, environment
 from veneer_server.metrics import Metrics
 from veneer_server.serving.requests import RequestService
+from veneer_server.serving.resolving import Resolver
 from veneer_server.settings import EMBEDDED, Settings
 from veneer_server.tracing import Tracing
 
@@ -56,8 +61,8 @@ def create_app(state: State) -> FastAPI:
     )
     app.state.veneer = state
     errors.install(app)
-    for router in (models.router, adapters.router, generation.router, operations.router):
-        app.include_router(router)
+    for routes in (models, adapters, aliases, vllm_routes, generation, operations):
+        app.include_router(routes.router)
     if state.settings.server.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -97,23 +102,19 @@ async def running(
     async with AsyncExitStack() as stack:
         stack.enter_context(state_folder(settings.state.dir))
         tracing = tracing or _start_tracing(stack)
-        database = await Database.open(_database(settings))
+        database = await Database.open(settings.state.database())
         stack.push_async_callback(database.close)
         engine = engine or await start_engine(settings)
         stack.callback(engine.stop)
         parts = await _assemble(settings, engine, tracing, database)
         stack.push_async_callback(parts.usage.flush)
+        stack.push_async_callback(parts.state.staging.close)
         watch = FolderWatch(roots(settings))
         for work in (parts.following.follow(watch), parts.upkeep.run(), parts.hot_set.keep()):
             stack.push_async_callback(_cancel, asyncio.create_task(work))
         await parts.following.initial_scan_done.wait()
         await parts.warm(settings.adapters.device_slots)
         yield parts.state
-
-
-def _database(settings: Settings) -> str | Path:
-    settings.state.dir.mkdir(parents=True, exist_ok=True)
-    return settings.state.database()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +148,18 @@ async def _assemble(
 ) -> _Parts:
     metrics = Metrics(CollectorRegistry())
     observers = Observers(metrics, tracing)
-    store = Store(settings.state.dir / "store")
+
+    def needed() -> set[str]:
+        return catalog.digests() | residency.digests()
+
+    store = _open_store(settings, needed)
     catalog = await Catalog.open(database, store.path)
-    intake = Intake(store, lambda folder: verify(folder, engine.facts), roots=roots(settings))
+    intake = Intake(
+        store,
+        lambda folder: verify(folder, engine.facts),
+        roots=roots(settings),
+        fetching=_fetching(settings),
+    )
     residency = Residency(
         engine,
         device_slots=settings.adapters.device_slots,
@@ -161,14 +171,16 @@ async def _assemble(
     )
     hot_set = HotSet(residency)
     catalog.watch(hot_set.on_change)
+    publishing = Publishing(catalog, residency.warm)
     staging = Staging(
         intake,
         catalog,
-        Publishing(catalog, residency.warm),
+        publishing,
         reserved={engine.model.id},
         observer=observers,
     )
     usage = Usage(database)
+    resolver = Resolver(engine.model.id, catalog, _puller(settings, staging))
     _observe(metrics, settings, engine, catalog, residency)
     state = State(
         settings=settings,
@@ -176,8 +188,9 @@ async def _assemble(
         catalog=catalog,
         answers=Answers(database),
         staging=staging,
+        publishing=publishing,
         residency=residency,
-        requests=RequestService(engine, catalog, residency, metrics, tracing, usage=usage),
+        requests=RequestService(engine, resolver, residency, metrics, tracing, usage=usage),
         metrics=metrics,
         tracing=tracing,
         started_s=int(time.time()),
@@ -185,6 +198,36 @@ async def _assemble(
     shared_roots = roots(settings) if database.shared else None
     following = Following(staging, catalog, shared_roots=shared_roots)
     return _Parts(state, following, hot_set, usage, Upkeep(catalog, staging, usage))
+
+
+def _open_store(settings: Settings, needed: Callable[[], Collection[str]]) -> Store:
+    gib = settings.adapters.quota_gib
+    return Store(
+        settings.adapters.store or settings.state.dir / "store",
+        max_bytes=settings.sources.max_bytes,
+        quota_bytes=int(gib * 2**30) if gib else None,
+        needed=needed,
+    )
+
+
+def _fetching(settings: Settings) -> Fetching:
+    sources = settings.sources
+    return remote_sources(
+        hub_orgs=sources.hub_orgs,
+        https_hosts=sources.https_hosts,
+        private_hosts=sources.private_hosts,
+        buckets=sources.buckets,
+        timeout_s=sources.timeout_s,
+        max_bytes=sources.max_bytes,
+        ca_file=sources.ca_file,
+    )
+
+
+def _puller(settings: Settings, staging: Staging) -> Puller:
+    async def pull(name: str, location: str) -> Revision:
+        return await staging.stage(Offer(name, source_of(location), is_new=True))
+
+    return Puller(settings.sources.pull, pull, deadline_s=settings.sources.timeout_s)
 
 
 def _observe(

@@ -123,6 +123,13 @@ class AdapterSettings(_Section):
     max_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = Field(
         default=64, description="Largest rank an adapter may have."
     )
+    store: Path | None = Field(
+        default=None,
+        description="Folder of verified adapter files; by default 'store' in the state folder.",
+    )
+    quota_gib: float | None = Field(
+        default=None, gt=0, description="Disk for verified adapter files, in GiB; unlimited."
+    )
     load_timeout_s: float = Field(
         default=30.0, gt=0, description="Longest wait for a slot and a load, in seconds."
     )

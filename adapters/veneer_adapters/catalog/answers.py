@@ -3,8 +3,11 @@
 Source of the contract: https://docs.stripe.com/api/idempotent_requests
 """
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -32,6 +35,20 @@ class Answers:
     def __init__(self, database: Database, *, now: Callable[[], float] = time.time) -> None:
         self._database = database
         self._now = now
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._asking: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def turn(self, key: str) -> AsyncIterator[None]:
+        """Let one request with ``key`` act at a time, in this process."""
+        self._asking[key] += 1
+        try:
+            async with self._turns.setdefault(key, asyncio.Lock()):
+                yield
+        finally:
+            self._asking[key] -= 1
+            if not self._asking[key]:
+                del self._asking[key], self._turns[key]
 
     async def find(self, key: str) -> Answered | None:
         """Return what was answered to ``key``, or None; raises StorageFailed."""

@@ -112,6 +112,10 @@ class Catalog:
             raise self._not_found(name, name)
         return found
 
+    def knows(self, name: str) -> bool:
+        """Return whether there is an adapter called ``name``, also one that failed."""
+        return self._is_present(name) or name in self._refusals
+
     def adapters(self) -> list[Adapter]:
         """Return every adapter there is, failed ones too, by name."""
         names = {n for n, e in self._entries.items() if e.present} | self._refusals.keys()
@@ -135,8 +139,11 @@ class Catalog:
 
     def digests(self) -> set[str]:
         """Return the content of every revision that may still be asked for."""
-        present = (entry for entry in self._entries.values() if entry.present)
-        return {r.digest for e in present for r in e.revisions if r.state is not State.FAILED}
+        # A copy first: the store asks from its own threads.
+        present = (entry for entry in tuple(self._entries.values()) if entry.present)
+        return {
+            r.digest for entry in present for r in entry.revisions if r.state is not State.FAILED
+        }
 
     def waiting(self) -> list[Revision]:
         """Return the revisions that are to become an alias and were not proved yet."""
@@ -234,12 +241,31 @@ class Catalog:
     async def remove(self, name: str) -> None:
         """Forget ``name``, so that it is not found; its numbers are never given again.
 
+        What its watched folder holds now does not bring it back; other content does.
+
         Raises:
             AdapterNotFound: there is no such adapter.
         """
         if self._refusals.pop(name, None) is not None and not self._is_present(name):
             return
-        await self._edit(name, Entry.removed)
+        await self._edit(name, lambda e: e.removed(offered=e.offered))
+
+    async def remove_folder(self, name: str) -> bool:
+        """Forget what came from a watched folder that is gone; return whether it was live."""
+        refusal = self._refusals.get(name)
+        if refusal is not None and refusal.source.kind == "folder":
+            del self._refusals[name]
+        entry = self._entries.get(name)
+        if entry is None or entry.source.kind != "folder" or not (entry.present or entry.offered):
+            return refusal is not None
+        await self._commit([name], lambda found: [found[name].removed()])
+        return entry.present
+
+    def in_folders(self) -> dict[str, Source]:
+        """Return, by name, the watched folder of everything that came from one."""
+        kept = {n: e.source for n, e in self._entries.items() if e.present or e.offered}
+        refused = {n: r.source for n, r in self._refusals.items()}
+        return {n: s for n, s in (kept | refused).items() if s.kind == "folder"}
 
     def fail(self, name: str, error: AdapterError, source: Source) -> None:
         """Record that the newest content of ``name`` was refused before it was a revision.

@@ -50,7 +50,8 @@ class Entry:
     """Whether the name exists for a client; its numbers outlive it."""
     pinned: bool = False
     offered: str | None = None
-    """The content its watched folder had last: seen again, it is no news."""
+    """The content its watched folder had last: seen again, it is no news, not even when the
+    name was removed by request."""
     revisions: tuple[Revision, ...] = ()
     aliases: Mapping[str, Alias] = field(default_factory=dict)
 
@@ -177,10 +178,11 @@ class Entry:
         self.require_version(alias, expected)
         return replace(self, aliases={k: v for k, v in self.aliases.items() if k != alias})
 
-    def removed(self) -> "Entry":
-        """Return the entry as a memory of its numbers only."""
+    def removed(self, *, offered: str | None = None) -> "Entry":
+        """Return the entry as a memory of its numbers, and of what its folder ``offered``."""
         gone = tuple(replace(revision, becomes=None) for revision in self.revisions)
-        return replace(self, present=False, pinned=False, offered=None, aliases={}, revisions=gone)
+        left = replace(self, present=False, pinned=False, offered=offered)
+        return replace(left, aliases={}, revisions=gone)
 
     def require_version(self, alias: str, expected: int | None) -> None:
         """Return when ``alias`` has the version ``expected``; 0 means that there is none.
@@ -193,7 +195,7 @@ class Entry:
             raise AliasMoved(f"The alias {quoted(alias)} has version {found} now, not {expected}.")
 
     def _holds_already(self, digest: str, known: Revision) -> bool:
-        return self.present and digest == self.offered and known.reason != ContentLost.reason
+        return digest == self.offered and known.reason != ContentLost.reason
 
     def _new(self, arrival: Arrival, now: int) -> Revision:
         return Revision(

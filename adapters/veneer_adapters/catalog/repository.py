@@ -33,7 +33,7 @@ class Repository:
     async def version(self) -> int:
         """Return the clock's version: another number means that something changed."""
         async with self._database.reading() as connection:
-            version: int = await connection.scalar(_CLOCK)
+            version: int = (await connection.scalars(_CLOCK)).one()
             return version
 
     async def changed_since(self, version: int) -> tuple[dict[str, Entry], int]:
@@ -43,7 +43,7 @@ class Repository:
             CatalogUnreadable: what is there contradicts itself.
         """
         async with self._database.reading() as connection:
-            now: int = await connection.scalar(_CLOCK)
+            now = (await connection.scalars(_CLOCK)).one()
             newer = sa.select(tables.adapters.c.name).where(tables.adapters.c.changed > version)
             return await self._entries(connection, newer), now
 

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from veneer_adapters.catalog.answers import Answers
 from veneer_adapters.catalog.catalog import Catalog
+from veneer_adapters.publishing import Publishing
 from veneer_adapters.residency import Residency
 from veneer_adapters.staging import Staging
 from veneer_server.api.errors import BodyTooLarge, InvalidJson, NotAnObject, Unauthorized
@@ -29,6 +30,7 @@ class State:
     catalog: Catalog
     answers: Answers
     staging: Staging
+    publishing: Publishing
     residency: Residency
     requests: RequestService
     metrics: Metrics
@@ -58,10 +60,16 @@ def require_key(request: Request, state: StateDep) -> None:
     expected = state.settings.server.api_key
     if expected is None:
         return
+    given = presented_key(request)
+    if not hmac.compare_digest(given.encode(), expected.get_secret_value().encode()):
+        raise Unauthorized("Incorrect API key provided.")
+
+
+def presented_key(request: Request) -> str:
+    """Return the key a client presents, right or wrong, or an empty text."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     given = token if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
-    if not hmac.compare_digest(given.strip().encode(), expected.get_secret_value().encode()):
-        raise Unauthorized("Incorrect API key provided.")
+    return given.strip()
 
 
 async def read_object(request: Request, state: StateDep) -> dict[str, Any]:

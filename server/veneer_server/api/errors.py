@@ -7,6 +7,7 @@ serves a plain answer and, once a stream has begun, its last event.
     ├── InvalidJson, NotAnObject   the body is not a JSON object
     ├── BodyTooLarge
     ├── Unauthorized
+    ├── KeyReused                  an Idempotency-Key that belongs to another request
     └── ShuttingDown               the drain deadline passed
 """
 
@@ -46,6 +47,10 @@ class Unauthorized(ApiFault):
     """No key, or not the right one; the two are not told apart."""
 
 
+class KeyReused(ApiFault):
+    """The Idempotency-Key was sent with another request."""
+
+
 class ShuttingDown(ApiFault):
     """The server is stopping and the request could not finish in time."""
 
@@ -67,6 +72,14 @@ _TABLE: dict[type[Exception], ApiError] = {
     adapters.AdapterNotFound: ApiError(404, _INVALID, "model_not_found", param="model"),
     adapters.AdapterFailed: ApiError(409, _INVALID, "adapter_failed", param="model"),
     adapters.AdapterRejected: ApiError(400, _INVALID, "adapter_invalid"),
+    adapters.AdapterExists: ApiError(409, _INVALID, "adapter_exists", param="name"),
+    adapters.AliasMoved: ApiError(412, _INVALID, "alias_moved", param="If-Match"),
+    adapters.CatalogConflict: ApiError(409, _INVALID, "adapter_conflict"),
+    adapters.StateBusy: ApiError(503, _SERVER, "state_busy", retry_after_s=5),
+    adapters.CacheFull: ApiError(507, _SERVER, "cache_full"),
+    adapters.SourceUnavailable: ApiError(
+        503, _SERVER, "adapter_source_unavailable", retry_after_s=5
+    ),
     adapters.AdapterUnavailable: ApiError(503, _SERVER, "adapter_unavailable", retry_after_s=5),
     adapters.NoSlotFree: ApiError(503, _SERVER, "adapter_capacity", retry_after_s=5),
     engine.ContextLengthExceeded: ApiError(400, _INVALID, "context_length_exceeded"),
@@ -78,6 +91,7 @@ _TABLE: dict[type[Exception], ApiError] = {
     NotAnObject: ApiError(400, _INVALID, "invalid_json"),
     BodyTooLarge: ApiError(413, _INVALID, "request_too_large"),
     Unauthorized: ApiError(401, _INVALID, "invalid_api_key"),
+    KeyReused: ApiError(409, _INVALID, "idempotency_key_reused", param="Idempotency-Key"),
     ShuttingDown: ApiError(503, _SERVER, "server_shutting_down", retry_after_s=5),
 }
 _UNEXPECTED = ApiError(500, _SERVER, "internal_error", "The server had an error; see its log.")
@@ -86,6 +100,7 @@ _ANTHROPIC_TYPES = {
     401: "authentication_error",
     404: "not_found_error",
     409: "invalid_request_error",
+    412: "invalid_request_error",
     413: "request_too_large",
     429: "rate_limit_error",
     503: "overloaded_error",
@@ -102,8 +117,8 @@ def to_api_error(error: Exception) -> ApiError:
     for cls in type(error).__mro__:
         if cls in _TABLE:
             param = getattr(error, "param", None) or _TABLE[cls].param
-            if isinstance(error, adapters.AdapterRejected):
-                param = error.reason
+            if isinstance(error, adapters.AdapterRejected | adapters.CatalogConflict):
+                param = param or error.reason
             return replace(_TABLE[cls], message=str(error), param=param)
     return _UNEXPECTED
 

@@ -11,25 +11,18 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.catalog.usage import Usage
-from veneer_adapters.errors import AdapterNotFound
-from veneer_adapters.names import close_matches, parse_model
 from veneer_adapters.residency import Lease, Residency
 from veneer_server.engine.base import Answer, Call, Endpoint, Engine, Frames, RequestRejected
 from veneer_server.metrics import Metrics
 from veneer_server.observation import Observation
+from veneer_server.serving.resolving import Asker, Resolver
 from veneer_server.serving.tokens import counted, usage_of, with_usage
 from veneer_server.tracing import Tracing
 
-_MODEL_OPTIONAL = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE})
 _NO_WEIGHTS = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE, Endpoint.COUNT_TOKENS})
 """Endpoints that only read the tokenizer and the template, which belong to the base."""
-
-
-class ModelMissing(RequestRejected):
-    """The body does not say which model to use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +75,7 @@ class RequestService:
     def __init__(
         self,
         engine: Engine,
-        catalog: Catalog,
+        resolver: Resolver,
         residency: Residency,
         metrics: Metrics,
         tracing: Tracing,
@@ -92,7 +85,7 @@ class RequestService:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
-        self._catalog = catalog
+        self._resolver = resolver
         self._residency = residency
         self._metrics = metrics
         self._tracing = tracing
@@ -105,16 +98,21 @@ class RequestService:
         endpoint: Endpoint,
         body: Mapping[str, Any],
         ids: dict[str, str] | None = None,
+        asker: Asker | None = None,
     ) -> Document | Stream:
         """Answer ``body``, or return a stream whose first event is there.
 
-        ``ids`` find the request in logs and traces.
+        ``ids`` find the request in logs and traces; ``asker`` is who keeps to one target of a
+        sticky alias.
 
         Raises:
             AdapterError: the model cannot be resolved or made resident.
             EngineError: the engine refused or failed.
         """
-        asked, revision = self._resolve(endpoint, body)
+        resolved = await self._resolver.resolve(endpoint, body, asker)
+        asked, revision = resolved.asked, resolved.revision
+        if revision is not None:
+            self._usage.count(revision.adapter)
         async with AsyncExitStack() as stack:
             name = revision.adapter if revision else self._engine.model.id
             seen = stack.enter_context(self._metrics.request(endpoint, name, ids))
@@ -156,24 +154,6 @@ class RequestService:
             return None
         with self._tracing.lease():
             return await stack.enter_async_context(self._residency.lease(revision))
-
-    def _resolve(self, endpoint: Endpoint, body: Mapping[str, Any]) -> tuple[str, Revision | None]:
-        asked = body.get("model")
-        if asked is None and endpoint in _MODEL_OPTIONAL:
-            return self._engine.model.id, None
-        if not isinstance(asked, str) or not asked:
-            raise ModelMissing("you must provide a model parameter", param="model")
-        base = self._engine.model.id
-        try:
-            selector = parse_model(asked, {base})
-            return asked, self._catalog.resolve(selector) if selector else None
-        except AdapterNotFound as error:
-            raise self._with_base(error, asked) from error
-
-    def _with_base(self, error: AdapterNotFound, asked: str) -> AdapterNotFound:
-        # The catalog knows adapters only; a client may have meant the base.
-        near = close_matches(asked, [self._engine.model.id])
-        return AdapterNotFound(error.name, tuple(dict.fromkeys((*error.close_matches, *near))))
 
 
 def _to_document(served: Served, answer: Answer) -> Document:

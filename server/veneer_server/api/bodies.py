@@ -1,0 +1,32 @@
+"""Bodies of the admin routes: strict, and every fault one sentence that names its field."""
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from veneer_server.engine.base import RequestRejected
+
+
+class Body(BaseModel):
+    """A JSON object with known fields only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+B = TypeVar("B", bound=Body)
+
+
+def parse(kind: type[B], body: dict[str, Any]) -> B:
+    """Return ``body`` as a ``kind``.
+
+    Raises:
+        RequestRejected: a field is missing, unknown or of the wrong type; names the first.
+    """
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            raise RequestRejected(f"There is no field '{field}'.", param=field) from None
+        raise RequestRejected(f"'{field}': {fault['msg']}", param=field or None) from None

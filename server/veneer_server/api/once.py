@@ -1,0 +1,51 @@
+"""``Idempotency-Key``: a POST that is sent twice acts once."""
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from fastapi import Request
+from fastapi.responses import Response
+
+from veneer_adapters.catalog.answers import Answered
+from veneer_server.api.deps import State
+from veneer_server.api.errors import KeyReused
+from veneer_server.engine.base import RequestRejected
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+async def once(
+    request: Request, state: State, body: dict[str, Any], act: Callable[[], Awaitable[Response]]
+) -> Response:
+    """Return what ``act`` answers, or what it answered before to the same key and body.
+
+    Only what succeeded is remembered: an error is given by trying again.
+
+    Raises:
+        KeyReused: the key was sent with another request.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return await act()
+    if not _KEY.fullmatch(key):
+        raise RequestRejected("must be 1 to 255 visible characters", param="Idempotency-Key")
+    asked = f"{request.method} {request.url.path}\n".encode() + orjson.dumps(body)
+    digest = hashlib.sha256(asked).hexdigest()
+    async with state.answers.turn(key):
+        found = await state.answers.find(key)
+        if found is not None:
+            return _again(found, digest)
+        response = await act()
+        answered = Answered(digest, response.status_code, bytes(response.body).decode())
+        await state.answers.keep(key, answered)
+        return response
+
+
+def _again(found: Answered, digest: str) -> Response:
+    if found.request != digest:
+        raise KeyReused("This Idempotency-Key was used with another request.")
+    headers = {"idempotent-replayed": "true"}
+    return Response(found.body, found.status, headers, media_type="application/json")

@@ -1,0 +1,50 @@
+"""Long listings in pages: ``limit`` items after the one named by ``after``."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastapi import Request
+
+from veneer_server.engine.base import RequestRejected
+
+_DEFAULT, _MOST = 100, 1000
+
+
+def page(
+    request: Request,
+    items: Sequence[Any],
+    cursor: Callable[[Any], str],
+    show: Callable[[Any], dict[str, Any]],
+) -> dict[str, Any]:
+    """Return the page of ``items`` the query asks for; ``cursor`` tells one item from another.
+
+    Raises:
+        RequestRejected: ``limit`` is not a number from 1 to 1000, or ``after`` names nothing.
+    """
+    limit = _limit(request)
+    begin = _begin(request, items, cursor)
+    shown = items[begin : begin + limit]
+    has_more = len(items) > begin + limit
+    return {
+        "object": "list",
+        "data": [show(item) for item in shown],
+        "has_more": has_more,
+        "next": cursor(shown[-1]) if has_more else None,
+    }
+
+
+def _limit(request: Request) -> int:
+    text = request.query_params.get("limit", str(_DEFAULT))
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST:
+        raise RequestRejected(f"'limit' must be a number from 1 to {_MOST}", param="limit")
+    return int(text)
+
+
+def _begin(request: Request, items: Sequence[Any], cursor: Callable[[Any], str]) -> int:
+    after = request.query_params.get("after")
+    if after is None:
+        return 0
+    for index, item in enumerate(items):
+        if cursor(item) == after:
+            return index + 1
+    raise RequestRejected("'after' names nothing in this listing", param="after")

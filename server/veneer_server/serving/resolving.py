@@ -1,0 +1,100 @@
+"""From the text in ``model`` to who answers: the base, or one revision of an adapter."""
+
+import random
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from veneer_adapters.catalog.catalog import Catalog
+from veneer_adapters.catalog.revision import Revision
+from veneer_adapters.errors import AdapterNotFound
+from veneer_adapters.names import Selector, close_matches, parse_model
+from veneer_adapters.policy import Caller
+from veneer_adapters.pulling import Puller
+from veneer_server.engine.base import Endpoint, RequestRejected
+
+_MODEL_OPTIONAL = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE})
+
+
+class ModelMissing(RequestRejected):
+    """The body does not say which model to use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, as far as a sticky alias cares."""
+
+    user: str | None = None
+    """The end user, as the client names them."""
+    key: str | None = None
+    """A digest of the key that was presented."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a request asked for, and who answers."""
+
+    asked: str
+    """The model as the client wrote it; answers repeat it."""
+    revision: Revision | None
+    """None for the base."""
+
+
+class Resolver:
+    """Knows what every model name means at this instant."""
+
+    def __init__(
+        self,
+        base: str,
+        catalog: Catalog,
+        puller: Puller,
+        *,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Resolve names of ``catalog``; a name it does not have is pulled, where that is allowed.
+
+        ``draw`` returns a random number in [0, 1) for an alias that splits its traffic.
+        """
+        self._base = base
+        self._catalog = catalog
+        self._puller = puller
+        self._draw = draw
+
+    async def resolve(
+        self, endpoint: Endpoint, body: Mapping[str, Any], asker: Asker | None = None
+    ) -> Resolved:
+        """Return who answers ``body``; waits only for an adapter that must be pulled first.
+
+        Raises:
+            ModelMissing: the body names none, and the endpoint needs one.
+            AdapterError: nobody can answer; the leaf says why.
+        """
+        asked = body.get("model")
+        if asked is None and endpoint in _MODEL_OPTIONAL:
+            return Resolved(self._base, None)
+        if not isinstance(asked, str) or not asked:
+            raise ModelMissing("you must provide a model parameter", param="model")
+        try:
+            selector = parse_model(asked, {self._base})
+            return Resolved(asked, await self._find(selector, asker) if selector else None)
+        except AdapterNotFound as error:
+            raise self._with_base(error, asked) from error
+
+    async def _find(self, selector: Selector, asker: Asker | None) -> Revision:
+        asker = asker or Asker()
+        caller = Caller(asker.user, asker.key, self._draw())
+        try:
+            return self._catalog.resolve(selector, caller)
+        except AdapterNotFound:
+            if self._catalog.knows(selector.adapter) or not self._puller.possible:
+                raise
+        with suppress(AdapterNotFound):
+            # The catalog's own answer also tells what the name may be a misspelling of.
+            await self._puller.pull(selector.adapter)
+        return self._catalog.resolve(selector, caller)
+
+    def _with_base(self, error: AdapterNotFound, asked: str) -> AdapterNotFound:
+        # The catalog knows adapters only; a client may have meant the base.
+        near = close_matches(asked, [self._base])
+        return AdapterNotFound(error.name, tuple(dict.fromkeys((*error.close_matches, *near))))
