@@ -61,6 +61,22 @@ class ColdStart:
 AdapterEvent = StageFinished | LoadFinished | Evicted | ColdStart
 
 
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a loaded adapter does in the engine, as a short greedy answer shows it."""
+
+    modules: int | None
+    """Modules of the model that have weights of the adapter; None where nobody can tell."""
+    largest_change: float | None
+    """Largest absolute difference of a log-probability between the adapter and the base, after
+    the same tokens; exactly 0.0 when the adapter does nothing. None when it is no number."""
+    finite: bool
+    """False when the adapter, and not already the base, makes a logit NaN or infinite."""
+    repeats: bool
+    """True when the answer is token 0 over and over, which is what comes out where no logit
+    stands out from the others, and the base's is not. Any other repetition can be trained."""
+
+
 class AdapterHost(Protocol):
     """The engine, as far as adapters are concerned. It never evicts by itself.
 
@@ -79,6 +95,17 @@ class AdapterHost(Protocol):
 
     async def unload_adapter(self, engine_id: int) -> None:
         """Free the host slot and the device slot. No request uses the adapter."""
+
+    async def measure_effect(self, engine_id: int, engine_name: str) -> Effect:
+        """Return what the adapter, which is in a device slot, does to a short greedy answer.
+
+        Costs two requests of a dozen tokens in and four out, side by side; where the change is
+        so small that it may be rounding, up to three times that. They queue like any others, so
+        bound the wait. Nothing of them stays in the engine.
+
+        Raises:
+            LoadFailed: the adapter is not loaded.
+        """
 
 
 class Observer(Protocol):

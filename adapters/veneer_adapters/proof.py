@@ -1,0 +1,31 @@
+"""Has an adapter proven itself in the engine? The last question before it may serve.
+
+Rule: only what no trained adapter does is refused. One that says the same word for ever, or
+nothing but noise, may be what its owner wants; NaN, token 0 without end, and the base model
+under another name are not.
+"""
+
+from veneer_adapters.errors import GarbageOutput, NoEffect, NonFinite
+from veneer_adapters.host import Effect
+
+
+def judge(effect: Effect, *, declared_no_effect: bool = False) -> None:
+    """Return when an adapter with this effect may serve.
+
+    ``declared_no_effect``: its owner says that it changes nothing, and wants it served.
+
+    Raises:
+        NonFinite: the engine computes NaN or infinity with it.
+        GarbageOutput: it makes the engine repeat token 0.
+        NoEffect: no module has its weights, or the answers are the base's to the last bit.
+    """
+    if not effect.finite:
+        raise NonFinite("With the adapter the engine computes NaN or infinity.")
+    if effect.repeats:
+        raise GarbageOutput("With the adapter the engine answers with nothing but token 0.")
+    if declared_no_effect:
+        return
+    if effect.modules == 0:
+        raise NoEffect("No module of the base model has weights of the adapter.")
+    if effect.largest_change == 0.0:
+        raise NoEffect("The adapter changes nothing: the engine computes the same without it.")
