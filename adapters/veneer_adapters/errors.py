@@ -16,10 +16,11 @@
     │   ├── InvalidConfig       adapter_config.json does not say what it must
     │   ├── BaseMismatch        made for another base model
     │   ├── RankTooLarge        rank above what the engine was started for
-    │   ├── NonFinite           NaN or infinity among the weights, or in the engine's dtype
+    │   ├── NonFinite           NaN or infinity among the weights, or in what they compute
     │   ├── UnsupportedFeature  DoRA, bias, modules_to_save, ...: it would not be applied
     │   ├── UnsafeFormat        a pickle: loading it could run code
     │   ├── NoEffect            nothing matches the base, or every product B·A is zero
+    │   ├── GarbageOutput       in the engine it answers with one meaningless token only
     │   ├── MissingFile         adapter_config.json or adapter_model.safetensors is not there
     │   ├── TooLarge            more bytes than the store accepts for one adapter
     │   ├── ContentLost         its stored files are gone or damaged, its source has others
@@ -161,7 +162,7 @@ class RankTooLarge(AdapterRejected):
 
 
 class NonFinite(AdapterRejected):
-    """A weight is NaN or infinite, or becomes so in the engine's dtype."""
+    """A weight or what is computed with it is NaN or infinite in the engine's dtype."""
 
     reason = "non_finite"
 
@@ -182,6 +183,12 @@ class NoEffect(AdapterRejected):
     """Serving the adapter would silently serve the base model."""
 
     reason = "no_effect"
+
+
+class GarbageOutput(AdapterRejected):
+    """With the adapter the engine answers with one token that means nothing, again and again."""
+
+    reason = "garbage_output"
 
 
 class MissingFile(AdapterRejected):

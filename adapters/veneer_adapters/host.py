@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from veneer_adapters.policy import Level
+from veneer_adapters.proof import Effect
 
 Outcome = Literal["loaded", "failed"]
 Origin = Literal["disk", "host"]
@@ -81,6 +82,17 @@ class AdapterHost(Protocol):
 
     async def unload_adapter(self, engine_id: int) -> None:
         """Free the host slot and the device slot. No request uses the adapter."""
+
+    async def measure_effect(self, engine_id: int, engine_name: str) -> Effect:
+        """Return what the adapter, which is in a device slot, does to a short greedy answer.
+
+        Costs two requests of a dozen tokens in and four out, side by side; where the change is
+        so small that it may be rounding, up to three times that. They queue like any others, so
+        bound the wait. Nothing of them stays in the engine.
+
+        Raises:
+            LoadFailed: the adapter is not loaded.
+        """
 
 
 class Observer(Protocol):

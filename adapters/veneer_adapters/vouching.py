@@ -7,22 +7,14 @@ then, and never comes as a surprise in the middle of a step.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.errors import AdapterRejected, ContentLost, quoted
-from veneer_adapters.host import LoadStage, Observer, StageFinished, Unobserved
+from veneer_adapters.host import AdapterHost, LoadStage, Observer, StageFinished, Unobserved
 from veneer_adapters.lifecycle import State
-from veneer_adapters.proof import Effect, judge
+from veneer_adapters.proof import judge
 from veneer_adapters.store import Store
-
-
-class Measuring(Protocol):
-    """The part of the engine that measures what an adapter does."""
-
-    async def measure_effect(self, engine_id: int, engine_name: str) -> Effect:
-        """Generate a little with a loaded adapter and return how it differs from the base."""
 
 
 class Vouching:
@@ -32,7 +24,7 @@ class Vouching:
         self,
         catalog: Catalog,
         store: Store,
-        engine: Measuring,
+        engine: AdapterHost,
         restore: Callable[[Revision], Awaitable[None]],
         *,
         observer: Observer | None = None,

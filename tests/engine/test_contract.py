@@ -9,6 +9,8 @@ import orjson
 import pytest
 
 import builders
+from veneer_adapters.errors import LoadFailed
+from veneer_adapters.proof import judge
 from veneer_server.engine.base import (
     Answer,
     Call,
@@ -140,3 +142,20 @@ async def test_requests_side_by_side_are_answered_each_on_its_own(engine: Engine
         return [body["choices"][0]["message"]["content"] for body in bodies]
 
     assert said(list(together)) == said(alone)
+
+
+async def test_the_effect_of_a_loaded_adapter_is_measured_and_passes(
+    engine: Engine, tmp_path: Path
+) -> None:
+    await engine.load_adapter(9101, "e@sha256:1", write_adapter(engine, tmp_path / "e"))
+    try:
+        effect = await engine.measure_effect(9101, "e@sha256:1")
+        assert effect.modules in (None, 2)
+        assert effect.largest_change
+        judge(effect)
+        with pytest.raises(LoadFailed):
+            await engine.measure_effect(9101, "another@sha256:1")
+    finally:
+        await engine.unload_adapter(9101)
+    with pytest.raises(LoadFailed):
+        await engine.measure_effect(9101, "e@sha256:1")

@@ -42,13 +42,16 @@ ATTRIBUTES = {
         *("has_weight", "variance_size_override", "variance_epsilon", "weight", "register_oot"),
     ),
     "vllm.v1.engine.async_llm.AsyncLLM": (
-        *("collective_rpc", "errored", "shutdown", "vllm_config", "model_config"),
+        *("collective_rpc", "generate", "errored", "shutdown", "vllm_config", "model_config"),
     ),
     "vllm.v1.executor.multiproc_executor.MultiprocExecutor": ("_init_executor", "response_mqs"),
     "vllm.distributed.device_communicators.shm_broadcast.MessageQueue": ("_spin_condition",),
     "vllm.distributed.device_communicators.shm_broadcast.SpinCondition": ("busy_loop_s",),
     "vllm.entrypoints.openai.models.serving.OpenAIServingModels": ("lora_requests",),
     "vllm.v1.worker.lora_model_runner_mixin.LoRAModelRunnerMixin": ("lora_manager",),
+    "vllm.lora.lora_weights.LoRALayerWeights": ("is_packed", "lora_a"),
+    "vllm.v1.kv_cache_interface.KVCacheConfig": ("needs_kv_cache_zeroing",),
+    "vllm.v1.worker.cpu_model_runner.CPUModelRunner": ("_zero_block_ids",),
 }
 """What we read or call beyond what is imported, by the class that has it."""
 

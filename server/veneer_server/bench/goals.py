@@ -29,7 +29,7 @@ _SPEED: tuple[Goal, ...] = (
 )
 
 _ADAPTERS: tuple[Goal, ...] = (
-    _at_most("G5", "hot load: first token cold minus warm, ours, ms",
+    _at_most("G5", "hot load of a proven adapter: first token cold minus warm, ours, ms",
              (_US, "cold minus warm ms"), None, threshold=30, stretch=15),
     _at_most("G5", "one load by API call, ours / vLLM default",
              (_US, "load call ms"), (_DEFAULT, "load call ms"), threshold=0.5, stretch=0.3),

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -87,6 +88,12 @@ class Site:
         if answer.status_code != httpx.codes.OK:
             raise BenchFailed(f"{self.running.peer.name} did not load {name}: {answer.text[:300]}")
         return time.perf_counter() - began
+
+    def unload(self, name: str) -> None:
+        """Have ``name`` leave its slots; it stays known. Only our server has the route."""
+        answer = self.http.post(f"/v1/adapters/{quote(name, safe='')}/unload")
+        if not answer.is_success:
+            raise BenchFailed(f"{self.running.peer.name} kept {name}: {answer.text[:300]}")
 
     def _path(self, name: str) -> Path:
         """Return where the server may load ``name`` from; ours only from inside its folders."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from veneer_adapters.manifest import BaseFacts
+from veneer_adapters.proof import Effect
 
 
 class Endpoint(StrEnum):
@@ -142,6 +143,14 @@ class Engine(Protocol):
 
     async def unload_adapter(self, engine_id: int) -> None:
         """Forget the adapter everywhere. No request may be using it; twice is a no-op."""
+
+    async def measure_effect(self, engine_id: int, engine_name: str) -> Effect:
+        """Return what the adapter, which is in a device slot, does to a short greedy answer.
+
+        Raises:
+            LoadFailed: the adapter is not loaded.
+            EngineDown: there is no engine to ask.
+        """
 
     async def check_health(self) -> None:
         """Return when the engine is able to serve.

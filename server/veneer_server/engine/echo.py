@@ -11,7 +11,9 @@ from typing import Any
 
 import orjson
 
+from veneer_adapters.errors import LoadFailed
 from veneer_adapters.manifest import BaseFacts
+from veneer_adapters.proof import Effect
 from veneer_server.engine.base import (
     Answer,
     Call,
@@ -24,14 +26,25 @@ from veneer_server.engine.base import (
     RequestRejected,
 )
 
+PLAUSIBLE = Effect(modules=None, largest_change=1.0, finite=True, repeats=False)
+"""What every adapter does here: it puts its name before the answer."""
+
 _UNSUPPORTED = ("tools", "response_format", "logprobs", "top_logprobs", "structured_outputs")
 
 
 class EchoEngine:
     """See ``engine.base.Engine`` for what each method promises."""
 
-    def __init__(self, *, name: str = "echo", max_model_len: int = 8192) -> None:
+    def __init__(
+        self,
+        *,
+        name: str = "echo",
+        max_model_len: int = 8192,
+        effects: Mapping[str, Effect] | None = None,
+    ) -> None:
+        """``effects``: those of adapters whose internal name begins with a key; first match."""
         self._model = ModelFacts(name, "echo", max_model_len)
+        self._effects = dict(effects or {})
         self._adapters: dict[int, str] = {}
         self._stopped = False
 
@@ -95,6 +108,14 @@ class EchoEngine:
     async def unload_adapter(self, engine_id: int) -> None:
         """Forget the name."""
         self._adapters.pop(engine_id, None)
+
+    async def measure_effect(self, engine_id: int, engine_name: str) -> Effect:
+        """Return the effect the test wants, or ``PLAUSIBLE``."""
+        await self.check_health()
+        if self._adapters.get(engine_id) != engine_name:
+            raise LoadFailed("The adapter is not loaded, so its effect cannot be measured.")
+        told = (self._effects[key] for key in self._effects if engine_name.startswith(key))
+        return next(told, PLAUSIBLE)
 
     async def check_health(self) -> None:
         """Return until stopped."""

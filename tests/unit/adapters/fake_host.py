@@ -10,6 +10,7 @@ from pathlib import Path
 import builders
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.host import AdapterEvent
+from veneer_adapters.proof import Effect
 from veneer_adapters.residency import Lease, Residency
 
 A, B, C, D = (builders.revision(name, digit) for name, digit in zip("abcd", "1234", strict=True))
@@ -17,6 +18,9 @@ A, B, C, D = (builders.revision(name, digit) for name, digit in zip("abcd", "123
 
 class HostBroken(Exception):
     """What the engine raises when the test wants it to."""
+
+
+SOME_EFFECT = Effect(modules=2, largest_change=1.0, finite=True, repeats=False)
 
 
 class FakeHost:
@@ -34,6 +38,8 @@ class FakeHost:
         """While true every call waits in ``pending`` until the test finishes it."""
         self.broken: set[str] = set()
         """Calls that raise, as they are written in ``calls``."""
+        self.effects: dict[str, Effect] = {}
+        """What ``measure_effect`` finds by adapter, where it is not ``SOME_EFFECT``."""
 
     async def load_adapter(self, engine_id: int, engine_name: str, path: Path) -> None:
         assert engine_id not in self.seen, "an engine id was used twice"
@@ -56,6 +62,11 @@ class FakeHost:
         await self._call("unload", engine_id)
         self.device.discard(engine_id)
         self.host.discard(engine_id)
+
+    async def measure_effect(self, engine_id: int, engine_name: str) -> Effect:
+        assert engine_id in self.device
+        await self._call("measure", engine_id)
+        return self.effects.get(self.names[engine_id], SOME_EFFECT)
 
     async def _call(self, verb: str, engine_id: int) -> None:
         self.check()

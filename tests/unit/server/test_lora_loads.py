@@ -1,6 +1,7 @@
 """Loads in a worker, with a placement that a test lets go on step by step."""
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,6 +34,9 @@ class Gate:
 
     def commit(self, request: Any, slot: int, host: Any) -> None:
         self.device[slot] = request.lora_int_id
+
+    def matched(self, host: Any) -> list[str]:
+        return [f"modules with the {host}"]
 
     def deactivate(self, engine_id: int) -> None:
         if engine_id in self.device:
@@ -172,3 +176,41 @@ def test_who_waits_for_a_load_that_was_given_up_is_told_so() -> None:
     with pytest.raises(LoadFailed, match="unloaded"):
         rig.loads.finish(1)
     rig.let_go_on(1)
+
+
+def test_modules_are_told_of_an_adapter_in_a_slot_and_of_no_other() -> None:
+    rig = Rig()
+    rig.begin(1)
+    assert rig.loads.matched(1) is None
+    rig.let_go_on(1)
+    rig.loads.finish(1)
+    assert rig.loads.matched(1) == ["modules with the weights of 1"]
+    rig.loads.deactivate(1)
+    assert rig.loads.matched(1) == ["modules with the weights of 1"]
+    rig.loads.unload(1)
+    assert rig.loads.matched(1) is None
+
+
+class Slots:
+    """As much of vLLM's adapter manager as a search for weights needs."""
+
+    def __init__(self) -> None:
+        self.modules = {"up": None, "qkv": None, "norm": None}
+        self.packed_modules = {"qkv": ["q", "k", "v"]}
+
+    def _get_lora_layer_weights(self, host: Any, name: str) -> Any:
+        return host.get_lora(name)
+
+
+def test_vllms_own_loader_tells_the_parts_of_packed_modules_that_have_weights() -> None:
+    torch = pytest.importorskip("torch")
+    from vllm.lora.lora_weights import LoRALayerWeights, PackedLoRALayerWeights
+
+    def weights(name: str) -> Any:
+        return LoRALayerWeights(name, 1, 1, torch.ones(1, 2), torch.ones(2, 1))
+
+    packed = PackedLoRALayerWeights.pack([weights("q"), None, weights("v")])
+    loras = {"qkv": packed, "up": weights("up"), "elsewhere": weights("elsewhere")}
+    host = lora_loads.LoRAModel(1, 1, loras)
+    manager = SimpleNamespace(_adapter_manager=Slots())
+    assert sorted(lora_loads.VllmPlacement(manager).matched(host)) == ["q", "up", "v"]

@@ -15,7 +15,9 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from veneer_adapters.errors import LoadFailed
 from veneer_adapters.manifest import BaseFacts
+from veneer_adapters.proof import Effect
 from veneer_server.engine.base import (
     Answer,
     Call,
@@ -26,6 +28,7 @@ from veneer_server.engine.base import (
     Frames,
     ModelFacts,
 )
+from veneer_server.engine.vllm.effect import measure_effect
 from veneer_server.engine.vllm.loading import load_adapter, prepare_slots
 from veneer_server.engine.vllm.openai import OpenAIHandlers
 from veneer_server.engine.vllm.options import (
@@ -169,6 +172,16 @@ class VllmEngine:
         if request is not None:
             self._handlers.models.lora_requests.pop(request.lora_name, None)
         await self._ask("veneer_unload_adapter", engine_id)
+
+    async def measure_effect(self, engine_id: int, engine_name: str) -> Effect:
+        """Answer one prompt with the adapter and without it, and compare."""
+        request = self._requests.get(engine_id)
+        if request is None or request.lora_name != engine_name:
+            raise LoadFailed("The adapter is not loaded, so its effect cannot be measured.")
+        try:
+            return await measure_effect(self._client, request)
+        except EngineDeadError as error:
+            raise _lost() from error
 
     async def check_health(self) -> None:
         """Return while the engine process lives."""

@@ -37,6 +37,9 @@ class Placement(Protocol):
     def commit(self, request: LoRARequest, slot: int, host: Any) -> None:
         """Let steps use the adapter; between two steps, so it must be short."""
 
+    def matched(self, host: Any) -> list[str]:
+        """Return the modules of the model that ``host`` has weights for."""
+
     def deactivate(self, engine_id: int) -> None:
         """Free the device slot; between two steps. Twice is a no-op."""
 
@@ -67,6 +70,10 @@ class CpuPlacement:
         self._slots._active_adapters[engine_id] = None
         self._slots.lora_index_to_id[slot] = engine_id
         self._wrapper.learn_ranks(engine_id, owner, self._weights.ranks(host))
+
+    def matched(self, host: Packed) -> list[str]:
+        """Return every name, for a slot takes none that the model does not have."""
+        return list(host)
 
     def deactivate(self, engine_id: int) -> None:
         """Unmap the slot; the weights stay in it, unread."""
@@ -102,6 +109,18 @@ class VllmPlacement:
         """Register and copy into the first free slot, of which ``slot`` is at least one."""
         self._slots.add_adapter(host)
         self._slots.activate_adapter(request.lora_int_id)
+
+    def matched(self, host: LoRAModel) -> list[str]:
+        """Return what vLLM would find; it passes over what no module of the model is called."""
+        found = []
+        for name in self._slots.modules:
+            weights = self._slots._get_lora_layer_weights(host, name)
+            if weights is not None:
+                parts = self._slots.packed_modules.get(name, [name])
+                # Packed weights are one A per part, None where the adapter leaves it alone.
+                a = weights.lora_a if weights.is_packed else [weights.lora_a]
+                found += [part for part, own in zip(parts, a, strict=False) if own is not None]
+        return found
 
     def deactivate(self, engine_id: int) -> None:
         """Free the device slot."""
@@ -196,6 +215,11 @@ class Loads:
             pending.future.cancel()
         self._host.pop(engine_id, None)
         self._placement.unload(engine_id)
+
+    def matched(self, engine_id: int) -> list[str] | None:
+        """Return the modules an adapter has weights for; None when it is in no slot."""
+        known = self._host.get(engine_id)
+        return None if known is None else self._placement.matched(known[1])
 
     def resident(self) -> dict[str, list[int]]:
         """Return the engine ids in ``host`` and in ``device`` slots, each sorted."""

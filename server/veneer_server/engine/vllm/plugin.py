@@ -62,7 +62,9 @@ def install() -> None:
         os.environ[ENGINE_PID] = str(os.getpid())
         if os.getpgrp() != os.getpid():
             os.setpgid(0, 0)
-    if role is Role.WORKER:
+        if _is_ours():
+            _zero_new_blocks()
+    if role is Role.WORKER and _is_ours():
         _fuse_layers()
 
 
@@ -78,16 +80,31 @@ def choose_role(parent_pid: int | None, gateway: str | None, engine: str | None)
     return Role.WORKER if str(parent_pid) == engine else Role.STRANGER
 
 
-def _fuse_layers() -> None:
-    """Let the model be built from fused layers, where ours is the platform."""
+def _is_ours() -> bool:
+    """Return whether vLLM runs on our platform in this process."""
     platforms = sys.modules.get("vllm.platforms")  # absent when it was not vLLM that called
     if platforms is None:
-        return
+        return False
     ours = type(platforms.current_platform)
-    if f"{ours.__module__}.{ours.__name__}" == _PLATFORM:
-        from veneer_server.engine.vllm.layers_cpu import register
+    return f"{ours.__module__}.{ours.__name__}" == _PLATFORM
 
-        register()
+
+def _fuse_layers() -> None:
+    """Let the model be built from fused layers."""
+    from veneer_server.engine.vllm.layers_cpu import register
+
+    register()
+
+
+def _zero_new_blocks() -> None:
+    """Let a request never read what another one left in its blocks of the KV cache.
+
+    The CPU's attention multiplies what lies beyond a sequence's end by zero, and zero times
+    the NaN of a broken adapter is NaN: its neighbours answered with token 0.
+    """
+    from vllm.v1.kv_cache_interface import KVCacheConfig
+
+    KVCacheConfig.needs_kv_cache_zeroing = property(lambda _: True)
 
 
 def _die_with(parent_pid: int) -> None:

@@ -93,6 +93,13 @@ class VeneerWorkerExtension:
         """Free both slots, also of a load under way. Twice is a no-op."""
         self._loads.unload(engine_id)
 
+    def veneer_matched_modules(self, engine_id: int) -> list[str] | None:
+        """Return the modules that have weights of a loaded adapter; None when it is not here.
+
+        Names are those of ``veneer_adaptable_modules``.
+        """
+        return self._loads.matched(engine_id)
+
     def veneer_adapters(self) -> dict[str, list[int]]:
         """Return the engine ids in ``host`` and in ``device`` slots, each sorted."""
         return self._loads.resident()

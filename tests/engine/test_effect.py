@@ -1,0 +1,162 @@
+"""The proof on the real engine: what adapters really do there, and what the proof disturbs."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import builders
+from conftest import DEMO
+from veneer_adapters.checks import verify
+from veneer_adapters.errors import NoEffect, NonFinite
+from veneer_adapters.manifest import read_manifest
+from veneer_adapters.proof import Effect, judge
+from veneer_server.engine.base import Answer, Call, Endpoint
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.timeout(300),
+]
+
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+STREAMS = [f"Eight people talk about number {index} and" for index in range(8)]
+numbers = itertools.count(70_000)
+
+Matrices = Callable[[int, int], tuple[NDArray[Any], NDArray[Any]]]
+"""Features in and out -> A and B of rank 4."""
+
+
+def orthogonal(features_in: int, features_out: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Neither matrix is zero, but their product is: B reads only what A leaves empty."""
+    a, b = np.zeros((4, features_in)), np.zeros((features_out, 4))
+    a[0], b[:, 1] = 1.0, 1.0
+    return a, b
+
+
+def faint(features_in: int, features_out: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The product is a number, and too small to move any other."""
+    return np.full((4, features_in), 1.0), np.full((features_out, 4), 1e-25)
+
+
+def enormous(features_in: int, features_out: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Every weight is a number, and every product is none."""
+    return np.full((4, features_in), 1e20), np.full((features_out, 4), 1e30)
+
+
+def write(engine: Any, folder: Path, matrices: Matrices) -> Path:
+    """Write an adapter of ``matrices`` that verification lets pass."""
+    made: builders.Tensors = {}
+    for module, shape in engine.facts.modules.items():
+        for side, values in zip("AB", matrices(*shape), strict=True):
+            name = f"base_model.model.{module}.lora_{side}.weight"
+            made[name] = ("F32", values.astype(np.float32))
+    weights = builders.safetensors(made)
+    path = builders.write(folder, weights=weights, lora_alpha=4, target_modules=list(LINEAR))
+    verify(path, engine.facts)
+    return path
+
+
+@asynccontextmanager
+async def loaded(engine: Any, path: Path) -> AsyncIterator[Callable[[], Any]]:
+    """Load the adapter in ``path`` for the block, which may measure it any number of times."""
+    engine_id = next(numbers)
+    name = f"measured@{engine_id}"
+    await engine.load_adapter(engine_id, name, path)
+    try:
+        yield lambda: engine.measure_effect(engine_id, name)
+    finally:
+        await engine.unload_adapter(engine_id)
+
+
+async def answer(engine: Any, prompt: str, max_tokens: int) -> str:
+    """Return the base's greedy text."""
+    body = {
+        "model": engine.model.id,
+        "prompt": prompt,
+        "max_tokens": max_tokens,
+        "temperature": 0,
+        "ignore_eos": True,
+    }
+    found = await engine.respond(Call(Endpoint.COMPLETIONS, body, f"effect-{next(numbers)}"))
+    assert isinstance(found, Answer)
+    return str(found.body["choices"][0]["text"])
+
+
+@asynccontextmanager
+async def eight_streams(engine: Any) -> AsyncIterator[None]:
+    """Run eight long answers; afterwards each was what it is when nothing else runs."""
+    alone = [await answer(engine, prompt, 64) for prompt in STREAMS]
+    running = [asyncio.create_task(answer(engine, prompt, 64)) for prompt in STREAMS]
+    await answer(engine, "One", 2)
+    assert not any(task.done() for task in running)
+    yield
+    assert not all(task.done() for task in running), "the block outlasted the streams"
+    assert await asyncio.gather(*running) == alone
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in DEMO.iterdir() if path.is_dir()))
+async def test_a_demo_adapter_changes_answers_in_all_its_modules(
+    vllm_engine: Any, name: str
+) -> None:
+    async with loaded(vllm_engine, DEMO / name) as measure:
+        effect = await measure()
+        assert effect == await measure()
+    assert effect.largest_change > 0.5
+    assert effect.modules == read_manifest(DEMO / name).modules
+    judge(effect)
+
+
+@pytest.mark.parametrize("matrices", [orthogonal, faint])
+async def test_an_adapter_that_moves_no_number_has_no_effect(
+    vllm_engine: Any, tmp_path: Path, matrices: Matrices
+) -> None:
+    modules = len(vllm_engine.facts.modules)
+    async with loaded(vllm_engine, write(vllm_engine, tmp_path / "a", matrices)) as measure:
+        assert await measure() == Effect(modules, 0.0, finite=True, repeats=False)
+        async with eight_streams(vllm_engine):
+            effect = await measure()
+    assert effect.largest_change == 0.0
+    with pytest.raises(NoEffect):
+        judge(effect)
+    judge(effect, declared_no_effect=True)
+
+
+async def test_a_measurement_beside_eight_streams_finds_the_same_and_changes_none(
+    vllm_engine: Any,
+) -> None:
+    async with loaded(vllm_engine, DEMO / "pirate") as measure:
+        alone = await measure()
+        async with eight_streams(vllm_engine):
+            busy = await measure()
+    assert busy.largest_change == pytest.approx(alone.largest_change, abs=1e-3)
+
+
+async def test_an_adapter_beyond_numbers_is_found_out_and_harms_no_neighbour(
+    vllm_engine: Any, tmp_path: Path
+) -> None:
+    path = write(vllm_engine, tmp_path / "a", enormous)
+    async with loaded(vllm_engine, path) as measure, eight_streams(vllm_engine):
+        effect = await measure()
+    with pytest.raises(NonFinite):
+        judge(effect)
+
+
+async def test_what_a_broken_adapter_left_in_the_cache_reaches_nobody(
+    vllm_engine: Any, tmp_path: Path
+) -> None:
+    """More requests than there are blocks of the cache, so that every block is used again."""
+    prompts = [f"Number {index}" for index in range(32)]
+    before = [await answer(vllm_engine, prompt, 4) for prompt in prompts]
+    async with loaded(vllm_engine, write(vllm_engine, tmp_path / "a", enormous)) as measure:
+        for _ in range(20):
+            await measure()
+    for _ in range(8):
+        found = await asyncio.gather(*(answer(vllm_engine, prompt, 4) for prompt in prompts))
+        assert found == before
