@@ -22,13 +22,13 @@ class _Fault:
         self._hit = hit
         self._lasting = lasting
         self._errno = _ACTIONS[action]
-        self._seen = 0
+        self.seen = 0
         self._lock = threading.Lock()
 
     def happen(self) -> None:
         with self._lock:
-            self._seen += 1
-            if self._seen < self._hit or (self._seen > self._hit and not self._lasting):
+            self.seen += 1
+            if self.seen < self._hit or (self.seen > self._hit and not self._lasting):
                 return
         if self._errno is None:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -63,6 +63,8 @@ def arm(spec: str) -> None:
     _armed[found["point"]] = _Fault(int(found["hit"]), found["on"] == "+", found["action"])
 
 
-def disarm() -> None:
-    """Forget everything that was armed."""
+def disarm() -> dict[str, int]:
+    """Forget everything that was armed; return how often each of these points was passed."""
+    passed = {point: fault.seen for point, fault in _armed.items()}
     _armed.clear()
+    return passed

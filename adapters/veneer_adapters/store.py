@@ -23,8 +23,6 @@ from veneer_adapters.room import Room
 
 _DEFAULT_MAX_BYTES = 4 << 30
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_ROUNDING_BYTES = 1 << 16
-"""More than a file system takes for an adapter beyond the bytes of its files."""
 
 
 class Store:
@@ -195,8 +193,7 @@ class Store:
     def _makes_room(self, error: OSError, wanted_bytes: int) -> bool:
         if error.errno not in _FULL:
             return False
-        free_bytes = wanted_bytes + _ROUNDING_BYTES
-        return bool(self._contents.remove(lambda: self._room.choose_to_free(free_bytes)))
+        return bool(self._contents.remove(lambda: self._room.choose_to_free(wanted_bytes)))
 
 
 @contextmanager

@@ -61,7 +61,8 @@ def test_kill_ends_the_process_as_kill_9_does() -> None:
 
 def test_what_is_disarmed_does_nothing() -> None:
     arm("store.write:1+:error")
-    disarm()
+    assert failures("store.write", 1) == [errno.EIO]
+    assert disarm() == {"store.write": 1}
     assert failures("store.write", 1) == [None]
 
 
