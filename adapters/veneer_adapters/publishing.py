@@ -8,15 +8,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import structlog
-
 from veneer_adapters.alias import Alias, Guard, Sticky, Target
 from veneer_adapters.catalog.catalog import Arrival, Catalog
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.errors import AdapterError, AdapterFailed, AdapterRejected
 from veneer_adapters.lifecycle import State
-
-logger = structlog.get_logger(__name__)
 
 Prove = Callable[[Revision], Awaitable[None]]
 """Returns when the engine can serve the revision and it is READY; raises AdapterError."""
@@ -95,9 +91,7 @@ class Publishing:
         async with self._turns.setdefault(revision.adapter, asyncio.Lock()):
             if self._catalog.current(revision).becomes is not None:
                 await self._prove_or_tell(revision)
-        proved = self._catalog.current(revision)
-        logger.info("adapter published", adapter=revision.adapter, revision=revision.header)
-        return proved
+        return self._catalog.current(revision)
 
     async def _prove_or_tell(self, revision: Revision) -> None:
         try:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import structlog
+
 from veneer_adapters.alias import Alias, Guard, Mover, Sticky, Target
 from veneer_adapters.catalog.database import Database
 from veneer_adapters.catalog.entry import Arrival, Entry
@@ -28,6 +30,8 @@ from veneer_adapters.lifecycle import State
 from veneer_adapters.names import LIVE, Selector, close_matches
 from veneer_adapters.policy import Caller, choose_target
 from veneer_adapters.proof import Effect
+
+logger = structlog.get_logger(__name__)
 
 __all__ = ["Arrival", "Catalog", "Entry", "OnChange"]
 
@@ -332,6 +336,8 @@ class Catalog:
         async with self._writing:
             # Not torn apart when its caller is cancelled; a refresh then brings the news.
             changed, version = await asyncio.shield(self._repository.edit(names, change))
+            for name, entry in changed.items():
+                _log_moves(self._entries.get(name), entry)
             self._take(changed, version if version == self._version + 1 else self._version)
 
     def _take(self, changed: Mapping[str, Entry], version: int) -> None:
@@ -372,6 +378,16 @@ class Catalog:
 
     def _today(self) -> int:
         return int(self._now())
+
+
+def _log_moves(before: Entry | None, after: Entry) -> None:
+    old = before.aliases if before else {}
+    for alias in after.aliases.values():
+        if alias != old.get(alias.name):
+            event = "adapter published" if alias.by == "publish" else "alias moved"
+            revision = after.revisions[alias.main - 1]
+            told = {"adapter": after.name, "alias": alias.name, "by": alias.by}
+            logger.info(event, **told, revision=revision.header, targets=len(alias.targets))
 
 
 def _to_adapter(entry: Entry, refusal: _Refusal | None) -> Adapter:

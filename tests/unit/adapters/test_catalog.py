@@ -1,5 +1,6 @@
 """What names mean, what survives a restart, and what is never handed out twice."""
 
+import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from veneer_adapters.proof import Effect
 NOW = 1_700_000_000
 LIVE_A = Selector("a", alias="live")
 FOLDER, PATH = builders.FOLDER, Source("path", "elsewhere")
-EFFECT = Effect(modules=2, largest_change=0.5)
+EFFECT = Effect(modules=2, largest_change=0.5, finite=True, repeats=False)
 
 
 def digest(of: str) -> str:
@@ -321,7 +322,7 @@ async def test_each_change_is_told_with_what_was_before(database: Database) -> N
     await catalog.remove("a")
     assert told[0][0] is None
     assert [after.present for _, after in told] == [True, True, False]
-    assert all(before == after for (_, before), (after, _) in zip(told, told[1:], strict=False))
+    assert all(before == after for (_, before), (after, _) in itertools.pairwise(told))
 
 
 async def test_adapters_are_listed_by_name_the_failed_ones_too(catalog: Catalog) -> None:

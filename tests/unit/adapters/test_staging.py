@@ -5,35 +5,72 @@ import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import pytest_asyncio
 from structlog.testing import capture_logs
 
 import builders
 from veneer_adapters import errors
-from veneer_adapters.catalog.catalog import Catalog
-from veneer_adapters.catalog.revision import Revision
+from veneer_adapters.catalog.catalog import Catalog, Entry
+from veneer_adapters.catalog.database import Database
+from veneer_adapters.catalog.revision import Revision, Source
+from veneer_adapters.checks import verify
+from veneer_adapters.following import Following
+from veneer_adapters.intake import Intake
 from veneer_adapters.names import Selector
+from veneer_adapters.proof import Effect
+from veneer_adapters.publishing import Publishing
 from veneer_adapters.sources.base import Change, Changed, FirstScanDone, Removed, Root
 from veneer_adapters.sources.local import FolderWatch
-from veneer_adapters.staging import Staging
+from veneer_adapters.staging import Offer, Staging
 from veneer_adapters.store import Store
 
 
 class Rig:
     """A store, a catalog and a stager in one folder; the adapters lie in another."""
 
-    def __init__(self, tmp_path: Path) -> None:
+    def __init__(self, tmp_path: Path, catalog: Catalog) -> None:
         self.root = Root(tmp_path / "adapters")
         self.root.path.mkdir(exist_ok=True)
         self.tmp = tmp_path / "store" / "tmp"
-        self.store = Store(tmp_path / "store")
-        self.catalog = Catalog.open(tmp_path / "catalog.json", self.store.find)
-        self.retired: list[Revision] = []
-        self.staging = Staging(self.store, self.catalog, builders.FACTS, retire=self.retired.append)
+        self.store = Store(tmp_path / "store", needed=catalog.digests)
+        self.catalog = catalog
+        self.proved: list[str] = []
+        self.refusal: errors.AdapterError | None = None
+        """What the next proofs raise."""
+        self.retired: list[int] = []
+        catalog.watch(self._on_change)
+        intake = Intake(
+            self.store, lambda folder: verify(folder, builders.FACTS), roots=[self.root]
+        )
+        self.staging = Staging(intake, catalog, Publishing(catalog, self._prove))
+        self.following = Following(self.staging, catalog)
+
+    async def _prove(self, revision: Revision) -> None:
+        self.proved.append(revision.header)
+        if isinstance(self.refusal, errors.AdapterRejected):
+            await self.catalog.refuse(revision, self.refusal)
+        if self.refusal is not None:
+            raise self.refusal
+        await self.catalog.prove(revision, Effect(2, 0.5, finite=True, repeats=False))
+
+    def _on_change(self, before: Entry | None, after: Entry) -> None:
+        still = {r.number for r in after.targeted()}
+        gone = before.targeted() if before else frozenset()
+        self.retired += [r.number for r in gone if r.number not in still]
+
+    def source(self, name: str) -> Source:
+        return Source("folder", str(self.root.path / name))
 
     async def stage(self, name: str) -> Revision:
-        return await self.staging.stage(name, self.root.path / name, builders.FOLDER)
+        """Stage the folder ``name`` as a watched one."""
+        return await self.staging.stage_folder(Offer(name, self.source(name)), self.root)
+
+    async def request(self, name: str, path: Path, **more: Any) -> Revision:
+        """Stage ``path`` as a request does."""
+        return await self.staging.stage(Offer(name, Source("path", str(path)), **more))
 
     def live(self, name: str) -> int | None:
         """Return the number that is live, or None."""
@@ -44,9 +81,9 @@ class Rig:
         return {a.name: (str(a.state), a.reason) for a in self.catalog.adapters()}
 
 
-@pytest.fixture
-def rig(tmp_path: Path) -> Rig:
-    return Rig(tmp_path)
+@pytest_asyncio.fixture
+async def rig(tmp_path: Path, database: Database) -> Rig:
+    return Rig(tmp_path, await Catalog.open(database, Store(tmp_path / "store").path))
 
 
 class Script:
@@ -70,9 +107,9 @@ class Script:
 @asynccontextmanager
 async def following(rig: Rig, watch: Script | FolderWatch) -> AsyncIterator[None]:
     async with asyncio.timeout(5):
-        task = asyncio.create_task(rig.staging.follow(watch))
+        task = asyncio.create_task(rig.following.follow(watch))
         try:
-            await rig.staging.initial_scan_done.wait()
+            await rig.following.initial_scan_done.wait()
             yield
         finally:
             task.cancel()
@@ -115,7 +152,7 @@ async def test_other_content_is_a_new_revision_and_the_old_one_is_retired(rig: R
     assert (first.number, second.number) == (1, 2)
     assert first.engine_name != second.engine_name
     assert first.path != second.path
-    assert rig.retired == [first]
+    assert rig.retired == [1]
 
 
 async def test_the_same_content_again_changes_nothing(rig: Rig) -> None:
@@ -139,7 +176,7 @@ async def test_a_refused_change_leaves_the_older_revision_serving(rig: Rig) -> N
     builders.write(rig.root.path / "a", r=3)
     with pytest.raises(errors.InvalidConfig):
         await rig.stage("a")
-    assert rig.states() == {"a": ("ready", "invalid_config")}
+    assert rig.states() == {"a": ("staged", "invalid_config")}
     assert rig.catalog.resolve(Selector("a", alias="live")) == revision
 
 
@@ -156,25 +193,25 @@ async def test_a_thousand_arrivals_are_written_together(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches: list[int] = []
-    publish_all = rig.catalog.publish_all
+    add_all = rig.catalog.add_all
 
-    def counted(arrivals: list[object]) -> list[Revision]:
+    async def counted(arrivals: list[Any]) -> list[Revision]:
         batches.append(len(arrivals))
-        return publish_all(arrivals)  # type: ignore[arg-type]
+        return await add_all(arrivals)
 
-    monkeypatch.setattr(rig.catalog, "publish_all", counted)
+    monkeypatch.setattr(rig.catalog, "add_all", counted)
     for index in range(20):
         builders.write(rig.root.path / f"a{index}")
     async with asyncio.timeout(5):
         await asyncio.gather(*(rig.stage(f"a{index}") for index in range(20)))
     assert sum(batches) == 20
-    assert all(state == ("ready", None) for state in rig.states().values())
+    assert all(state == ("staged", None) for state in rig.states().values())
 
 
 async def test_a_path_inside_a_root_can_be_staged_by_request(rig: Rig) -> None:
     builders.write(rig.root.path / "deep" / "down" / "a")
     path = rig.root.path / "deep" / "down" / "a"
-    revision = await rig.staging.stage_path("b", path, [rig.root])
+    revision = await rig.request("b", path)
     assert rig.catalog.get("b").live == revision
 
 
@@ -188,7 +225,7 @@ async def test_a_path_outside_the_roots_is_refused_and_not_listed(
     builders.write(tmp_path / "elsewhere")
     (rig.root.path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(errors.PathNotAllowed) as caught:
-        await rig.staging.stage_path("b", rig.root.path / path, [rig.root])
+        await rig.request("b", rig.root.path / path)
     assert str(tmp_path) not in str(caught.value)
     assert rig.states() == {}
 
@@ -196,13 +233,13 @@ async def test_a_path_outside_the_roots_is_refused_and_not_listed(
 async def test_a_name_outside_the_grammar_is_refused(rig: Rig) -> None:
     folder = builders.write(rig.root.path / "a")
     with pytest.raises(errors.NameNotAllowed):
-        await rig.staging.stage_path("no name", folder, [rig.root])
+        await rig.request("no name", folder)
 
 
 async def test_a_bad_path_given_by_request_is_told_to_who_asked_only(rig: Rig) -> None:
     folder = builders.write(rig.root.path / "a", use_dora=True)
     with pytest.raises(errors.UnsupportedFeature):
-        await rig.staging.stage_path("b", folder, [rig.root])
+        await rig.request("b", folder)
     assert rig.states() == {}
 
 
@@ -211,22 +248,22 @@ async def test_the_first_scan_is_done_when_everything_was_staged_or_refused(rig:
     builders.write(rig.root.path / "b", use_dora=True)
     watch = Script(changed(rig, "a"), changed(rig, "b"), FirstScanDone(frozenset("ab")))
     async with following(rig, watch):
-        assert rig.states() == {"a": ("ready", None), "b": ("failed", "unsupported_feature")}
+        assert rig.states() == {"a": ("staged", None), "b": ("failed", "unsupported_feature")}
     assert watch.retried == []
 
 
 async def test_a_removed_folder_is_not_found_and_its_revisions_are_retired(rig: Rig) -> None:
     builders.write(rig.root.path / "a")
-    first = await rig.stage("a")
+    await rig.stage("a")
     async with following(rig, Script(FirstScanDone(frozenset("a")), Removed("a"))):
-        await until(lambda: rig.retired == [first])
+        await until(lambda: rig.retired == [1])
         assert rig.states() == {}
 
 
 async def test_a_folder_removed_while_the_server_was_down_is_not_found(rig: Rig) -> None:
     folder = builders.write(rig.root.path / "a")
     await rig.stage("a")
-    await rig.staging.stage_path("by-request", folder, [rig.root])
+    await rig.request("by-request", folder)
     async with following(rig, Script(FirstScanDone(frozenset()))):
         assert list(rig.states()) == ["by-request"]
 
@@ -234,7 +271,7 @@ async def test_a_folder_removed_while_the_server_was_down_is_not_found(rig: Rig)
 async def test_the_folder_of_one_name_does_not_remove_what_was_published_by_request(
     rig: Rig,
 ) -> None:
-    await rig.staging.stage_path("a", builders.write(rig.root.path / "a"), [rig.root])
+    await rig.request("a", builders.write(rig.root.path / "a"))
     watch = Script(FirstScanDone(frozenset("a")), Removed("a"))
     async with following(rig, watch):
         await watch.told_all.wait()
@@ -247,7 +284,7 @@ async def test_changes_of_one_name_are_handled_in_their_order(rig: Rig) -> None:
         changed(rig, "a"), Removed("a"), changed(rig, "a"), FirstScanDone(frozenset("a"))
     )
     async with following(rig, watch):
-        assert rig.states() == {"a": ("ready", None)}
+        assert rig.states() == {"a": ("staged", None)}
     assert len(rig.retired) == 1
 
 
@@ -301,7 +338,7 @@ async def test_a_folder_copied_in_slowly_is_not_looked_at_before_it_is_whole(rig
                 # A copy that takes longer than the settling time; nothing waits for this.
                 await asyncio.sleep(0.02)
             await until(lambda: logs != [])
-        assert rig.states() == {"a": ("ready", None)}
+        assert rig.states() == {"a": ("staged", None)}
         assert [line["event"] for line in logs] == ["adapter published"]
 
 
@@ -314,7 +351,7 @@ async def test_a_folder_that_stays_incomplete_is_failed_and_heals_when_it_is_com
         (folder / "adapter_model.safetensors").write_bytes(whole[:-1])
         await until(lambda: rig.states() == {"a": ("failed", "truncated")})
         (folder / "adapter_model.safetensors").write_bytes(whole)
-        await until(lambda: rig.states() == {"a": ("ready", None)})
+        await until(lambda: rig.states() == {"a": ("staged", None)})
 
 
 async def test_an_edit_in_place_is_a_new_revision_and_removal_is_noticed(rig: Rig) -> None:
@@ -324,5 +361,5 @@ async def test_an_edit_in_place_is_a_new_revision_and_removal_is_noticed(rig: Ri
         builders.write(rig.root.path / "a", seed=1)
         await until(lambda: rig.live("a") == 2)
         shutil.rmtree(rig.root.path / "a")
-        await until(lambda: [revision.number for revision in rig.retired] == [1, 1, 2])
+        await until(lambda: rig.retired == [1, 2])
         assert rig.states() == {}

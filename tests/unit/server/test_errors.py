@@ -12,7 +12,7 @@ from veneer_adapters import errors as adapters
 from veneer_server.api import errors
 from veneer_server.api.errors import answer, to_api_error, to_body, to_event
 from veneer_server.engine import base as engine
-from veneer_server.serving.requests import ModelMissing
+from veneer_server.serving.resolving import ModelMissing
 
 REFUSES_THE_START = (
     adapters.CatalogUnreadable,
