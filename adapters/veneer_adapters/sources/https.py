@@ -74,7 +74,7 @@ class HttpsFetcher:
             _require_file(response, name)
             size = _announced_bytes(response)
             total = None if size is None or name != FILES[-1] else done + size
-            progress(done + (size or 0) if total is None else done, total)
+            progress(done, total)
             arrived, hashed = 0, hashlib.sha256()
 
             def seen(chunk: bytes) -> None:
