@@ -164,6 +164,15 @@ async def test_files_that_never_stop_changing_are_given_up(s3: Any, into: Path) 
     assert files(into) == {}
 
 
+async def test_files_that_vanish_while_they_are_read_are_missing(s3: Any, into: Path) -> None:
+    def remove(done: int, total: int | None) -> None:
+        s3.delete_object(Bucket="bucket", Key=f"adapters/x/{WEIGHTS_FILE}")
+
+    with pytest.raises(MissingFile):
+        await fetch(into, progress=remove)
+    assert files(into) == {}
+
+
 @pytest.mark.parametrize("gone", FILES)
 async def test_a_file_that_is_not_there_is_missing(gone: str, s3: Any, into: Path) -> None:
     s3.delete_object(Bucket="bucket", Key=f"adapters/x/{gone}")

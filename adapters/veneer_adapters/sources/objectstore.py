@@ -5,7 +5,7 @@ obstore reads it. Both files are looked at first; what is read afterwards must b
 seen, else the attempt fails as a whole: two uploads are never mixed.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -127,7 +127,7 @@ async def _look(store: ObjectStore, path: str, version: str | None) -> _Seen:
     return _Seen(path, got.meta["size"], got.meta["e_tag"], got.meta["version"])
 
 
-async def _parts(store: ObjectStore, file: _Seen, part_bytes: int) -> AsyncIterator[bytes]:
+async def _parts(store: ObjectStore, file: _Seen, part_bytes: int) -> AsyncGenerator[bytes]:
     # In parts, because a store's client bounds the time of one request, whatever its length.
     for begin in range(0, file.size, part_bytes):
         wanted: GetOptions = {"range": (begin, min(begin + part_bytes, file.size))}
