@@ -7,7 +7,7 @@ redirected to. Proxies and other habits from the environment do not count.
 import base64
 import hashlib
 import ssl
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -73,8 +73,8 @@ class HttpsFetcher:
         async with _translated(url.host), self._answer(client, url) as response:
             _require_file(response, name)
             size = _announced_bytes(response)
-            total = None if size is None or name != FILES[-1] else done + size
-            progress(done + (size or 0) if total is None else done, total)
+            total = done + size if size is not None and name == FILES[-1] else None
+            progress(done, total)
             arrived, hashed = 0, hashlib.sha256()
 
             def seen(chunk: bytes) -> None:
@@ -172,9 +172,10 @@ def _announced_bytes(response: httpx.Response) -> int | None:
     raise SourceUnavailable("The source does not say how long its files are.")
 
 
-def _body(response: httpx.Response) -> AsyncIterator[bytes]:
+async def _body(response: httpx.Response) -> AsyncGenerator[bytes]:
     # Raw: nothing is unpacked. That no byte is missing is checked by HTTP itself (h11).
-    return response.aiter_raw(_CHUNK_BYTES)
+    async for chunk in response.aiter_raw(_CHUNK_BYTES):
+        yield chunk
 
 
 def _require_digest(response: httpx.Response, name: str, sha256: bytes) -> None:

@@ -8,6 +8,7 @@ blocks and retries on its own, so it runs in a thread that is told when nobody w
 import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants
@@ -17,7 +18,7 @@ from veneer_adapters.copying import sha256_of
 from veneer_adapters.errors import ChecksumMismatch, MissingFile, SourceNotAllowed, quoted
 from veneer_adapters.sources.fetching import Fetched, Progress
 from veneer_adapters.sources.hub_errors import translated
-from veneer_adapters.sources.hub_thread import Work, run
+from veneer_adapters.sources.hub_thread import Threads, Work
 from veneer_adapters.sources.locations import parse_location
 from veneer_adapters.sources.receiving import in_thread
 
@@ -76,6 +77,7 @@ class HubFetcher:
         self._orgs = frozenset(orgs)
         self._api = HfApi(endpoint=endpoint, token=token)
         self._cache_dir = cache_dir
+        self._threads = Threads()
 
     async def fetch(self, location: str, into: Path, progress: Progress) -> Fetched:
         """Fetch both files of the repository at ``location``; see ``Fetcher``."""
@@ -83,7 +85,7 @@ class HubFetcher:
         org = repository.id.partition("/")[0]
         if _ANY not in self._orgs and org not in self._orgs:
             raise SourceNotAllowed(f"{quoted(org)} is not one adapters may come from on the Hub.")
-        commit, *files = await run(lambda work: self._download(repository, work), progress)
+        commit, *files = await self._threads.run(partial(self._download, repository), progress)
         size = await in_thread(_bytes, files)
         progress(size, size)
         for name, cached in zip(FILES, files, strict=True):

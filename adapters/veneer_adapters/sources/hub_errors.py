@@ -20,13 +20,11 @@ from veneer_adapters.sources.fetching import TryAgain
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _DIGITS = 9
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS})
+_OFFLINE = "The Hub may not be asked, and {} of this revision is not in its cache."
 # The first that fits counts.
 _MEANINGS: tuple[tuple[type[Exception], type[AdapterError], str], ...] = (
-    (
-        hub.LocalEntryNotFoundError,
-        SourceUnavailable,
-        "The Hub may not be asked, and {} is not here.",
-    ),
+    (hub.OfflineModeIsEnabled, SourceUnavailable, _OFFLINE),
+    (hub.LocalEntryNotFoundError, SourceUnavailable, _OFFLINE),
     (hub.GatedRepoError, SourceUnavailable, "The Hub refuses access to {}."),
     (hub.DisabledRepoError, SourceUnavailable, "The Hub refuses access to {}."),
     (hub.RepositoryNotFoundError, MissingFile, "The Hub has no {}, or does not show it."),

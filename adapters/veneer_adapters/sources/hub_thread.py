@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from huggingface_hub.utils.tqdm import tqdm
@@ -77,31 +78,46 @@ class Work:
             self._refusal = error
 
 
-async def run(function: Callable[[Work], _T], progress: Progress) -> _T:
-    """Return what ``function`` returns in a thread of its own; a cancelled caller leaves it."""
-    loop = asyncio.get_running_loop()
-    result: asyncio.Future[_T] = loop.create_future()
-    work = Work(loop, progress)
+class Threads:
+    """At most ``limit`` downloads at once, counting those nobody waits for any more."""
 
-    def settle(value: _T | None, error: BaseException | None) -> None:
-        if result.cancelled():
-            return
-        if error is not None:
-            result.set_exception(error)
-        else:
-            result.set_result(value)  # type: ignore[arg-type] # a value unless an error
+    def __init__(self, limit: int = 8) -> None:
+        self._limit = limit
+        self._running: set[threading.Thread] = set()
 
-    def body() -> None:
-        value, raised = None, None
+    async def run(self, function: Callable[[Work], _T], progress: Progress) -> _T:
+        """Return what ``function`` returns in a thread; a cancelled caller leaves it alone.
+
+        Raises:
+            TryAgain: there are too many threads.
+        """
+        self._running = {thread for thread in self._running if thread.is_alive()}
+        if len(self._running) >= self._limit:
+            raise TryAgain("Too many downloads from the Hub have not ended yet.")
+        work = Work(asyncio.get_running_loop(), progress)
+        result: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        thread = threading.Thread(
+            target=_work, args=(function, work, result), name="veneer-hub", daemon=True
+        )
+        thread.start()
+        self._running.add(thread)
         try:
-            value = function(work)
-        except BaseException as error:  # handed to whoever waits
-            raised = error
-        with suppress(RuntimeError):  # the loop is gone, and everybody who waited with it
-            loop.call_soon_threadsafe(settle, value, raised)
+            return await result
+        finally:
+            work.unwanted.set()
 
-    threading.Thread(target=body, name="veneer-hub", daemon=True).start()
+
+def _work(function: Callable[[Work], _T], work: Work, result: asyncio.Future[_T]) -> None:
     try:
-        return await result
-    finally:
-        work.unwanted.set()
+        value = function(work)
+    except BaseException as error:  # handed to whoever waits
+        settle = partial(_settle, result, result.set_exception, error)
+    else:
+        settle = partial(_settle, result, result.set_result, value)
+    with suppress(RuntimeError):  # the loop is gone, and everybody who waited with it
+        result.get_loop().call_soon_threadsafe(settle)
+
+
+def _settle(result: asyncio.Future[_T], settle: Callable[[Any], None], what: object) -> None:
+    if not result.done():
+        settle(what)

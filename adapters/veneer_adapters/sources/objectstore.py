@@ -5,7 +5,7 @@ obstore reads it. Both files are looked at first; what is read afterwards must b
 seen, else the attempt fails as a whole: two uploads are never mixed.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -28,7 +28,7 @@ from veneer_adapters.sources.locations import Location, parse_location
 from veneer_adapters.sources.receiving import receive
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, GetResult  # exist for type checkers only
+    from obstore import GetOptions  # exists for type checkers only
 
 SCHEMES = frozenset({"s3", "gs", "az"})
 _CHUNK_BYTES = 1 << 20
@@ -51,10 +51,13 @@ class ObjectStoreFetcher:
 
     schemes = SCHEMES
 
-    def __init__(self, buckets: Collection[str], *, timeout_s: float = 60.0) -> None:
-        """No single request takes longer than ``timeout_s``."""
+    def __init__(
+        self, buckets: Collection[str], *, timeout_s: float = 60.0, part_bytes: int = 16 << 20
+    ) -> None:
+        """Ask for ``part_bytes`` at a time, and again for at most ``timeout_s``."""
         self._buckets = tuple(parse_location(bucket) for bucket in buckets)
         self._timeout_s = timeout_s
+        self._part_bytes = part_bytes
         self._stores: dict[tuple[str, str], ObjectStore] = {}
 
     async def fetch(self, location: str, into: Path, progress: Progress) -> Fetched:
@@ -78,53 +81,65 @@ class ObjectStoreFetcher:
             pin = _pin(seen)
             if parsed.pin not in ("", pin):
                 raise MissingFile("The bucket has other files there now.")
-            total, done = sum(file.size for file in seen), 0
-            progress(done, total)
-            for file in seen:
-                await _read(store, file, into / Path(file.path).name, done, total, progress)
-                done += file.size
+            await self._read_all(store, seen, into, progress)
         return Fetched(into, str(replace(parsed, pin=pin)))
 
     def _store(self, location: Location) -> ObjectStore:
         key = (location.scheme, location.place)
         if key not in self._stores:
-            limit = timedelta(seconds=self._timeout_s)
-            self._stores[key] = from_url(
-                "://".join(key),
-                client_options={"timeout": limit, "connect_timeout": timedelta(seconds=10)},
-                # Asking again is Fetching's part; one retry resumes a body that was cut.
-                retry_config={"max_retries": 1, "retry_timeout": limit},
-            )
+            self._stores[key] = _open("://".join(key), timedelta(seconds=self._timeout_s))
         return self._stores[key]
+
+    async def _read_all(
+        self, store: ObjectStore, files: Sequence[_Seen], into: Path, progress: Progress
+    ) -> None:
+        total, done, complete = sum(file.size for file in files), 0, 0
+        progress(done, total)
+
+        def seen(chunk: bytes) -> None:
+            nonlocal done
+            done += len(chunk)
+            progress(done, total)
+
+        for name, file in zip(FILES, files, strict=True):
+            await receive(_parts(store, file, self._part_bytes), into / name, seen)
+            complete += file.size
+            if done != complete:
+                raise TryAgain("The bucket sent another number of bytes than it announced.")
+
+
+def _open(bucket: str, limit: timedelta) -> ObjectStore:
+    try:
+        # No client_options: any of them would undo what the environment says of the client.
+        # Asking again is Fetching's part; one retry is for a connection that just closed.
+        return from_url(bucket, retry_config={"max_retries": 1, "retry_timeout": limit})
+    except (BaseError, ValueError) as error:
+        raise SourceUnavailable(
+            f"The server is not set up for the bucket {quoted(bucket)}."
+        ) from error
 
 
 async def _look(store: ObjectStore, path: str, version: str | None) -> _Seen:
-    got = await obstore.get_async(store, path, options={"head": True, "version": version})
+    wanted: GetOptions = {"head": True}
+    if version is not None:
+        wanted["version"] = version
+    got = await obstore.get_async(store, path, options=wanted)
     return _Seen(path, got.meta["size"], got.meta["e_tag"], got.meta["version"])
 
 
-async def _read(
-    store: ObjectStore, file: _Seen, target: Path, done: int, total: int, progress: Progress
-) -> None:
-    wanted: GetOptions = {"if_match": file.etag, "version": file.version}
-    got = await obstore.get_async(store, file.path, options=wanted)
-    if (got.meta["size"], got.meta["e_tag"]) != (file.size, file.etag):
-        raise TryAgain(_CHANGED)
-    arrived = 0
-
-    def seen(chunk: bytes) -> None:
-        nonlocal arrived
-        arrived += len(chunk)
-        progress(done + arrived, total)
-
-    await receive(_chunks(got), target, seen)
-    if arrived != file.size:
-        raise TryAgain("The bucket sent another number of bytes than it announced.")
-
-
-async def _chunks(got: "GetResult") -> AsyncIterator[bytes]:
-    async for chunk in got.stream(min_chunk_size=_CHUNK_BYTES):
-        yield bytes(chunk)
+async def _parts(store: ObjectStore, file: _Seen, part_bytes: int) -> AsyncGenerator[bytes]:
+    # In parts, because a store's client bounds the time of one request, whatever its length.
+    for begin in range(0, file.size, part_bytes):
+        wanted: GetOptions = {"range": (begin, min(begin + part_bytes, file.size))}
+        if file.etag is not None:
+            wanted["if_match"] = file.etag
+        if file.version is not None:
+            wanted["version"] = file.version
+        got = await obstore.get_async(store, file.path, options=wanted)
+        if (got.meta["size"], got.meta["e_tag"]) != (file.size, file.etag):
+            raise TryAgain(_CHANGED)
+        async for chunk in got.stream(min_chunk_size=_CHUNK_BYTES):
+            yield bytes(chunk)
 
 
 def _pin(seen: Sequence[_Seen]) -> str:

@@ -1,7 +1,8 @@
 """Write what arrives: in threads, never more than was announced, hashed when asked."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -11,19 +12,30 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-async def receive(chunks: AsyncIterator[bytes], file: Path, seen: Callable[[bytes], None]) -> None:
+async def receive(chunks: AsyncGenerator[bytes], file: Path, seen: Callable[[bytes], None]) -> None:
     """Write ``chunks`` into the new ``file``; ``seen`` hears of each before it is written.
 
-    What ``seen`` raises ends the transfer.
+    What ``seen`` raises ends the transfer. Closes ``chunks``.
 
     Raises:
         StorageFailed: the file could not be written.
     """
+    out = await _on_disk(file.open, "xb")
     try:
-        with await in_thread(file.open, "xb") as out:
+        async with aclosing(chunks):
             async for chunk in chunks:
                 seen(chunk)
-                await in_thread(out.write, chunk)
+                await _on_disk(out.write, chunk)
+        await _on_disk(out.flush)
+    finally:
+        # What could not be flushed was told above; closing tries it once more.
+        with suppress(OSError):
+            out.close()
+
+
+async def _on_disk(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    try:
+        return await in_thread(function, *args, **kwargs)
     except OSError as error:
         raise StorageFailed("What the source sent could not be written to disk.") from error
 

@@ -201,3 +201,55 @@ def test_the_largest_rank_may_be_given_as_a_variable(text: str, rank: int | None
             Settings.load(environ=environ)
     else:
         assert Settings.load(environ=environ).adapters.max_rank == rank
+
+
+def test_nothing_beyond_this_machine_is_allowed_by_default() -> None:
+    found = load().sources
+    assert found.hub_orgs + found.https_hosts + found.buckets + found.pull == ()
+
+
+SOURCES = {
+    "hub_orgs": ["org"],
+    "https_hosts": ["Models.example", "files.example:8443"],
+    "private_hosts": ["files.example"],
+    "buckets": ["s3://bucket/adapters"],
+    "pull": [
+        "s3://bucket/adapters/{name}",
+        "https://models.example/{name}/",
+        "https://files.example:8443/{name}",
+        "hf://org/{name}@main",
+    ],
+}
+
+
+def test_sources_are_lists_also_as_variables() -> None:
+    environ = {f"VENEER_SOURCES__{name.upper()}": json.dumps(v) for name, v in SOURCES.items()}
+    found = load(environ=environ).sources
+    assert list(found.pull) == SOURCES["pull"]
+    assert found == load(flags={"sources": SOURCES}).sources
+
+
+BAD_SOURCES = [
+    ("an organisation with a path", {"hub_orgs": ["org/name"]}, "hub_orgs"),
+    ("a host with a scheme", {"https_hosts": ["https://host"]}, "https_hosts"),
+    ("a host with a user", {"https_hosts": ["user@host"]}, "https_hosts"),
+    ("a bucket without a scheme", {"buckets": ["bucket"]}, "buckets"),
+    ("a bucket of the wrong scheme", {"buckets": ["https://bucket"]}, "buckets"),
+    ("a bucket with steps upwards", {"buckets": ["s3://bucket/../x"]}, "buckets"),
+    ("a private host nobody may ask", {"private_hosts": ["host"]}, "private_hosts"),
+    ("a template without a name", {**SOURCES, "pull": ["s3://bucket/adapters/a"]}, "pull"),
+    ("a template beside the prefix", {**SOURCES, "pull": ["s3://bucket/{name}"]}, "pull"),
+    ("a template on another host", {**SOURCES, "pull": ["https://b.example/{name}"]}, "pull"),
+    ("a template on another port", {**SOURCES, "pull": ["https://files.example/{name}"]}, "pull"),
+    ("a template of another user", {**SOURCES, "pull": ["hf://other/{name}"]}, "pull"),
+    ("a template that chooses the user", {**SOURCES, "pull": ["hf://{name}"]}, "pull"),
+    ("a local template", {**SOURCES, "pull": ["file:///{name}"]}, "pull"),
+    ("no time", {"timeout_s": 0}, "timeout_s"),
+]
+
+
+@pytest.mark.parametrize(
+    ("section", "field"), [case[1:] for case in BAD_SOURCES], ids=[case[0] for case in BAD_SOURCES]
+)
+def test_a_source_that_could_not_work_stops_the_start(section: dict[str, Any], field: str) -> None:
+    assert field in faults(flags={"sources": section})[0]
