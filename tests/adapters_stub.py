@@ -91,6 +91,8 @@ class AdaptersStub:
     """Progress that the next looks at an adapter see while the server works on content."""
     refuse: tuple[str, str] | None = None
     """Reason and detail that the next content is refused with."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the next revisions have otherwise than usual."""
     on_look: Callable[[], None] = field(default=lambda: None)
     seen: list[Seen] = field(default_factory=list)
     adapters: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -271,7 +273,7 @@ class AdaptersStub:
     def _publish(self, name: str, source: str, alias: str | None) -> None:
         adapter, revisions = self._get(name), self.versions.setdefault(name, [])
         number = len(revisions) + 1
-        revisions.append(_revision(number, source))
+        revisions.append(_revision(number, source) | self.facts)
         adapter.update(state="ready", latest=number, revisions=number)
         if alias is not None:
             targets = [{"revision": number, "weight": 1}]

@@ -287,7 +287,7 @@ def test_stages_are_told_once_each_and_json_stays_clean(
     stub.looks = [*STEPS]
     ended = call("add", "mine", str(source), "--json", "--url", server)
     assert ended.stderr.splitlines() == ["Fetching mine ...", "Proving mine ..."]
-    assert json.loads(ended.stdout)["live"] == 1
+    assert json.loads(ended.stdout) == stub.adapters["mine"]
 
 
 def test_a_terminal_gets_a_bar(server: str, stub: AdaptersStub, source: Path) -> None:
@@ -307,6 +307,15 @@ def test_content_that_is_refused_says_why_and_what_served_goes_on(
     told = failed(server, "publish", "mine", str(source))
     assert "Every product B*A is zero. (reason: no_effect)" in told
     assert parsed(server, "show", "mine")["live"] == 1
+
+
+def test_a_revision_that_fails_its_proof_is_a_failure(
+    server: str, stub: AdaptersStub, source: Path
+) -> None:
+    stub.have("mine")
+    stub.facts = {"state": "failed", "reason": "garbage_output", "detail": "It babbles."}
+    told = failed(server, "publish", "mine", str(source), "--no-alias")
+    assert "It babbles. (reason: garbage_output)" in told
 
 
 def test_watching_ends_in_time_and_says_that_the_server_goes_on(
@@ -407,6 +416,16 @@ def test_what_is_not_veneer_is_said_to_be_something_else(
     assert "is not a Veneer server" in told
 
 
+def test_a_listing_without_end_is_not_followed_for_ever(httpserver: HTTPServer) -> None:
+    def empty(request: Request) -> Response:
+        after = int(request.args.get("after", "0"))
+        page = {"object": "list", "data": [], "has_more": True, "next": str(after + 1)}
+        return Response(json.dumps(page), content_type="application/json")
+
+    httpserver.expect_request("/v1/adapters").respond_with_handler(empty)
+    assert "no next page" in failed(httpserver.url_for("").rstrip("/"), "list")
+
+
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "http://", "http://u:p@h"])
 def test_a_url_that_is_none_is_told_its_form(url: str) -> None:
     assert "--url is written" in failed(url, "list", code=2)
@@ -417,6 +436,14 @@ def test_a_key_that_no_header_can_carry_is_refused(server: str) -> None:
 
 
 # Help and terminals
+
+
+def test_a_table_that_is_piped_has_one_line_for_each_row(server: str, stub: AdaptersStub) -> None:
+    stub.have("a-name-that-is-rather-long-for-a-narrow-terminal")
+    ended = call("list", "--url", server, environ={"COLUMNS": "40"})
+    head, row = ended.stdout.splitlines()
+    assert head.split()[:3] == ["NAME", "STATE", "LIVE"]
+    assert row.split()[:3] == ["a-name-that-is-rather-long-for-a-narrow-terminal", "ready", "1"]
 
 
 COMMANDS = [command.name for command in adapters_cli.group.registered_commands]

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
+    object: str = ""
+
     def as_json(self) -> dict[str, Any]:
         """Return the document as the server sent it."""
         return self.model_dump(mode="json", exclude_unset=True)
@@ -52,7 +54,7 @@ class Alias(_Answer):
     targets: tuple[Target, ...]
     sticky: str | None = None
     guard: Guard | None = None
-    since: float | None = None
+    since: int | float | None = None
     """Seconds since 1970."""
     by: str | None = None
 
@@ -70,12 +72,12 @@ class Revision(_Answer):
     number: int
     digest: str
     state: str
-    created: float | None = None
+    created: int | float | None = None
     reason: str | None = None
     detail: str | None = None
     size_bytes: int | None = None
     rank: int | None = None
-    alpha: float | None = None
+    alpha: int | float | None = None
     target_modules: tuple[str, ...] = ()
     modules: int | None = None
     base: str | None = None
@@ -89,7 +91,7 @@ class Adapter(_Answer):
 
     name: str
     state: str
-    created: float | None = None
+    created: int | float | None = None
     live: int | None = None
     latest: int | None = None
     revisions: int = 0

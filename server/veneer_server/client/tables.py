@@ -169,14 +169,18 @@ def short(digest: str) -> str:
 def show(*tables: Table) -> None:
     """Print tables on standard output, in colour only on a terminal that wants it."""
     out = Console()
+    if not out.is_terminal:
+        out = Console(width=_PIPED_WIDTH)
     for index, table in enumerate(tables):
         if index:
             out.print()
-        out.print(table, width=out.width if out.is_terminal else _PIPED_WIDTH)
+        out.print(table)
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(*heads, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        table.add_column(head, overflow="fold")
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
     return table
@@ -184,6 +188,8 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
 
 def _facts(*facts: tuple[str, str | None]) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in facts:
         if value is not None:
             table.add_row(Text(name, style="bold"), Text(plain(value)))

@@ -1,6 +1,7 @@
 """What is typed after ``veneer adapters`` and what is shown, without a server."""
 
 import io
+import json
 from typing import Any
 
 import pytest
@@ -222,6 +223,8 @@ def test_a_refusal_says_its_reason_and_what_to_do() -> None:
 def test_members_this_version_does_not_know_are_passed_on() -> None:
     sent = {"name": "a", "state": "ready", "novel": {"x": 1}, "progress": None}
     assert Adapter.model_validate(sent).as_json() == sent
+    dated = sent | {"created": 1_790_000_000}
+    assert json.dumps(Adapter.model_validate(dated).as_json()["created"]) == "1790000000"
     split = alias((3, 90), (4, 10))
     assert split.as_json()["targets"] == [
         {"revision": 3, "weight": 90},
