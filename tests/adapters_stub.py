@@ -27,7 +27,7 @@ def _body(required: tuple[str, ...] = (), **members: Any) -> dict[str, Any]:
     }
 
 
-_TARGET = _body(("revision", "weight"), revision=_NUMBER, weight={"type": "integer", "minimum": 0})
+_TARGET = _body(("revision", "weight"), revision=_NUMBER, weight=_NUMBER)
 _GUARD = _body(("min_requests", "margin"), min_requests=_NUMBER, margin={"type": "number"})
 _MOVE = {
     "oneOf": [
@@ -93,6 +93,8 @@ class AdaptersStub:
     """Reason and detail that the next content is refused with."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What the next revisions have otherwise than usual."""
+    known: int | None = None
+    """Which revision the next content already is, if it is not new."""
     on_look: Callable[[], None] = field(default=lambda: None)
     seen: list[Seen] = field(default_factory=list)
     adapters: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -272,10 +274,12 @@ class AdaptersStub:
 
     def _publish(self, name: str, source: str, alias: str | None) -> None:
         adapter, revisions = self._get(name), self.versions.setdefault(name, [])
-        number = len(revisions) + 1
-        revisions.append(_revision(number, source) | self.facts)
-        adapter.update(state="ready", latest=number, revisions=number)
-        if alias is not None:
+        number = self.known or len(revisions) + 1
+        if number > len(revisions):
+            revisions.append(_revision(number, source) | self.facts)
+        adapter.update(state="ready", latest=len(revisions), revisions=len(revisions))
+        now = adapter["aliases"].get(alias, {}).get("targets")
+        if alias is not None and now != [{"revision": number, "weight": 1}]:
             targets = [{"revision": number, "weight": 1}]
             self._moved(name, alias, {"targets": targets}, "publish")
 

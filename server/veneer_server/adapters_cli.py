@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 from stamina.instrumentation import set_on_retry_hooks
 
+from veneer_adapters.names import LIVE
 from veneer_server.client import progress, tables, targets
 from veneer_server.client.adapters import AdaptersApi, Listing
 from veneer_server.client.answers import Adapter, Alias, Revision
@@ -154,7 +155,7 @@ def add(
 
     with progress.shown(name) as look:
         adapter = watch(begin, api, name, timeout, look)
-    revision = outcome(api, None, adapter)
+    revision = outcome(api, None, adapter, LIVE)
     _print_made(name, adapter if as_json else None, revision)
 
 
@@ -163,7 +164,7 @@ def publish(
     api: AdaptersApi,
     name: Name,
     source: SourceText,
-    alias: Annotated[str, typer.Option("--alias", help="The alias to move to it.")] = "live",
+    alias: Annotated[str, typer.Option("--alias", help="The alias to move to it.")] = LIVE,
     no_alias: Annotated[
         bool, typer.Option("--no-alias", help="Move none: it answers as NAME@REVISION only.")
     ] = False,
@@ -179,15 +180,15 @@ def publish(
     Example: veneer adapters publish pirate ./out/pirate --no-alias
     """
     at = targets.to_source(source)
-    before = api.adapter(name).latest
+    moved = None if no_alias else alias
+    before = api.adapter(name)
 
     def begin() -> None:
-        moved = None if no_alias else alias
         api.publish(name, at, alias=moved, allow_no_effect=allow_no_effect)
 
     with progress.shown(name) as look:
         adapter = watch(begin, api, name, timeout, look)
-    revision = outcome(api, before, adapter)
+    revision = outcome(api, before, adapter, moved)
     _print_made(name, revision or adapter if as_json else None, revision)
 
 
@@ -208,7 +209,8 @@ def move_alias(  # noqa: PLR0913, PLR0917 - one parameter for each option
         int | None, typer.Argument(metavar="REVISION", min=1, help="Where it shall point.")
     ] = None,
     split: Annotated[
-        str | None, typer.Option("--split", help="Several revisions with weights: 3=90,4=10.")
+        str | None,
+        typer.Option("--split", help="Several, the baseline first, with weights: 3=90,4=10."),
     ] = None,
     sticky: Annotated[
         Literal["user", "key"] | None,

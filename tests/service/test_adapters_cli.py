@@ -336,15 +336,34 @@ def test_ctrl_c_leaves_the_servers_work_running_and_says_so(
     assert "veneer adapters show mine" in told
 
 
-def test_files_that_were_published_before_make_no_revision(
-    server: str, stub: AdaptersStub, source: Path, httpserver: HTTPServer
+def test_known_files_make_no_revision_and_the_one_they_are_is_shown(
+    server: str, stub: AdaptersStub, source: Path
+) -> None:
+    stub.have("mine", revisions=2)
+    stub.known = 1
+    assert parsed(server, "publish", "mine", str(source))["number"] == 1
+    assert parsed(server, "publish", "mine", str(source))["number"] == 1
+    assert parsed(server, "show", "mine")["latest"] == 2
+    told = done(server, "publish", "mine", str(source), "--no-alias")
+    assert told == "These files are a revision that mine already has; none was made.\n"
+
+
+def test_an_adapter_added_again_ends_with_the_revision_that_serves(
+    server: str, stub: AdaptersStub, source: Path
+) -> None:
+    stub.have("mine", revisions=2)
+    done(server, "rm", "mine", "--yes")
+    stub.known = 1
+    assert "mine@1" in done(server, "add", "mine", str(source))
+
+
+def test_a_source_that_fails_after_it_failed_before_is_a_failure_again(
+    server: str, stub: AdaptersStub, source: Path
 ) -> None:
     stub.have("mine")
-    known = Response(json.dumps(stub.adapters["mine"]), 202, content_type="application/json")
-    httpserver.expect_oneshot_request(
-        "/v1/adapters/mine/revisions", method="POST"
-    ).respond_with_response(known)
-    assert "already has" in done(server, "publish", "mine", str(source))
+    stub.refuse = ("source_unavailable", "It does not answer.")
+    for _ in range(2):
+        assert "source_unavailable" in failed(server, "publish", "mine", str(source))
 
 
 # A connection that fails

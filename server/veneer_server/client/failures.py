@@ -6,7 +6,7 @@
     ├── NoAnswer         the connection stands, the answer did not come in time
     ├── NotVeneer        something answers, but not as this API does
     ├── Refused          the server said no, and why
-    ├── ContentRefused   the server looked at the files and will not serve them
+    ├── ContentRefused   the server will not serve the files, or could not get them
     ├── NotFinished      the server goes on with the work; the command stopped waiting
     └── LeftRunning      the user stopped waiting; the server goes on
 
@@ -83,13 +83,13 @@ class Refused(ClientError):
 
 
 class ContentRefused(ClientError):
-    """The files were looked at and will not be served; what served before goes on serving."""
+    """The server will not serve the files, or could not get them; what served goes on serving."""
 
     def __init__(self, name: str, reason: str, detail: str | None) -> None:
         self.reason = reason
         said = f": {plain(detail)}" if detail else "."
         super().__init__(
-            f"The new content of {plain(name)} was refused{said} (reason: {plain(reason)})"
+            f"The new content of {plain(name)} will not serve{said} (reason: {plain(reason)})"
         )
 
 

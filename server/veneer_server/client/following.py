@@ -55,19 +55,27 @@ def watch(
     return seen
 
 
-def outcome(api: AdaptersApi, before: int | None, after: Adapter) -> Revision | None:
-    """Return the revision that is new since ``before``, the latest number then.
+def outcome(
+    api: AdaptersApi, before: Adapter | None, after: Adapter, alias: str | None
+) -> Revision | None:
+    """Return the revision that the new content of a settled adapter is.
 
-    None when the files are those of a revision the adapter already had.
+    ``alias`` was to point to it. None when the files were known and no alias was to move: which
+    revision they are is not told.
 
     Raises:
-        ContentRefused: the files were looked at and will not be served.
+        ContentRefused: the server will not serve them, or could not get them.
     """
-    if after.latest is not None and after.latest > (before or 0):
-        revision = api.revision(after.name, after.latest)
-        if revision.state != "failed":
-            return revision
-        raise ContentRefused(after.name, revision.reason or "failed", revision.detail)
-    if after.reason is not None:
-        raise ContentRefused(after.name, after.reason, after.detail)
-    return None
+    now = after.aliases.get(alias) if alias else None
+    if now is not None and (before is None or now != before.aliases.get(now.alias)):
+        return api.revision(after.name, now.targets[0].revision)
+    newest = None
+    if after.latest is not None and after.latest > ((before and before.latest) or 0):
+        newest = api.revision(after.name, after.latest)
+    # A reason may be older than this content when nothing else changed; then it is the safer guess.
+    refused = newest if newest is not None and newest.reason is not None else after
+    if refused.reason is not None:
+        raise ContentRefused(after.name, refused.reason, refused.detail)
+    if newest is None and now is not None:
+        return api.revision(after.name, now.targets[0].revision)
+    return newest

@@ -4,6 +4,7 @@ Rule: no I/O here, and every fault is a ``BadArgument`` whose message says what 
 """
 
 import os.path
+import re
 from typing import Any
 
 from veneer_adapters.errors import AdapterNotFound, quoted
@@ -11,6 +12,7 @@ from veneer_adapters.names import is_adapter_name, parse_model
 from veneer_server.client.failures import BadArgument
 
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+_PAIR = re.compile(r"([1-9][0-9]{0,8})=([1-9][0-9]{0,8})")
 DEFAULT_MARGIN = 0.05
 """How much worse than the baseline a guarded canary may be: 5 percentage points."""
 
@@ -53,14 +55,13 @@ def to_alias(text: str) -> tuple[str, str]:
 
 def to_targets(split: str) -> list[dict[str, int]]:
     """Return the targets of ``REVISION=WEIGHT,...``, for instance ``3=90,4=10``."""
-    pairs = [part.strip().partition("=") for part in split.split(",")]
-    if not all(number.isdecimal() and weight.isdecimal() for number, _, weight in pairs):
+    pairs = [_PAIR.fullmatch(part.strip()) for part in split.split(",")]
+    found = [pair for pair in pairs if pair is not None]
+    if len(found) < len(pairs):
         raise BadArgument("--split is written REVISION=WEIGHT,..., for instance 3=90,4=10.")
-    targets = [{"revision": int(number), "weight": int(weight)} for number, _, weight in pairs]
+    targets = [{"revision": int(pair[1]), "weight": int(pair[2])} for pair in found]
     if len({target["revision"] for target in targets}) < len(targets):
         raise BadArgument("--split names a revision twice.")
-    if not any(target["weight"] for target in targets):
-        raise BadArgument("--split gives every revision the weight 0; one must take requests.")
     return targets
 
 

@@ -116,7 +116,8 @@ def test_a_split_is_read_into_targets() -> None:
         ("3=1.5", "3=90,4=10"),
         ("live=1", "3=90,4=10"),
         ("3=1,3=2", "twice"),
-        ("3=0,4=0", "weight 0"),
+        ("3=0,4=1", "3=90,4=10"),
+        ("0=1", "3=90,4=10"),
     ],
 )
 def test_a_split_that_says_nothing_sensible_is_refused(split: str, said: str) -> None:
@@ -216,7 +217,7 @@ def test_a_refusal_says_its_reason_and_what_to_do() -> None:
     )
     refused = ContentRefused("pirate", "no_effect", "Every product is zero.")
     assert str(refused) == (
-        "The new content of pirate was refused: Every product is zero. (reason: no_effect)"
+        "The new content of pirate will not serve: Every product is zero. (reason: no_effect)"
     )
 
 
