@@ -9,8 +9,18 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from veneer_server import __version__
+from veneer_server import __version__, adapters_cli
 from veneer_server.settings import Settings, SettingsError, asked_faults
+from veneer_server.terminal import (
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    EXIT_IN_USE,
+    EXIT_INTERRUPTED,
+    EXIT_PORT,
+    ConfigOption,
+)
+from veneer_server.terminal import failure as _failure
+from veneer_server.terminal import load as _load
 
 app = typer.Typer(
     help="One base model, many LoRA adapters, one OpenAI-compatible URL.",
@@ -20,13 +30,7 @@ app = typer.Typer(
 )
 config = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 app.add_typer(config, name="config")
-
-EXIT_FAILED, EXIT_IN_USE, EXIT_CONFIG, EXIT_PORT, EXIT_INTERRUPTED = 1, 75, 78, 98, 130
-"""Source: custom; sysexits.h EX_TEMPFAIL, EX_CONFIG; errno EADDRINUSE; 128 + SIGINT."""
-
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="YAML file of settings.", dir_okay=False)
-]
+app.add_typer(adapters_cli.group, name="adapters")
 
 
 @app.command()
@@ -252,22 +256,6 @@ def root(
     if version:
         typer.echo(__version__)
         raise typer.Exit
-
-
-def _load(file: Path | None, flags: dict[str, dict[str, Any]]) -> Settings:
-    given = {
-        section: {key: value for key, value in fields.items() if value is not None}
-        for section, fields in flags.items()
-    }
-    try:
-        return Settings.load(file=file, flags=given)
-    except SettingsError as error:
-        raise _failure(f"The settings cannot be used:\n{error}", EXIT_CONFIG) from error
-
-
-def _failure(message: str, code: int) -> typer.Exit:
-    typer.secho(message, err=True, fg=typer.colors.RED)
-    return typer.Exit(code)
 
 
 def main() -> None:

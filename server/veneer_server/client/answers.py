@@ -1,0 +1,112 @@
+"""What the adapter routes answer, as types. Unknown members are kept, so that nothing is lost."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    object: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the document as the server sent it."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class Source(_Answer):
+    """Where content came from."""
+
+    kind: str
+    location: str
+
+
+class Progress(_Answer):
+    """How far the work on new content is."""
+
+    stage: str
+    done_bytes: int | None = None
+    total_bytes: int | None = None
+
+
+class Target(_Answer):
+    """One revision an alias points to, and its share relative to the others."""
+
+    revision: int
+    weight: int | float = 1
+
+
+class Guard(_Answer):
+    """When a canary is taken back."""
+
+    min_requests: int
+    margin: float
+
+
+class Alias(_Answer):
+    """A movable name for one revision, or for several with shares."""
+
+    adapter: str
+    alias: str
+    version: int
+    """Counts the moves; a move may be made to depend on it."""
+    targets: tuple[Target, ...]
+    sticky: str | None = None
+    guard: Guard | None = None
+    since: int | float | None = None
+    """Seconds since 1970."""
+    by: str | None = None
+
+
+class Effect(_Answer):
+    """What the proof in the engine measured."""
+
+    modules: int | None = None
+    largest_change: float | None = None
+
+
+class Revision(_Answer):
+    """Immutable content of an adapter."""
+
+    number: int
+    digest: str
+    state: str
+    created: int | float | None = None
+    reason: str | None = None
+    detail: str | None = None
+    size_bytes: int | None = None
+    rank: int | None = None
+    alpha: int | float | None = None
+    target_modules: tuple[str, ...] = ()
+    modules: int | None = None
+    base: str | None = None
+    dtype: str | None = None
+    source: Source | None = None
+    effect: Effect | None = None
+
+
+class Adapter(_Answer):
+    """One adapter: its state, its aliases and how much history it has."""
+
+    name: str
+    state: str
+    created: int | float | None = None
+    live: int | None = None
+    latest: int | None = None
+    revisions: int = 0
+    pinned: bool = False
+    read_only: bool = False
+    source: Source | None = None
+    aliases: dict[str, Alias] = {}
+    reason: str | None = None
+    detail: str | None = None
+    progress: Progress | None = None
+
+
+class Page(_Answer):
+    """One page of a listing; ``next`` is the cursor of the page after it."""
+
+    data: list[dict[str, Any]]
+    has_more: bool = False
+    next: str | int | None = None
