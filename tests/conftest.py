@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import URL
 
+from postgres import database as postgres_database
+from postgres import postgresql
 from serving import Served, serve_echo, start_process
 from veneer_adapters import faults
 from veneer_server.engine.base import Engine
@@ -69,3 +72,17 @@ async def vllm_engine() -> AsyncIterator[Engine]:
         yield engine
     finally:
         engine.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[URL]:
+    """A PostgreSQL for the whole run."""
+    with postgresql() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: URL) -> Iterator[str]:
+    """An empty database in it, for SQLAlchemy with asyncpg; gone after the test."""
+    with postgres_database(postgres_server) as url:
+        yield url.render_as_string(hide_password=False)

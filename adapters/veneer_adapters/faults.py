@@ -10,7 +10,17 @@ import re
 import signal
 import threading
 
-POINTS = ("source.read", "store.write", "store.fsync", "store.rename", "store.remove")
+POINTS = (
+    "source.read",
+    "store.write",
+    "store.fsync",
+    "store.rename",
+    "store.remove",
+    "catalog.begin",
+    "catalog.write",
+    "catalog.commit",
+    "catalog.committed",
+)
 """Every place there is; whoever calls ``fault_point`` with a new name adds it here."""
 
 _ACTIONS = {"kill": None, "error": errno.EIO, "enospc": errno.ENOSPC}

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from veneer_adapters.catalog import tables
 from veneer_adapters.errors import CatalogUnreadable, StateBusy, StorageFailed
+from veneer_adapters.faults import fault_point
 
 BUSY_TIMEOUT_S = 5.0
 """How long a writer waits for another process at most."""
@@ -75,6 +76,7 @@ class Database:
             StorageFailed: the database cannot be written.
         """
         with _write_errors():
+            fault_point("catalog.begin")
             async with self._engine.begin() as connection:
                 counted = await connection.execute(
                     sa.update(tables.clock)
@@ -82,6 +84,8 @@ class Database:
                     .returning(tables.clock.c.version)
                 )
                 yield connection, counted.scalar_one()
+                fault_point("catalog.commit")
+            fault_point("catalog.committed")
 
     @asynccontextmanager
     async def noting(self) -> AsyncIterator[AsyncConnection]:

@@ -13,6 +13,7 @@ from veneer_adapters.catalog.database import Database
 from veneer_adapters.catalog.entry import Entry
 from veneer_adapters.catalog.rows import Row, Writes, to_alias, to_entries
 from veneer_adapters.errors import CatalogUnreadable
+from veneer_adapters.faults import fault_point
 
 _MAX_IN = 500
 """Names in one IN list; SQLite takes 32766 parameters, PostgreSQL as many."""
@@ -107,6 +108,7 @@ async def _rows(
 
 async def _write(connection: AsyncConnection, writes: Writes) -> None:
     for table in tables.metadata.sorted_tables:  # parents before their children
+        fault_point("catalog.write")
         if gone := writes.deleted.get(table):
             await connection.execute(sa.delete(table).where(_keys(table)), _bound(table, gone))
         if new := writes.inserted.get(table):
