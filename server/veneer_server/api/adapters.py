@@ -1,6 +1,6 @@
 """The admin routes of adapters: list, add, describe, pin, warm, remove; their revisions."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Request
@@ -120,19 +120,20 @@ async def publish_revision(
     return await once(request, state, body, act)
 
 
-@router.post("/v1/adapters/{name}/{verb:load|unload}")
-async def load_or_unload(
-    name: NameDep, verb: Literal["load", "unload"], state: StateDep
-) -> dict[str, Any]:
-    """Load what is live before anybody asks for it, or free its slots."""
-    live = state.catalog.resolve(Selector(name, alias=LIVE))
-    if verb == "load":
-        await state.residency.warm(live)
-    elif state.catalog.get(name).pinned:
+@router.post("/v1/adapters/{name}/load")
+async def load_adapter(name: NameDep, state: StateDep) -> dict[str, Any]:
+    """Load what is live before anybody asks for it."""
+    await state.residency.warm(state.catalog.resolve(Selector(name, alias=LIVE)))
+    return describe(name, state)
+
+
+@router.post("/v1/adapters/{name}/unload")
+async def unload_adapter(name: NameDep, state: StateDep) -> dict[str, Any]:
+    """Free the slots of every revision as soon as nobody uses it."""
+    if state.catalog.get(name).pinned:
         raise AdapterPinned(f"The adapter {quoted(name)} is pinned; unpin it first.")
-    else:
-        for revision in state.catalog.revisions(name):
-            state.residency.forget(revision)
+    for revision in state.catalog.revisions(name):
+        state.residency.forget(revision)
     return describe(name, state)
 
 

@@ -9,9 +9,7 @@ import pytest_asyncio
 from veneer_adapters.catalog.database import Database
 
 
-@pytest_asyncio.fixture(
-    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)]
-)
+@pytest_asyncio.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
 async def database(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
     """An empty catalog database, of each kind."""
     where: str | Path = tmp_path / "catalog.db"
