@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +59,21 @@ class Api:
         return found.headers["x-veneer-adapter"].partition("#")[0]
 
 
-@pytest_asyncio.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Api]:
+@asynccontextmanager
+async def api_of(folder: Path, **sections: Any) -> AsyncIterator[Api]:
+    """Serve the echo engine with its state in ``folder``."""
     engine = EchoEngine(effects={"idle@": NOTHING})
     async with (
-        serve_echo(tmp_path, engine) as served,
+        serve_echo(folder, engine, **sections) as served,
         httpx.AsyncClient(base_url=served.url, timeout=10) as client,
     ):
         yield Api(served, client)
+
+
+@pytest_asyncio.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    async with api_of(tmp_path) as api:
+        yield api
 
 
 def fault(found: httpx.Response) -> tuple[int, str | None, str | None]:
@@ -289,35 +297,28 @@ async def test_what_cannot_be_added_is_refused_with_a_reason(
 
 
 async def test_everything_survives_a_restart(tmp_path: Path) -> None:
-    async with serve_echo(tmp_path) as served:
-        async with httpx.AsyncClient(base_url=served.url) as client:
-            api = Api(served, client)
-            await api.add("mine", pinned=True)
-            await api.publish("mine", 1)
-            await api.call("POST", "/mine/aliases/live/rollback")
-            await api.chat("mine")
-            before = await api.call("GET", "/mine")
-    async with serve_echo(tmp_path) as served:
-        async with httpx.AsyncClient(base_url=served.url) as client:
-            api = Api(served, client)
-            assert await api.call("GET", "/mine") == before
-            assert before["state"] == "resident"
-            assert "x-veneer-cold-start-ms" not in (await api.chat("mine")).headers
-            assert await api.answered_by("mine") == "mine@1"
+    async with api_of(tmp_path) as api:
+        await api.add("mine", pinned=True)
+        await api.publish("mine", 1)
+        await api.call("POST", "/mine/aliases/live/rollback")
+        await api.chat("mine")
+        before = await api.call("GET", "/mine")
+    async with api_of(tmp_path) as api:
+        assert await api.call("GET", "/mine") == before
+        assert before["state"] == "resident"
+        assert "x-veneer-cold-start-ms" not in (await api.chat("mine")).headers
+        assert await api.answered_by("mine") == "mine@1"
 
 
 async def test_what_was_used_most_is_loaded_before_the_server_is_ready(tmp_path: Path) -> None:
     slots = {"device_slots": 1, "host_slots": 2}
-    async with serve_echo(tmp_path, adapters=slots) as served:
-        async with httpx.AsyncClient(base_url=served.url) as client:
-            api = Api(served, client)
-            for name, times in (("often", 3), ("seldom", 1)):
-                await api.add(name)
-                for _ in range(times):
-                    await api.chat(name)
-    async with serve_echo(tmp_path, adapters=slots) as served:
-        async with httpx.AsyncClient(base_url=served.url) as client:
-            assert (await Api(served, client).call("GET", "/often"))["state"] == "resident"
+    async with api_of(tmp_path, adapters=slots) as api:
+        for name, times in (("often", 3), ("seldom", 1)):
+            await api.add(name)
+            for _ in range(times):
+                await api.chat(name)
+    async with api_of(tmp_path, adapters=slots) as api:
+        assert (await api.call("GET", "/often"))["state"] == "resident"
 
 
 async def test_a_folder_removed_by_request_stays_removed_until_its_content_changes(
