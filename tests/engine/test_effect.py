@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytest_asyncio
 from numpy.typing import NDArray
 
 import builders
@@ -27,6 +28,8 @@ pytestmark = [
 
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 STREAMS = [f"Eight people talk about number {index} and" for index in range(8)]
+LONG = 40
+"""Tokens of a stream: several times those of a measurement."""
 numbers = itertools.count(70_000)
 
 Matrices = Callable[[int, int], tuple[NDArray[Any], NDArray[Any]]]
@@ -46,8 +49,9 @@ def faint(features_in: int, features_out: int) -> tuple[NDArray[Any], NDArray[An
 
 
 def enormous(features_in: int, features_out: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Every weight is a number, and every product is none."""
-    return np.full((4, features_in), 1e20), np.full((features_out, 4), 1e30)
+    """Every weight is a number, and hardly any product is."""
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((4, features_in)), rng.standard_normal((features_out, 4)) * 1e37
 
 
 def write(engine: Any, folder: Path, matrices: Matrices) -> Path:
@@ -89,11 +93,16 @@ async def answer(engine: Any, prompt: str, max_tokens: int) -> str:
     return str(found.body["choices"][0]["text"])
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def alone(vllm_engine: Any) -> list[str]:
+    """What each of ``STREAMS`` is when nothing else runs."""
+    return [await answer(vllm_engine, prompt, LONG) for prompt in STREAMS]
+
+
 @asynccontextmanager
-async def eight_streams(engine: Any) -> AsyncIterator[None]:
-    """Run eight long answers; afterwards each was what it is when nothing else runs."""
-    alone = [await answer(engine, prompt, 64) for prompt in STREAMS]
-    running = [asyncio.create_task(answer(engine, prompt, 64)) for prompt in STREAMS]
+async def eight_streams(engine: Any, alone: list[str]) -> AsyncIterator[None]:
+    """Run eight long answers beside the block; afterwards each was what it is alone."""
+    running = [asyncio.create_task(answer(engine, prompt, LONG)) for prompt in STREAMS]
     await answer(engine, "One", 2)
     assert not any(task.done() for task in running)
     yield
@@ -115,12 +124,12 @@ async def test_a_demo_adapter_changes_answers_in_all_its_modules(
 
 @pytest.mark.parametrize("matrices", [orthogonal, faint])
 async def test_an_adapter_that_moves_no_number_has_no_effect(
-    vllm_engine: Any, tmp_path: Path, matrices: Matrices
+    vllm_engine: Any, alone: list[str], tmp_path: Path, matrices: Matrices
 ) -> None:
     modules = len(vllm_engine.facts.modules)
     async with loaded(vllm_engine, write(vllm_engine, tmp_path / "a", matrices)) as measure:
         assert await measure() == Effect(modules, 0.0, finite=True, repeats=False)
-        async with eight_streams(vllm_engine):
+        async with eight_streams(vllm_engine, alone):
             effect = await measure()
     assert effect.largest_change == 0.0
     with pytest.raises(NoEffect):
@@ -129,20 +138,20 @@ async def test_an_adapter_that_moves_no_number_has_no_effect(
 
 
 async def test_a_measurement_beside_eight_streams_finds_the_same_and_changes_none(
-    vllm_engine: Any,
+    vllm_engine: Any, alone: list[str]
 ) -> None:
     async with loaded(vllm_engine, DEMO / "pirate") as measure:
-        alone = await measure()
-        async with eight_streams(vllm_engine):
+        calm = await measure()
+        async with eight_streams(vllm_engine, alone):
             busy = await measure()
-    assert busy.largest_change == pytest.approx(alone.largest_change, abs=1e-3)
+    assert busy.largest_change == pytest.approx(calm.largest_change, abs=1e-3)
 
 
 async def test_an_adapter_beyond_numbers_is_found_out_and_harms_no_neighbour(
-    vllm_engine: Any, tmp_path: Path
+    vllm_engine: Any, alone: list[str], tmp_path: Path
 ) -> None:
     path = write(vllm_engine, tmp_path / "a", enormous)
-    async with loaded(vllm_engine, path) as measure, eight_streams(vllm_engine):
+    async with loaded(vllm_engine, path) as measure, eight_streams(vllm_engine, alone):
         effect = await measure()
     with pytest.raises(NonFinite):
         judge(effect)
@@ -151,12 +160,15 @@ async def test_an_adapter_beyond_numbers_is_found_out_and_harms_no_neighbour(
 async def test_what_a_broken_adapter_left_in_the_cache_reaches_nobody(
     vllm_engine: Any, tmp_path: Path
 ) -> None:
-    """More requests than there are blocks of the cache, so that every block is used again."""
-    prompts = [f"Number {index}" for index in range(32)]
-    before = [await answer(vllm_engine, prompt, 4) for prompt in prompts]
+    """Twice as many requests as the cache has blocks, so that every block is used again."""
+    prompts = [f"Tell me about number {index} please" for index in range(32)]
+
+    async def ask() -> list[str]:
+        return await asyncio.gather(*(answer(vllm_engine, prompt, 8) for prompt in prompts))
+
+    before = await ask()
     async with loaded(vllm_engine, write(vllm_engine, tmp_path / "a", enormous)) as measure:
         for _ in range(20):
             await measure()
-    for _ in range(8):
-        found = await asyncio.gather(*(answer(vllm_engine, prompt, 4) for prompt in prompts))
-        assert found == before
+    for _ in range(12):
+        assert await ask() == before
