@@ -20,6 +20,12 @@ def plain(text: object) -> str:
     return "".join(char if char.isprintable() else " " for char in str(text))
 
 
+def sentence(text: object) -> str:
+    """Return ``text`` as ``plain`` does, with a full stop."""
+    shown = plain(text).rstrip()
+    return shown if shown.endswith((".", "!", "?")) else f"{shown}."
+
+
 class ClientError(Exception):
     """The command did not do what was asked."""
 
@@ -79,7 +85,7 @@ class Refused(ClientError):
         reason = f" (reason: {plain(param)})" if param and code == "adapter_invalid" else ""
         advice = f" {_ADVICE[code]}" if code in _ADVICE else ""
         later = f" Try again in {plain(retry_after)} s." if retry_after else ""
-        super().__init__(f"{plain(message)}{reason}{advice}{later}")
+        super().__init__(f"{sentence(message)}{reason}{advice}{later}")
 
 
 class ContentRefused(ClientError):
@@ -87,7 +93,7 @@ class ContentRefused(ClientError):
 
     def __init__(self, name: str, reason: str, detail: str | None) -> None:
         self.reason = reason
-        said = f": {plain(detail)}" if detail else "."
+        said = f": {sentence(detail)}" if detail else "."
         super().__init__(
             f"The new content of {plain(name)} will not serve{said} (reason: {plain(reason)})"
         )

@@ -212,6 +212,7 @@ def test_a_refusal_says_its_reason_and_what_to_do() -> None:
     truncated = Refused("It ends early.", code="adapter_invalid", param="truncated")
     assert str(truncated) == "It ends early. (reason: truncated)"
     assert "publish" in str(Refused("It exists.", code="adapter_exists"))
+    assert str(Refused("Not Found", code="unknown_url")).startswith("Not Found. Is it")
     assert str(Refused("Later.", code="adapter_capacity", retry_after="5")) == (
         "Later. Try again in 5 s."
     )
