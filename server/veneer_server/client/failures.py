@@ -61,6 +61,8 @@ class NotVeneer(ClientError):
         )
 
 
+_WITH_REASON = frozenset({"adapter_invalid", "adapter_conflict"})
+"""Codes whose ``param`` is a reason code; that of others names a field."""
 _ADVICE = {
     "invalid_api_key": "Give the key with VENEER_SERVER__API_KEY or --key.",
     "adapter_exists": "To give it new content, use `veneer adapters publish`.",
@@ -82,7 +84,7 @@ class Refused(ClientError):
     ) -> None:
         self.code = code
         self.param = param
-        reason = f" (reason: {plain(param)})" if param and code == "adapter_invalid" else ""
+        reason = f" (reason: {plain(param)})" if param and code in _WITH_REASON else ""
         advice = f" {_ADVICE[code]}" if code in _ADVICE else ""
         later = f" Try again in {plain(retry_after)} s." if retry_after else ""
         super().__init__(f"{sentence(message)}{reason}{advice}{later}")
