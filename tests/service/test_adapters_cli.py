@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from pytest_httpserver import HTTPServer
 from typer.testing import CliRunner
 from werkzeug import Request, Response
@@ -48,7 +47,7 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "adapters" / "new"
 
 
-def call(*arguments: str, environ: dict[str, str] | None = None) -> Result:
+def call(*arguments: str, environ: dict[str, str] | None = None) -> Any:
     quiet = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
     return CliRunner().invoke(app, ["adapters", *arguments], env={**quiet, **(environ or {})})
 

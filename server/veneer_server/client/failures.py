@@ -20,6 +20,12 @@ def plain(text: object) -> str:
     return "".join(char if char.isprintable() else " " for char in str(text))
 
 
+def sentence(text: object) -> str:
+    """Return ``text`` as ``plain`` does, with a full stop."""
+    shown = plain(text).rstrip()
+    return shown if shown.endswith((".", "!", "?")) else f"{shown}."
+
+
 class ClientError(Exception):
     """The command did not do what was asked."""
 
@@ -55,6 +61,8 @@ class NotVeneer(ClientError):
         )
 
 
+_WITH_REASON = frozenset({"adapter_invalid", "adapter_conflict"})
+"""Codes whose ``param`` is a reason code; that of others names a field."""
 _ADVICE = {
     "invalid_api_key": "Give the key with VENEER_SERVER__API_KEY or --key.",
     "adapter_exists": "To give it new content, use `veneer adapters publish`.",
@@ -76,10 +84,10 @@ class Refused(ClientError):
     ) -> None:
         self.code = code
         self.param = param
-        reason = f" (reason: {plain(param)})" if param and code == "adapter_invalid" else ""
+        reason = f" (reason: {plain(param)})" if param and code in _WITH_REASON else ""
         advice = f" {_ADVICE[code]}" if code in _ADVICE else ""
         later = f" Try again in {plain(retry_after)} s." if retry_after else ""
-        super().__init__(f"{plain(message)}{reason}{advice}{later}")
+        super().__init__(f"{sentence(message)}{reason}{advice}{later}")
 
 
 class ContentRefused(ClientError):
@@ -87,7 +95,7 @@ class ContentRefused(ClientError):
 
     def __init__(self, name: str, reason: str, detail: str | None) -> None:
         self.reason = reason
-        said = f": {plain(detail)}" if detail else "."
+        said = f": {sentence(detail)}" if detail else "."
         super().__init__(
             f"The new content of {plain(name)} will not serve{said} (reason: {plain(reason)})"
         )

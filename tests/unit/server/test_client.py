@@ -211,7 +211,11 @@ def test_what_a_server_wrote_cannot_move_the_cursor_or_style_itself() -> None:
 def test_a_refusal_says_its_reason_and_what_to_do() -> None:
     truncated = Refused("It ends early.", code="adapter_invalid", param="truncated")
     assert str(truncated) == "It ends early. (reason: truncated)"
+    pinned = Refused("It stays.", code="adapter_conflict", param="adapter_pinned")
+    assert str(pinned) == "It stays. (reason: adapter_pinned)"
+    assert str(Refused("No.", code="model_not_found", param="model")) == "No."
     assert "publish" in str(Refused("It exists.", code="adapter_exists"))
+    assert str(Refused("Not Found", code="unknown_url")).startswith("Not Found. Is it")
     assert str(Refused("Later.", code="adapter_capacity", retry_after="5")) == (
         "Later. Try again in 5 s."
     )

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import typer
 from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from veneer_adapters.errors import AdapterRejected
+from veneer_adapters.errors import AdapterError, AdapterRejected, AdapterUnavailable
 from veneer_adapters.host import (
     ColdStart,
     EvictionReason,
@@ -22,6 +23,7 @@ from veneer_adapters.host import (
     StageFinished,
 )
 from veneer_adapters.policy import Level
+from veneer_server import adapters_cli
 from veneer_server.api.errors import _TABLE, _UNEXPECTED, to_api_error
 from veneer_server.app import create_app, running
 from veneer_server.bench.goals import GOALS
@@ -116,6 +118,31 @@ def test_every_error_code_is_documented() -> None:
 def test_every_reason_for_refusing_an_adapter_is_documented() -> None:
     reasons = {leaf.reason for leaf in AdapterRejected.__subclasses__()}
     assert {cells[0].strip("`") for cells in rows("docs/api.md", "reason")} == reasons
+
+
+def leaves(branch: type[AdapterError]) -> Iterator[type[AdapterError]]:
+    for child in branch.__subclasses__():
+        yield child
+        yield from leaves(child)
+
+
+def test_every_reason_comes_with_what_to_do_about_it() -> None:
+    advice = {cells[0].strip("`"): cells[1] for cells in rows("docs/adapters.md", "reason code")}
+    for leaf in (*leaves(AdapterRejected), *leaves(AdapterUnavailable)):
+        assert len(advice.get(leaf.reason, "")) > 10, leaf.reason
+
+
+def test_every_command_over_adapters_is_documented_with_its_options() -> None:
+    documented = {
+        name: set(re.findall(r"`(--[a-z-]+)`", options))
+        for names, options in rows("docs/adapters.md", "command")
+        for name in re.findall(r"`([a-z]+) ?[A-Z@ ]*`", names)
+    }
+    everywhere = {"--help", "--url", "--key", "--config"}
+    group: Any = typer.main.get_command(adapters_cli.group)
+    for name, command in group.commands.items():
+        options = {word for param in command.params for word in param.opts if word[:2] == "--"}
+        assert documented[name] == options - everywhere, name
 
 
 def used_metrics() -> Metrics:
