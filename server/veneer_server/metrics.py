@@ -232,7 +232,7 @@ class Metrics:
 
         def count() -> Mapping[tuple[str, ...], int]:
             found: Tally[tuple[str, ...]] = Tally((state,) for state in states().values())
-            return {("ready",): 0, ("failed",): 0, **found}
+            return {("ready",): 0, ("staged",): 0, ("failed",): 0, **found}
 
         self._at_scrape("veneer_adapters", "Adapters by state.", ["state"], count)
 

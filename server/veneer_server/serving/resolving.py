@@ -2,13 +2,12 @@
 
 import random
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.revision import Revision
-from veneer_adapters.errors import AdapterNotFound
+from veneer_adapters.errors import AdapterNotFound, CacheFull, StorageFailed
 from veneer_adapters.names import Selector, close_matches, parse_model
 from veneer_adapters.policy import Caller
 from veneer_adapters.pulling import Puller
@@ -89,9 +88,14 @@ class Resolver:
         except AdapterNotFound:
             if self._catalog.knows(selector.adapter) or not self._puller.possible:
                 raise
-        with suppress(AdapterNotFound):
-            # The catalog's own answer also tells what the name may be a misspelling of.
+        try:
             await self._puller.pull(selector.adapter)
+        except AdapterNotFound:
+            # The catalog's own answer also tells what the name may be a misspelling of.
+            return self._catalog.resolve(selector, caller)
+        except CacheFull as error:
+            # For who asks for a model the disk is a matter of the moment, not of the request.
+            raise StorageFailed(str(error)) from error
         return self._catalog.resolve(selector, caller)
 
     def _with_base(self, error: AdapterNotFound, asked: str) -> AdapterNotFound:

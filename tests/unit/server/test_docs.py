@@ -192,7 +192,7 @@ def test_every_metric_is_documented_with_type_unit_labels_and_what_to_do() -> No
         ("direction", {"input", "output"}),
         ("reason", {*get_args(EvictionReason), *Waiting, *Restart}),
         ("endpoint", set(Endpoint)),
-        ("state", {"ready", "failed", "used", "free"}),
+        ("state", {"ready", "staged", "failed", "used", "free"}),
     ],
 )
 def test_every_value_of_a_label_is_documented(label: str, values: set[str]) -> None:
