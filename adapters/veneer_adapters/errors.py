@@ -4,6 +4,8 @@
     ├── AdapterNotFound         no such name, alias or revision
     ├── AdapterFailed           the name is known, but no revision of it ever became ready
     ├── CatalogUnreadable       the catalog's file is damaged or newer: the start is refused
+    ├── BaseUnreadable          the base model's files do not say what an adapter must fit
+    ├── NotRepairable           no exact or bounded change makes this adapter loadable
     ├── AdapterRejected         the artifact or the request is wrong: retrying cannot help
     │   ├── Truncated           the weights end before their header says so
     │   ├── InvalidTensors      the weights are not safetensors, or not pairs of LoRA matrices
@@ -13,6 +15,7 @@
     │   ├── NonFinite           NaN or infinity among the weights, or in the engine's dtype
     │   ├── UnsupportedFeature  DoRA, bias, modules_to_save, ...: it would not be applied
     │   ├── UnsafeFormat        a pickle: loading it could run code
+    │   ├── Unparsable          reading the files took more than a sandbox allows
     │   ├── NoEffect            nothing matches the base, or every product B·A is zero
     │   ├── MissingFile         adapter_config.json or adapter_model.safetensors is not there
     │   ├── TooLarge            more bytes than the store accepts for one adapter
@@ -29,6 +32,8 @@ Catch a branch, raise a leaf. Every class has a stable ``reason`` code; every me
 plain sentence that never shows where on the server something lies. This file knows nothing
 of HTTP; the status code of each branch is chosen once, in ``veneer_server.api.errors``.
 """
+
+from collections.abc import Callable
 
 _SHOWN_CHARS = 100
 
@@ -73,6 +78,18 @@ class CatalogUnreadable(AdapterError):
     """The catalog's file cannot be trusted, so nothing may be built on it."""
 
     reason = "catalog_unreadable"
+
+
+class BaseUnreadable(AdapterError):
+    """What an adapter must fit cannot be read from the base model's files."""
+
+    reason = "base_unreadable"
+
+
+class NotRepairable(AdapterError):
+    """No change that is exact, or whose error is known, makes the adapter loadable."""
+
+    reason = "not_repairable"
 
 
 class AdapterRejected(AdapterError):
@@ -129,6 +146,15 @@ class UnsafeFormat(AdapterRejected):
     reason = "unsafe_format"
 
 
+class Unparsable(AdapterRejected):
+    """The sandboxed process that read the files crashed or reached one of its limits."""
+
+    reason = "unparsable"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or "The adapter could not be read within the limits.")
+
+
 class NoEffect(AdapterRejected):
     """Serving the adapter would silently serve the base model."""
 
@@ -157,6 +183,15 @@ class NameNotAllowed(AdapterRejected):
     """The name does not follow the grammar of adapter names."""
 
     reason = "name_not_allowed"
+
+
+OnFault = Callable[[AdapterRejected], None]
+"""Is told each fault as it is found; the search goes on when it returns."""
+
+
+def raise_it(fault: AdapterRejected) -> None:
+    """Raise ``fault``: the search ends with the first one."""
+    raise fault
 
 
 class AdapterUnavailable(AdapterError):

@@ -14,8 +14,13 @@ from veneer_server.api.errors import answer, to_api_error, to_body, to_event
 from veneer_server.engine import base as engine
 from veneer_server.serving.requests import ModelMissing
 
-REFUSES_THE_START = (adapters.CatalogUnreadable, engine.EngineNotStarted)
-"""No request can meet these."""
+NEVER_ANSWERED = (
+    adapters.CatalogUnreadable,
+    engine.EngineNotStarted,
+    adapters.BaseUnreadable,
+    adapters.NotRepairable,
+)
+"""The start and the command line meet these; no request can."""
 
 
 def leaves(cls: type[Exception]) -> Iterator[type[Exception]]:
@@ -31,7 +36,7 @@ LEAVES = sorted(
         leaf
         for root in (adapters.AdapterError, engine.EngineError, errors.ApiFault)
         for leaf in leaves(root)
-        if not issubclass(leaf, REFUSES_THE_START) and leaf.__module__.startswith("veneer_")
+        if not issubclass(leaf, NEVER_ANSWERED) and leaf.__module__.startswith("veneer_")
     },
     key=lambda cls: cls.__name__,
 )
