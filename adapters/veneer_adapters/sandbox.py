@@ -149,7 +149,7 @@ class Sandbox:
         asked = json.dumps({"job": job, "limits": asdict(limits), **request}).encode()
         with self._free:
             answer = self._exchange(asked, limits.wall_s)
-        return _judge(answer)
+        return judge(answer)
 
     def _exchange(self, request: bytes, wall_s: float) -> bytes:
         # Once more, because a reader that was taken over may have ended everybody's zygote.
@@ -200,7 +200,8 @@ class _Zygote:
         if not greeting:
             self.close()
             raise StorageFailed("The process that reads adapters could not be started.")
-        logger.debug("adapter reader started", network=greeting != b"no network")
+        if greeting != b"no network":
+            logger.warning("adapters are read with access to the network: no permission to leave")
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
@@ -257,7 +258,12 @@ def _receive(connection: socket.socket, ends: float) -> bytes:
     return bytes(answer)
 
 
-def _judge(text: bytes) -> Any:
+def judge(text: bytes) -> Any:
+    """Return what a reader found, as JSON it could have made up.
+
+    Raises:
+        AdapterError: what it says it was; ``Unparsable`` when it says nothing that can be.
+    """
     if not text:
         raise Unparsable
     answer = _read(_ANSWER, text)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from huggingface_hub import try_to_load_from_cache
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
@@ -34,6 +36,7 @@ from veneer_server.settings import EMBEDDED, Settings
 from veneer_server.tracing import Tracing
 
 _BACKLOG = 2048
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def create_app(state: State) -> FastAPI:
@@ -199,6 +202,21 @@ def model_folder(settings: Settings) -> Path:
     if settings.model.path == EMBEDDED:
         return embedded.ensure_checkpoint()
     return Path(settings.model.path)
+
+
+def model_on_disk(settings: Settings) -> tuple[Path | None, str]:
+    """Return where the base model lies on this machine, None when it does not yet, and its name.
+
+    Nothing is converted and nothing fetched.
+    """
+    path = settings.model.path
+    if path == EMBEDDED:
+        folder = embedded.cache_folder()
+        return (folder if (folder / "config.json").is_file() else None), embedded.ROOT
+    if Path(path).is_dir():
+        return Path(path), path
+    cached = try_to_load_from_cache(path, "config.json") if _HUB_ID.fullmatch(path) else None
+    return (Path(cached).parent if isinstance(cached, str) else None), path
 
 
 def _engine_options(settings: Settings) -> EngineOptions:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from veneer_server import __version__
+from veneer_server import __version__, adapters_check
 from veneer_server.settings import Settings, SettingsError
 
 app = typer.Typer(
@@ -20,6 +20,9 @@ app = typer.Typer(
 )
 config = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 app.add_typer(config, name="config")
+adapter_commands = typer.Typer(help="Look at adapters.", no_args_is_help=True)
+adapter_commands.command("check")(adapters_check.check)
+app.add_typer(adapter_commands, name="adapters")
 
 EXIT_FAILED, EXIT_CONFIG, EXIT_PORT, EXIT_INTERRUPTED = 1, 78, 98, 130
 """Source: custom; sysexits.h EX_CONFIG; errno EADDRINUSE; 128 + SIGINT."""
