@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from veneer_adapters import advice
 from veneer_adapters.adapter_config import AdapterConfig, parse_object, to_config
 from veneer_adapters.artifact import CONFIG_FILE, WEIGHTS_FILE, require_files
-from veneer_adapters.checks import check_rank, check_scaling, check_shapes, check_values
+from veneer_adapters.checks import check_rank, check_scaling, check_shapes, check_values, verify
 from veneer_adapters.errors import AdapterRejected
 from veneer_adapters.manifest import (
     BaseFacts,
@@ -88,6 +88,9 @@ def examine(folder: Path, facts: BaseFacts) -> Report:
     faults.attempt(lambda: require_files(folder))
     _read_config(seen, folder, faults)
     _read_weights(seen, folder, facts, faults)
+    if not faults.shown:
+        # Whatever was overlooked above: what loads is what the server lets through.
+        faults.attempt(lambda: verify(folder, facts))
     return _report(seen, facts, faults)
 
 
@@ -98,9 +101,9 @@ def _read_config(seen: _Seen, folder: Path, faults: _Faults) -> None:
     if text is None:
         return
     seen.size_bytes += len(text)
-    seen.fields = faults.attempt(lambda: parse_object(text)) or {}
-    if seen.fields:
-        seen.config = to_config(seen.fields, faults)
+    fields = faults.attempt(lambda: parse_object(text))
+    if fields is not None:
+        seen.fields, seen.config = fields, to_config(fields, faults)
 
 
 def _read_weights(seen: _Seen, folder: Path, facts: BaseFacts, faults: _Faults) -> None:
@@ -112,8 +115,10 @@ def _read_weights(seen: _Seen, folder: Path, facts: BaseFacts, faults: _Faults) 
     with file:
         seen.size_bytes += file.seek(0, 2)
         file.seek(0)
-        seen.tensors = faults.attempt(lambda: read_header(file)) or {}
-        seen.pairs = pair_up(seen.tensors, faults) if seen.tensors else {}
+        tensors = faults.attempt(lambda: read_header(file))
+        if tensors is None:
+            return
+        seen.tensors, seen.pairs = tensors, pair_up(tensors, faults)
         _check(seen, facts, faults)
         scaling_of = seen.config.scaling_of if seen.config else _unscaled
         values = faults.attempt(lambda: check_values(file, seen.pairs, scaling_of, facts, faults))

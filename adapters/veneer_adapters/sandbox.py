@@ -63,7 +63,7 @@ class _Answer(BaseModel):
 
 
 _T = TypeVar("_T")
-_ANSWER, _MANIFEST = TypeAdapter(_Answer), TypeAdapter(Manifest)
+_ANSWER, MANIFEST = TypeAdapter(_Answer), TypeAdapter(Manifest)
 _REPORT, _REPAIRED = TypeAdapter(Report), TypeAdapter(Repaired)
 
 
@@ -91,8 +91,8 @@ class Sandbox:
             AdapterRejected: the leaf ``checks.verify`` raised, or ``Unparsable``.
             StorageFailed: the files cannot be read now, or no process can be started.
         """
-        found = self._ask("verify", {"folder": str(folder), "facts": asdict(facts)}, self._limits)
-        return _read(_MANIFEST, found)
+        request = {"folder": str(folder), "facts": asdict(facts)}
+        return judge(self._ask("verify", request, self._limits), MANIFEST)
 
     def examine(self, folder: Path, facts: BaseFacts) -> Report:
         """Return what ``doctor.examine`` returns.
@@ -102,7 +102,7 @@ class Sandbox:
             StorageFailed: the files cannot be read now, or no process can be started.
         """
         request = {"folder": str(folder), "facts": asdict(facts)}
-        return _read(_REPORT, self._ask("examine", request, self._limits))
+        return judge(self._ask("examine", request, self._limits), _REPORT)
 
     def repair(
         self, folder: Path, out: Path, facts: BaseFacts, base: Path | None = None
@@ -125,7 +125,7 @@ class Sandbox:
                 draft = Path(scratch) / "repaired"
                 draft.mkdir()
                 asked = {**request, "out": str(draft)}
-                repaired = _read(_REPAIRED, self._ask("repair", asked, _REPAIR))
+                repaired = judge(self._ask("repair", asked, _REPAIR), _REPAIRED)
                 draft.replace(out)
         except OSError as error:
             what = os.strerror(error.errno or errno.EIO)
@@ -145,11 +145,10 @@ class Sandbox:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _ask(self, job: str, request: Mapping[str, Any], limits: Limits) -> Any:
+    def _ask(self, job: str, request: Mapping[str, Any], limits: Limits) -> bytes:
         asked = json.dumps({"job": job, "limits": asdict(limits), **request}).encode()
         with self._free:
-            answer = self._exchange(asked, limits.wall_s)
-        return judge(answer)
+            return self._exchange(asked, limits.wall_s)
 
     def _exchange(self, request: bytes, wall_s: float) -> bytes:
         # Once more, because a reader that was taken over may have ended everybody's zygote.
@@ -258,8 +257,8 @@ def _receive(connection: socket.socket, ends: float) -> bytes:
     return bytes(answer)
 
 
-def judge(text: bytes) -> Any:
-    """Return what a reader found, as JSON it could have made up.
+def judge(text: bytes, shape: TypeAdapter[_T]) -> _T:
+    """Return what a reader found, which it may have made up but which has this ``shape``.
 
     Raises:
         AdapterError: what it says it was; ``Unparsable`` when it says nothing that can be.
@@ -272,7 +271,7 @@ def judge(text: bytes) -> Any:
     if answer.found is None:
         logger.warning("adapter reader gave up", why=_plain(answer.crashed or "nothing said"))
         raise Unparsable
-    return answer.found
+    return _read(shape, answer.found)
 
 
 def _read(shape: TypeAdapter[_T], value: object) -> _T:

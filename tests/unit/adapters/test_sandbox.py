@@ -18,7 +18,7 @@ from veneer_adapters import errors
 from veneer_adapters.checks import verify
 from veneer_adapters.confinement import Limits
 from veneer_adapters.manifest import BaseFacts, Manifest
-from veneer_adapters.sandbox import Sandbox, judge
+from veneer_adapters.sandbox import MANIFEST, Sandbox, judge
 
 WITHOUT_BASE = BaseFacts("echo", {}, max_rank=8)
 SPOILT: dict[str, dict[str, object]] = {
@@ -212,6 +212,8 @@ MADE_UP = [
     b'{"refused": {"reason": "internal", "message": "x"}}',
     b'{"refused": {"reason": "catalog_unreadable", "message": "x"}}',
     b'{"else": 1}',
+    b'{"found": {"rank": "many"}}',
+    b'{"found": [1, 2]}',
     b"\x80\x04N.",
 ]
 
@@ -219,20 +221,12 @@ MADE_UP = [
 @pytest.mark.parametrize("answer", MADE_UP)
 def test_an_answer_that_cannot_be_is_a_refusal(answer: bytes) -> None:
     with pytest.raises(errors.Unparsable):
-        judge(answer)
+        judge(answer, MANIFEST)
 
 
 def test_a_message_of_the_reader_is_shown_on_one_line_and_not_at_any_length() -> None:
     said = {"refused": {"reason": "truncated", "message": "a\r\nb\x1b[31m" + "x" * 10_000}}
     with pytest.raises(errors.Truncated) as raised:
-        judge(json.dumps(said).encode())
+        judge(json.dumps(said).encode(), MANIFEST)
     assert str(raised.value).isprintable()
     assert len(str(raised.value)) < 1000
-
-
-def test_a_manifest_of_other_types_is_a_refusal(
-    tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sandbox, "_exchange", lambda *_: b'{"found": {"rank": "many"}}')
-    with pytest.raises(errors.Unparsable):
-        sandbox.verify(tmp_path, builders.FACTS)
