@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -74,12 +74,19 @@ class _ZygoteGone(Exception):
 class Sandbox:
     """Reads adapters in throw-away processes. All methods block and may be called anywhere."""
 
-    def __init__(self, *, limits: Limits | None = None, at_once: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        at_once: int | None = None,
+        repair_cpu_s: int = 3600,
+    ) -> None:
         """Read ``at_once`` adapters side by side, by default one per core and at most 8.
 
         Each stays within ``limits``. Nothing is started before it is needed.
         """
         self._limits = limits or Limits()
+        self._repair_limits = replace(_REPAIR, cpu_s=repair_cpu_s)
         self._free = threading.BoundedSemaphore(at_once or min(os.cpu_count() or 1, _MOST_AT_ONCE))
         self._lock = threading.Lock()
         self._zygote: _Zygote | None = None
@@ -125,7 +132,7 @@ class Sandbox:
                 draft = Path(scratch) / "repaired"
                 draft.mkdir()
                 asked = {**request, "out": str(draft)}
-                repaired = judge(self._ask("repair", asked, _REPAIR), _REPAIRED)
+                repaired = judge(self._ask("repair", asked, self._repair_limits), _REPAIRED)
                 draft.replace(out)
         except OSError as error:
             what = os.strerror(error.errno or errno.EIO)
