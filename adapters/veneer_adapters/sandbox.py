@@ -7,6 +7,7 @@ taken over can lie about its own adapter and do nothing else.
 
 import errno
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -20,7 +21,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import structlog
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from veneer_adapters.confinement import Limits
@@ -35,7 +35,7 @@ from veneer_adapters.errors import (
 from veneer_adapters.manifest import BaseFacts, Manifest
 from veneer_adapters.report import Repaired, Report
 
-logger = structlog.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 _MAX_ANSWER_BYTES = 4 << 20
 _MAX_MESSAGE_CHARS = 600
@@ -90,6 +90,7 @@ class Sandbox:
         self._free = threading.BoundedSemaphore(at_once or min(os.cpu_count() or 1, _MOST_AT_ONCE))
         self._lock = threading.Lock()
         self._zygote: _Zygote | None = None
+        self._era = 0
 
     def verify(self, folder: Path, facts: BaseFacts) -> Manifest:
         """Return what ``checks.verify`` returns.
@@ -140,9 +141,10 @@ class Sandbox:
         return repaired
 
     def close(self) -> None:
-        """End every process; what runs is refused. Safe to do twice; a later call starts anew."""
+        """End every process; what runs fails. Safe to do twice; a later call starts anew."""
         with self._lock:
             zygote, self._zygote = self._zygote, None
+            self._era += 1
         if zygote is not None:
             zygote.close()
 
@@ -158,17 +160,20 @@ class Sandbox:
             return self._exchange(asked, limits.wall_s)
 
     def _exchange(self, request: bytes, wall_s: float) -> bytes:
+        era = self._era
         # Once more, because a reader that was taken over may have ended everybody's zygote.
         for _ in range(2):
             with suppress(_ZygoteGone):
-                zygote = self._running()
+                zygote = self._running(era)
                 answer = zygote.exchange(request, wall_s)
                 if answer or zygote.is_alive():
                     return answer
         raise Unparsable
 
-    def _running(self) -> "_Zygote":
+    def _running(self, era: int) -> "_Zygote":
         with self._lock:
+            if era != self._era:
+                raise StorageFailed("The process that reads adapters was ended.")
             if self._zygote is None or not self._zygote.is_alive():
                 if self._zygote is not None:
                     self._zygote.close()
@@ -189,7 +194,6 @@ class _Zygote:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
                 # Ctrl-C in the server's terminal is the server's business.
                 start_new_session=True,
             )  # fmt: skip
@@ -276,7 +280,7 @@ def judge(text: bytes, shape: TypeAdapter[_T]) -> _T:
     if answer.refused is not None:
         raise _error(answer.refused)
     if answer.found is None:
-        logger.warning("adapter reader gave up", why=_plain(answer.crashed or "nothing said"))
+        logger.warning("adapter reader gave up: %s", _plain(answer.crashed or "nothing said"))
         raise Unparsable
     return _read(shape, answer.found)
 

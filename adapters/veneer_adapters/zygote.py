@@ -101,6 +101,8 @@ class _Nursery:
         [descriptor] = descriptors
         pid = os.fork()
         if pid == 0:
+            # A reader that was taken over shall not write into the server's log.
+            os.dup2(1, 2)
             for inherited in (self._control.fileno(), *self._ends):
                 os.close(inherited)
             _be_child(socket.socket(fileno=descriptor))

@@ -1,6 +1,5 @@
 """``veneer adapters check``: the doctor on the command line; no engine, no server, no network."""
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -18,7 +17,6 @@ from veneer_adapters.errors import AdapterError
 from veneer_adapters.manifest import BaseFacts
 from veneer_adapters.report import Repaired, Report
 from veneer_adapters.sandbox import Sandbox
-from veneer_server import logs
 from veneer_server.settings import Settings, SettingsError
 
 EXIT_LOADS, EXIT_DOES_NOT, EXIT_NOT_CHECKED = 0, 1, 2
@@ -70,9 +68,6 @@ def check(
     Ends with 0 when it loads (or its repaired copy does), 1 when it does not, 2 when it could
     not be examined.
     """
-    # Nothing but the answer goes to the terminal: a refusal is no event in a log.
-    logs.configure("critical", "auto")
-    logging.captureWarnings(capture=True)
     try:
         asked = prepare(Settings.load(file=config), model, max_rank, fix)
         report, repaired = examine(path, asked)

@@ -187,6 +187,17 @@ def test_closing_ends_every_process_and_can_be_done_twice(
     assert not any(process.is_running() for process in started)
 
 
+def test_closing_meanwhile_is_no_fault_of_the_adapter(tmp_path: Path, processes: Processes) -> None:
+    sandbox = Sandbox()
+    with ThreadPoolExecutor(1) as threads:
+        waiting = under_way(sandbox, tmp_path, threads)
+        processes.wait_for(2)
+        sandbox.close()
+        with pytest.raises(errors.StorageFailed):
+            waiting.result(60)
+    processes.wait_for(0)
+
+
 def test_the_reader_has_none_of_our_environment_and_no_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: Processes
 ) -> None:
