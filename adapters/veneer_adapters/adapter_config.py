@@ -5,37 +5,29 @@ served as something other than what was trained.
 """
 
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from veneer_adapters import strict_json
-from veneer_adapters.errors import InvalidConfig, UnsupportedFeature, quoted
+from veneer_adapters.errors import (
+    AdapterRejected,
+    InvalidConfig,
+    NonFinite,
+    OnFault,
+    UnsupportedFeature,
+    quoted,
+    raise_it,
+)
+from veneer_adapters.patterns import Pattern, read_pattern
+from veneer_adapters.peft_fields import PLAIN_INITS, UNSUPPORTED_WHEN_SET
+
+_T = TypeVar("_T")
 
 MAX_CONFIG_BYTES = 1 << 20
 
-# The keys are regular expressions to PEFT and vLLM: with these characters a match is linear.
-_PATTERN_KEY = re.compile(r"[A-Za-z0-9_.]{1,256}")
-
-_UNSUPPORTED_WHEN_SET = (
-    "use_dora",
-    "use_qalora",
-    "use_bdlora",
-    "lora_bias",
-    "modules_to_save",
-    "alora_invocation_tokens",
-    "layer_replication",
-    "megatron_config",
-    "fan_in_fan_out",
-    "trainable_token_indices",
-    "target_parameters",
-    "monteclora_config",
-    "velora_config",
-    "arrow_config",
-    "kasa_config",
-)
-# Any other initialisation changes the base model's own weights while PEFT loads the adapter.
-_PLAIN_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica", "lora_ga"})
+_LARGEST_ALPHA = 3.4028234e38
+"""The largest float32: the engine multiplies in that precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +37,23 @@ class AdapterConfig:
     rank: int
     alpha: float
     use_rslora: bool
-    rank_pattern: Mapping[str, int]
-    alpha_pattern: Mapping[str, float]
+    rank_pattern: Pattern
+    alpha_pattern: Pattern
     base_name: str | None
 
     @property
     def max_rank(self) -> int:
         """The largest rank named anywhere, which is the one the engine compares."""
-        return max([self.rank, *self.rank_pattern.values()])
+        return max([self.rank, *map(int, self.rank_pattern.values)])
 
     def rank_of(self, module: str) -> int:
         """Return the rank the weights of ``module`` must have."""
-        found = _matching(self.rank_pattern, module)
+        found = self.rank_pattern.value_of(module)
         return self.rank if found is None else int(found)
 
     def scaling_of(self, module: str) -> float:
         """Return the factor the engine multiplies B·A of ``module`` with."""
-        found = _matching(self.alpha_pattern, module)
+        found = self.alpha_pattern.value_of(module)
         rank = self.rank_of(module)
         alpha = self.alpha if found is None else found
         return alpha / (math.sqrt(rank) if self.use_rslora else rank)
@@ -73,23 +65,47 @@ def parse_config(text: bytes) -> AdapterConfig:
     Raises:
         InvalidConfig: not strict JSON, or a field is missing or impossible.
         UnsupportedFeature: a field asks for what would not be applied.
+        NonFinite: an alpha is beyond what the engine computes with.
     """
-    fields = _parse_object(text)
-    _refuse_unsupported(fields)
-    targets = fields.get("target_modules")
-    if not isinstance(targets, str | list) or not targets:
-        raise InvalidConfig("`target_modules` must name at least one module.")
-    return AdapterConfig(
-        rank=_rank("r", fields.get("r")),
-        alpha=_alpha("lora_alpha", fields.get("lora_alpha")),
-        use_rslora=_flag(fields, "use_rslora"),
-        rank_pattern={k: _rank(k, v) for k, v in _pattern(fields, "rank_pattern").items()},
-        alpha_pattern={k: _alpha(k, v) for k, v in _pattern(fields, "alpha_pattern").items()},
-        base_name=_base_name(fields),
-    )
+    fields = parse_object(text)
+    config = to_config(fields, raise_it)
+    if config is None:
+        raise InvalidConfig("adapter_config.json cannot be used.")
+    return config
 
 
-def _parse_object(text: bytes) -> dict[str, object]:
+def to_config(fields: Mapping[str, object], on_fault: OnFault) -> AdapterConfig | None:
+    """Return what ``fields`` say, or None when a field they must have is wrong.
+
+    ``on_fault`` is told of each fault, what would be ignored or refused by the engine first.
+    """
+    _find_unsupported(fields, on_fault)
+
+    def read(reader: Callable[[], _T]) -> _T | None:
+        try:
+            return reader()
+        except AdapterRejected as fault:
+            on_fault(fault)
+            return None
+
+    read(lambda: _require_targets(fields))
+    rank = read(lambda: _rank("r", fields.get("r")))
+    alpha = read(lambda: _alpha("lora_alpha", fields.get("lora_alpha")))
+    use_rslora = read(lambda: _flag(fields, "use_rslora"))
+    ranks = read(lambda: read_pattern(fields, "rank_pattern", _rank))
+    alphas = read(lambda: read_pattern(fields, "alpha_pattern", _alpha))
+    base_name = read(lambda: _base_name(fields))
+    if rank is None or alpha is None or use_rslora is None or ranks is None or alphas is None:
+        return None
+    return AdapterConfig(rank, alpha, use_rslora, ranks, alphas, base_name)
+
+
+def parse_object(text: bytes) -> dict[str, object]:
+    """Return the object in ``text``, its fields not looked at.
+
+    Raises:
+        InvalidConfig: it is too large, not strict JSON, or no object.
+    """
     if len(text) > MAX_CONFIG_BYTES:
         raise InvalidConfig(f"adapter_config.json is larger than {MAX_CONFIG_BYTES} bytes.")
     try:
@@ -101,22 +117,34 @@ def _parse_object(text: bytes) -> dict[str, object]:
     return fields
 
 
-def _refuse_unsupported(fields: Mapping[str, object]) -> None:
+def _find_unsupported(fields: Mapping[str, object], on_fault: OnFault) -> None:
     if fields.get("peft_type", "LORA") != "LORA":
-        raise UnsupportedFeature(
-            f"The adapter is of type {quoted(fields['peft_type'])}; only LORA is supported."
+        on_fault(
+            UnsupportedFeature(
+                f"The adapter is of type {quoted(fields['peft_type'])}; only LORA is supported."
+            )
         )
-    for name in _UNSUPPORTED_WHEN_SET:
+    for name in UNSUPPORTED_WHEN_SET:
         if fields.get(name) not in (None, False, [], {}):
-            raise UnsupportedFeature(f"The adapter uses {quoted(name)}, which is not supported.")
+            on_fault(
+                UnsupportedFeature(f"The adapter uses {quoted(name)}, which is not supported.")
+            )
     if fields.get("bias") not in (None, "none"):
-        raise UnsupportedFeature("The adapter trains a bias, which is not supported.")
+        on_fault(UnsupportedFeature("The adapter trains a bias, which is not supported."))
     init = fields.get("init_lora_weights")
-    if isinstance(init, str) and init.lower() not in _PLAIN_INITS:
-        raise UnsupportedFeature(
-            f"The adapter was initialised with {quoted(init)}, which changes the base model's"
-            " weights; convert it to a plain LoRA with PEFT first."
+    if isinstance(init, str) and init.lower() not in PLAIN_INITS:
+        on_fault(
+            UnsupportedFeature(
+                f"The adapter was initialised with {quoted(init)}, which changes the base model's"
+                " weights; convert it to a plain LoRA with PEFT first."
+            )
         )
+
+
+def _require_targets(fields: Mapping[str, object]) -> None:
+    targets = fields.get("target_modules")
+    if not isinstance(targets, str | list) or not targets:
+        raise InvalidConfig("`target_modules` must name at least one module.")
 
 
 def _rank(name: str, value: object) -> int:
@@ -126,12 +154,11 @@ def _rank(name: str, value: object) -> int:
 
 
 def _alpha(name: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
         raise InvalidConfig(f"The alpha {quoted(name)} must be a finite number above 0.")
-    try:
-        return float(value)
-    except OverflowError:
-        raise InvalidConfig(f"The alpha {quoted(name)} is too large.") from None
+    if value > _LARGEST_ALPHA:
+        raise NonFinite(f"The alpha {quoted(name)} is infinite in the engine's precision.")
+    return float(value)
 
 
 def _flag(fields: Mapping[str, object], name: str) -> bool:
@@ -141,18 +168,6 @@ def _flag(fields: Mapping[str, object], name: str) -> bool:
     return bool(value)
 
 
-def _pattern(fields: Mapping[str, object], name: str) -> dict[str, object]:
-    pattern = fields.get(name)
-    if pattern is None:
-        return {}
-    if not isinstance(pattern, dict):
-        raise InvalidConfig(f"{quoted(name)} must be an object.")
-    for key in pattern:
-        if not _PATTERN_KEY.fullmatch(key):
-            raise InvalidConfig(f"{quoted(name)} has the key {quoted(key)}, which names no module.")
-    return pattern
-
-
 def _base_name(fields: Mapping[str, object]) -> str | None:
     name = fields.get("base_model_name_or_path")
     if name is None:
@@ -160,11 +175,3 @@ def _base_name(fields: Mapping[str, object]) -> str | None:
     if not isinstance(name, str) or len(name) > 1024 or not name.isprintable():
         raise InvalidConfig("`base_model_name_or_path` must be printable text.")
     return name
-
-
-def _matching(pattern: Mapping[str, int] | Mapping[str, float], module: str) -> float | None:
-    # PEFT's own rule (`get_pattern_key`), which vLLM repeats: the first key that matches wins.
-    for key, value in pattern.items():
-        if re.fullmatch(rf"(.*\.)?({key})", module):
-            return value
-    return None

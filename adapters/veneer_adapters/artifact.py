@@ -16,7 +16,8 @@ FILES = (CONFIG_FILE, WEIGHTS_FILE)
 """What the store keeps of an adapter, in the order it is read."""
 
 _WEIGHTS_PREFIX = "adapter_model."
-_PICKLES = ("adapter_model.bin", "adapter_model.pt")
+PICKLE_FILE = "adapter_model.bin"
+_PICKLES = (PICKLE_FILE, "adapter_model.pt")
 _EMBEDDINGS = ("new_embeddings.safetensors", "new_embeddings.bin")
 
 

@@ -79,7 +79,7 @@ def fsync(path: Path) -> None:
 def _copy(folder: Path, name: str, target: Path, expected: _Signature) -> str:
     hashed = hashlib.sha256()
     left = expected[0]
-    with _open_inside(folder, name) as source, target.open("xb") as out:
+    with open_inside(folder, name) as source, target.open("xb") as out:
         if _signature(os.fstat(source.fileno())) != expected:
             raise SourceChanging(f"{quoted(name)} changed while it was being read.")
         # Never more than was announced: a source that grows for ever must not fill the disk.
@@ -92,7 +92,13 @@ def _copy(folder: Path, name: str, target: Path, expected: _Signature) -> str:
     return hashed.hexdigest()
 
 
-def _open_inside(folder: Path, name: str) -> BinaryIO:
+def open_inside(folder: Path, name: str) -> BinaryIO:
+    """Return the regular file ``name`` of ``folder``, open; never waits for a pipe's writer.
+
+    Raises:
+        PathNotAllowed: it is something else, or a link that leaves ``folder``.
+        OSError: it cannot be opened.
+    """
     inside = os.path.realpath(folder, strict=True)
     path = os.path.realpath(os.path.join(inside, name), strict=True)
     if os.path.commonpath([inside, path]) != inside:

@@ -10,6 +10,8 @@
     │   ├── AliasMoved          somebody moved the alias meanwhile
     │   └── NothingToRollBack   the alias never pointed to anything else
     ├── StateFolderInUse        another server has the state folder: the start is refused
+    ├── BaseUnreadable          the base model's files do not say what an adapter must fit
+    ├── NotRepairable           no exact or bounded change makes this adapter loadable
     ├── AdapterRejected         the artifact or the request is wrong: retrying cannot help
     │   ├── Truncated           the weights end before their header says so
     │   ├── InvalidTensors      the weights are not safetensors, or not pairs of LoRA matrices
@@ -19,6 +21,7 @@
     │   ├── NonFinite           NaN or infinity among the weights, or in what they compute
     │   ├── UnsupportedFeature  DoRA, bias, modules_to_save, ...: it would not be applied
     │   ├── UnsafeFormat        a pickle: loading it could run code
+    │   ├── Unparsable          reading the files took more than a sandbox allows
     │   ├── NoEffect            nothing matches the base, or every product B·A is zero
     │   ├── GarbageOutput       in the engine it answers with one meaningless token only
     │   ├── MissingFile         adapter_config.json or adapter_model.safetensors is not there
@@ -43,6 +46,8 @@ Catch a branch, raise a leaf. Every class has a stable ``reason`` code; every me
 plain sentence that never shows where on the server something lies. This file knows nothing
 of HTTP; the status code of each branch is chosen once, in ``veneer_server.api.errors``.
 """
+
+from collections.abc import Callable
 
 _SHOWN_CHARS = 100
 
@@ -125,6 +130,18 @@ class StateFolderInUse(AdapterError):
     reason = "state_folder_in_use"
 
 
+class BaseUnreadable(AdapterError):
+    """What an adapter must fit cannot be read from the base model's files."""
+
+    reason = "base_unreadable"
+
+
+class NotRepairable(AdapterError):
+    """No change that is exact, or whose error is known, makes the adapter loadable."""
+
+    reason = "not_repairable"
+
+
 class AdapterRejected(AdapterError):
     """The artifact is wrong; only another artifact can help."""
 
@@ -177,6 +194,15 @@ class UnsafeFormat(AdapterRejected):
     """The weights are a pickle, which can run code when it is read."""
 
     reason = "unsafe_format"
+
+
+class Unparsable(AdapterRejected):
+    """The sandboxed process that read the files crashed or reached one of its limits."""
+
+    reason = "unparsable"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or "The adapter could not be read within the limits.")
 
 
 class NoEffect(AdapterRejected):
@@ -237,6 +263,15 @@ class NameNotAllowed(AdapterRejected):
     """The name does not follow the grammar of adapter names."""
 
     reason = "name_not_allowed"
+
+
+OnFault = Callable[[AdapterRejected], None]
+"""Is told each fault as it is found; the search goes on when it returns."""
+
+
+def raise_it(fault: AdapterRejected) -> None:
+    """Raise ``fault``: the search ends with the first one."""
+    raise fault
 
 
 class AdapterUnavailable(AdapterError):

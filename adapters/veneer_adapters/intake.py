@@ -6,7 +6,8 @@ Files are read and hashed in threads, a few adapters at a time.
 
 import asyncio
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast, get_args
@@ -120,20 +121,35 @@ class Intake:
         if taken.digest != revision.digest:
             raise ContentLost(f"The source of {quoted(revision.header)} has other content now.")
 
-    async def _take_remote(self, source: Source, report: Report) -> Taken:
+    @asynccontextmanager
+    async def borrowed(
+        self, source: Source, report: Report = _unheard
+    ) -> AsyncIterator[tuple[Path, Source]]:
+        """Give a folder with what ``source`` holds now, and where exactly that came from.
+
+        A fetched folder is gone after the block, also when that is cancelled.
+
+        Raises:
+            AdapterError: the source may not or cannot be read.
+        """
+        if source.kind in ("folder", "path"):
+            yield _resolved(Path(source.location), self._roots), source
+            return
         if self._fetching is None:
-            raise Refused(PathNotAllowed("This server fetches nothing over a network."), None)
+            raise SourceNotAllowed("This server fetches nothing over a network.")
         into = await asyncio.to_thread(self._store.make_folder)
         try:
             fetched = await self._fetching.fetch(source.location, into, report)
-            exact = replace(source, location=fetched.pinned)
-            async with self._free_workers:
-                return await asyncio.to_thread(self._keep, fetched.folder, exact)
+            yield fetched.folder, replace(source, location=fetched.pinned)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, into, ignore_errors=True)
+
+    async def _take_remote(self, source: Source, report: Report) -> Taken:
+        try:
+            async with self.borrowed(source, report) as (folder, exact), self._free_workers:
+                return await asyncio.to_thread(self._keep, folder, exact)
         except AdapterError as error:
             raise Refused(error, None) from error
-        finally:
-            # Also when cancelled: nothing of a fetch stays.
-            await asyncio.to_thread(shutil.rmtree, into, ignore_errors=True)
 
     def _take_folder(self, folder: Path, source: Source, roots: Sequence[Root]) -> Taken:
         try:

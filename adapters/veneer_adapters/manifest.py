@@ -4,23 +4,31 @@ Reading proves that the files are what they claim to be and ask for nothing we w
 whether they fit the base, and whether their values can be served, is decided in ``checks``.
 """
 
+import hashlib
+import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from veneer_adapters.adapter_config import MAX_CONFIG_BYTES, AdapterConfig, parse_config
 from veneer_adapters.artifact import CONFIG_FILE, WEIGHTS_FILE, require_files
+from veneer_adapters.copying import open_inside
 from veneer_adapters.errors import (
+    AdapterRejected,
     InvalidConfig,
     InvalidTensors,
     NoEffect,
+    OnFault,
     UnsupportedFeature,
     quoted,
+    raise_it,
 )
 from veneer_adapters.tensors import Tensor, read_header
 
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."
 _LORA_WEIGHT = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 _EMBEDDINGS = frozenset({"lm_head", "embed_tokens"})
 _DTYPES = frozenset({"F32", "F16", "BF16"})
@@ -36,6 +44,12 @@ class BaseFacts:
     max_rank: int
     dtype: str = "bfloat16"
     """What the engine computes in: float32, float16 or bfloat16."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 in hex of all modules and their shapes: equal for bases an adapter may swap."""
+        canonical = json.dumps(sorted((name, *shape) for name, shape in self.modules.items()))
+        return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,37 +107,71 @@ def read_artifact(folder: Path) -> Artifact:
         AdapterRejected: the leaf that says what is wrong with the files.
     """
     require_files(folder)
-    with (folder / CONFIG_FILE).open("rb") as file:
-        text = file.read(MAX_CONFIG_BYTES + 1)
+    text = read_config_file(folder)
     config = parse_config(text)
-    weights = folder / WEIGHTS_FILE
-    pairs = _pair(read_header(weights))
-    for module, pair in pairs.items():
-        _require_rank(config, module, pair)
-    size_bytes = len(text) + weights.stat().st_size
+    with open_weights(folder) as file:
+        pairs = pair_up(read_header(file))
+        size_bytes = len(text) + os.fstat(file.fileno()).st_size
+    require_ranks(config, pairs)
     return Artifact(config, pairs, _manifest(config, pairs, size_bytes))
 
 
-def _pair(tensors: Mapping[str, Tensor]) -> dict[str, Pair]:
+def read_config_file(folder: Path) -> bytes:
+    """Return ``adapter_config.json``, or one byte more of it than is ever accepted."""
+    with open_inside(folder, CONFIG_FILE) as file:
+        return file.read(MAX_CONFIG_BYTES + 1)
+
+
+def open_weights(folder: Path) -> BinaryIO:
+    """Return the weights, open; raises what ``open_inside`` raises."""
+    return open_inside(folder, WEIGHTS_FILE)
+
+
+def pair_up(tensors: Mapping[str, Tensor], on_fault: OnFault = raise_it) -> dict[str, Pair]:
+    """Return the complete pairs among ``tensors`` by the name of their module.
+
+    ``on_fault`` is told of each tensor that is none of the two matrices of a linear layer.
+    """
     sides: dict[str, dict[str, Tensor]] = {}
     for tensor in tensors.values():
-        module, side = _module_and_side(tensor.name)
-        _require_matrix(tensor)
-        if side in sides.setdefault(module, {}):
-            raise InvalidTensors(f"The weights hold {quoted(module)} twice.")
-        sides[module][side] = tensor
-    if not sides:
-        raise NoEffect("The adapter has no weights.")
+        try:
+            module, side = _module_and_side(tensor.name)
+            _require_matrix(tensor)
+            if side in sides.setdefault(module, {}):
+                raise InvalidTensors(f"The weights hold {quoted(module)} twice.")
+            sides[module][side] = tensor
+        except AdapterRejected as fault:
+            on_fault(fault)
+    if not tensors:
+        on_fault(NoEffect("The adapter has no weights."))
     for module, found in sides.items():
-        if len(found) != 2:
-            raise InvalidTensors(
-                f"The weights hold only one of the two matrices of {quoted(module)}."
+        if len(found) == 1:
+            on_fault(
+                InvalidTensors(
+                    f"The weights hold only one of the two matrices of {quoted(module)}."
+                )
             )
-    return {module: Pair(found["A"], found["B"]) for module, found in sides.items()}
+    return {m: Pair(found["A"], found["B"]) for m, found in sides.items() if len(found) == 2}
+
+
+def require_ranks(
+    config: AdapterConfig, pairs: Mapping[str, Pair], on_fault: OnFault = raise_it
+) -> None:
+    """Tell ``on_fault`` of each module whose weights have another rank than ``config`` says."""
+    for module, pair in pairs.items():
+        if pair.a.shape[0] != pair.b.shape[1]:
+            on_fault(InvalidTensors(f"The two matrices of {quoted(module)} differ in rank."))
+        elif pair.rank != config.rank_of(module):
+            on_fault(
+                InvalidConfig(
+                    f"adapter_config.json gives {quoted(module)} the rank"
+                    f" {config.rank_of(module)}, its weights have {pair.rank}."
+                )
+            )
 
 
 def _module_and_side(name: str) -> tuple[str, str]:
-    match = _LORA_WEIGHT.fullmatch(name.removeprefix(_PREFIX))
+    match = _LORA_WEIGHT.fullmatch(name.removeprefix(PREFIX))
     if match is None:
         raise UnsupportedFeature(
             f"The tensor {quoted(name)} is not a LoRA matrix of a linear layer."
@@ -141,16 +189,6 @@ def _require_matrix(tensor: Tensor) -> None:
         raise UnsupportedFeature(f"The tensor {quoted(tensor.name)} is not a matrix.")
     if 0 in tensor.shape:
         raise InvalidTensors(f"The tensor {quoted(tensor.name)} is empty.")
-
-
-def _require_rank(config: AdapterConfig, module: str, pair: Pair) -> None:
-    if pair.a.shape[0] != pair.b.shape[1]:
-        raise InvalidTensors(f"The two matrices of {quoted(module)} differ in rank.")
-    if pair.rank != config.rank_of(module):
-        raise InvalidConfig(
-            f"adapter_config.json gives {quoted(module)} the rank {config.rank_of(module)},"
-            f" its weights have {pair.rank}."
-        )
 
 
 def _manifest(config: AdapterConfig, pairs: Mapping[str, Pair], size_bytes: int) -> Manifest:

@@ -7,7 +7,6 @@ Source: https://github.com/huggingface/safetensors#format
 import math
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -41,8 +40,8 @@ class Tensor:
     stop: int
 
 
-def read_header(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file by name, without reading their values.
+def read_header(file: BinaryIO) -> dict[str, Tensor]:
+    """Return the tensors of an open safetensors file by name, without reading their values.
 
     Afterwards every tensor is known to lie wholly inside the file, none overlapping another.
 
@@ -51,14 +50,13 @@ def read_header(path: Path) -> dict[str, Tensor]:
         InvalidTensors: the header is not one the format allows.
         UnsupportedFeature: a dtype this format version does not know.
     """
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-        if size < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
-            raise Truncated("The weights file ends inside its header.")
-        if length > MAX_HEADER_BYTES:
-            raise InvalidTensors(f"The weights' header is larger than {MAX_HEADER_BYTES} bytes.")
-        entries = _parse(file.read(length))
+    size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+    if size < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
+        raise Truncated("The weights file ends inside its header.")
+    if length > MAX_HEADER_BYTES:
+        raise InvalidTensors(f"The weights' header is larger than {MAX_HEADER_BYTES} bytes.")
+    entries = _parse(file.read(length))
     begin = _LENGTH_BYTES + length
     tensors = [_tensor(name, entry, begin) for name, entry in entries.items()]
     _require_contiguous(tensors, begin, size)

@@ -13,6 +13,7 @@ import typer
 from stamina.instrumentation import set_on_retry_hooks
 
 from veneer_adapters.names import LIVE
+from veneer_server import adapters_check
 from veneer_server.client import progress, tables, targets
 from veneer_server.client.adapters import AdaptersApi, Listing
 from veneer_server.client.answers import Adapter, Alias, Revision
@@ -38,6 +39,8 @@ group = typer.Typer(
     "--url and --key name another.",
     no_args_is_help=True,
 )
+
+group.command("check")(adapters_check.check)
 
 _SERVER = "Server"
 UrlOption = Annotated[

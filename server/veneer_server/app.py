@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from huggingface_hub import try_to_load_from_cache
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
@@ -19,7 +21,7 @@ from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.database import Database
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.catalog.usage import Usage
-from veneer_adapters.checks import verify
+from veneer_adapters.checkup import Checkup
 from veneer_adapters.following import Following
 from veneer_adapters.host import Observers
 from veneer_adapters.hot_set import HotSet
@@ -28,6 +30,7 @@ from veneer_adapters.lifecycle import State as Stage
 from veneer_adapters.publishing import Publishing
 from veneer_adapters.pulling import Puller
 from veneer_adapters.residency import Residency
+from veneer_adapters.sandbox import Sandbox
 from veneer_adapters.sources.base import Root
 from veneer_adapters.sources.fetching import Fetching
 from veneer_adapters.sources.local import FolderWatch
@@ -52,6 +55,7 @@ from veneer_server.settings import EMBEDDED, Settings
 from veneer_server.tracing import Tracing
 
 _BACKLOG = 2048
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def create_app(state: State) -> FastAPI:
@@ -106,7 +110,9 @@ async def running(
         stack.push_async_callback(database.close)
         engine = engine or await start_engine(settings)
         stack.callback(engine.stop)
-        parts = await _assemble(settings, engine, tracing, database)
+        sandbox = Sandbox()
+        stack.callback(sandbox.close)
+        parts = await _assemble(settings, engine, tracing, database, sandbox)
         stack.push_async_callback(parts.usage.flush)
         stack.push_async_callback(parts.state.staging.close)
         watch = FolderWatch(roots(settings))
@@ -144,7 +150,7 @@ def _start_tracing(stack: AsyncExitStack) -> Tracing:
 
 
 async def _assemble(
-    settings: Settings, engine: Engine, tracing: Tracing, database: Database
+    settings: Settings, engine: Engine, tracing: Tracing, database: Database, sandbox: Sandbox
 ) -> _Parts:
     metrics = Metrics(CollectorRegistry())
     observers = Observers(metrics, tracing)
@@ -156,7 +162,7 @@ async def _assemble(
     catalog = await Catalog.open(database, store.path)
     intake = Intake(
         store,
-        lambda folder: verify(folder, engine.facts),
+        lambda folder: sandbox.verify(folder, engine.facts),
         roots=roots(settings),
         fetching=_fetching(settings),
     )
@@ -189,6 +195,7 @@ async def _assemble(
         answers=Answers(database),
         staging=staging,
         publishing=publishing,
+        checkup=Checkup(intake, sandbox, engine.facts),
         residency=residency,
         requests=RequestService(engine, resolver, residency, metrics, tracing, usage=usage),
         metrics=metrics,
@@ -293,6 +300,21 @@ def model_folder(settings: Settings) -> Path:
     if settings.model.path == EMBEDDED:
         return embedded.ensure_checkpoint()
     return Path(settings.model.path)
+
+
+def model_on_disk(settings: Settings) -> tuple[Path | None, str]:
+    """Return where the base model lies on this machine, None when it does not yet, and its name.
+
+    Nothing is converted and nothing fetched.
+    """
+    path = settings.model.path
+    if path == EMBEDDED:
+        folder = embedded.cache_folder()
+        return (folder if (folder / "config.json").is_file() else None), embedded.ROOT
+    if Path(path).is_dir():
+        return Path(path), path
+    cached = try_to_load_from_cache(path, "config.json") if _HUB_ID.fullmatch(path) else None
+    return (Path(cached).parent if isinstance(cached, str) else None), path
 
 
 def _engine_options(settings: Settings) -> EngineOptions:

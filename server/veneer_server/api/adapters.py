@@ -42,6 +42,12 @@ class PublishBody(Body):
     wait: bool = True
 
 
+class CheckBody(Body):
+    """``POST /v1/adapters/check``."""
+
+    source: _Source
+
+
 class PatchBody(Body):
     """``PATCH /v1/adapters/{name}``."""
 
@@ -72,6 +78,13 @@ async def add_adapter(request: Request, body: BodyDep, state: StateDep) -> Respo
         return _answer(describe(asked.name, state), 201)
 
     return await once(request, state, body, act)
+
+
+@router.post("/v1/adapters/check")
+async def check_adapter(body: BodyDep, state: StateDep) -> Response:
+    """Say whether what a source holds would load, what it costs and what to change."""
+    report = await state.checkup.examine(source_of(parse(CheckBody, body).source))
+    return Response(report.to_json(), media_type="application/json")
 
 
 @router.get("/v1/adapters/{name}")

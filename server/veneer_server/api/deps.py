@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from veneer_adapters.catalog.answers import Answers
 from veneer_adapters.catalog.catalog import Catalog
+from veneer_adapters.checkup import Checkup
 from veneer_adapters.publishing import Publishing
 from veneer_adapters.residency import Residency
 from veneer_adapters.staging import Staging
@@ -31,6 +32,7 @@ class State:
     answers: Answers
     staging: Staging
     publishing: Publishing
+    checkup: Checkup
     residency: Residency
     requests: RequestService
     metrics: Metrics

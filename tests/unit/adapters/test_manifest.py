@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import builders
 from builders import Q, V
@@ -46,7 +44,8 @@ BAD_CONFIGS: list[tuple[str, dict[str, object]]] = [
     ("alpha -1", {"lora_alpha": -1}),
     ("alpha as text", {"lora_alpha": "16"}),
     ("alpha missing", {"lora_alpha": None}),
-    ("alpha beyond floats", {"lora_alpha": 10**400}),
+    ("a key no module could have", {"alpha_pattern": {"a" * 257: 4}}),
+    ("a pattern without end", {"alpha_pattern": {f"m{n}": 4 for n in range(10_001)}}),
     ("no targets", {"target_modules": []}),
     ("targets missing", {"target_modules": None}),
     ("a pattern that is a regular expression", {"rank_pattern": {"(a+)+$": 4}}),
@@ -114,6 +113,29 @@ def test_a_config_that_is_not_strict_json_is_refused(tmp_path: Path, text: str |
     folder = builders.write(tmp_path, config_json=text)
     with pytest.raises(errors.InvalidConfig):
         read_artifact(folder)
+
+
+@pytest.mark.parametrize("alpha", [1e39, 10**400])
+def test_an_alpha_the_engine_cannot_represent_is_not_finite(tmp_path: Path, alpha: float) -> None:
+    with pytest.raises(errors.NonFinite):
+        read_artifact(builders.write(tmp_path, lora_alpha=alpha))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{"lora_alpha": 4001}, {"alpha_pattern": {"q_proj": 4001}}, {"lora_alpha": 1e30}],
+    ids=["for all", "for one module", "beyond all reason"],
+)
+def test_a_scaling_above_a_thousand_is_refused(
+    tmp_path: Path, overrides: dict[str, object]
+) -> None:
+    folder = builders.write(tmp_path, **overrides)
+    with pytest.raises(errors.InvalidConfig, match="scaled by"):
+        verify(folder, builders.FACTS)
+
+
+def test_a_scaling_of_a_thousand_is_accepted(tmp_path: Path) -> None:
+    assert verify(builders.write(tmp_path, lora_alpha=4000), builders.FACTS).alpha == 4000
 
 
 def test_the_rank_pattern_decides_per_module_and_the_largest_counts(tmp_path: Path) -> None:
@@ -326,62 +348,7 @@ def test_a_header_said_to_be_enormous_is_not_read(tmp_path: Path) -> None:
         read_artifact(folder)
 
 
-def refusal_of(folder: Path) -> errors.AdapterRejected | None:
-    try:
-        verify(folder, builders.FACTS)
-    except errors.AdapterRejected as error:
-        return error
-    return None
-
-
 def test_what_the_builder_writes_is_what_the_library_reads(tmp_path: Path) -> None:
     weights = builders.write(tmp_path) / "adapter_model.safetensors"
     with safetensors.safe_open(weights, framework="np") as file:
         assert set(file.keys()) == set(builders.tensors())
-
-
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(at=st.integers(0, len(WEIGHTS) - 1), new=st.binary(max_size=12), cut=st.integers(0, 12))
-def test_a_mutant_is_refused_with_a_reason_or_read_by_the_library_alike(
-    tmp_path: Path, at: int, new: bytes, cut: int
-) -> None:
-    weights = WEIGHTS[:at] + new + WEIGHTS[at + cut :]
-    folder = builders.write(tmp_path, weights=weights)
-    refused = refusal_of(folder)
-    if refused is not None:
-        assert refused.reason != errors.AdapterRejected.reason
-        return
-    artifact = read_artifact(folder)
-    with safetensors.safe_open(folder / "adapter_model.safetensors", framework="np") as file:
-        found = {t.name for pair in artifact.pairs.values() for t in (pair.a, pair.b)}
-        assert set(file.keys()) == found
-        assert all(np.isfinite(file.get_tensor(name)).all() for name in found)
-
-
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    st.dictionaries(
-        st.sampled_from(sorted(builders.config())),
-        st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-            lambda inner: (
-                st.lists(inner, max_size=2)
-                | st.dictionaries(st.text(max_size=5), inner, max_size=2)
-            ),
-            max_leaves=4,
-        ),
-    )
-)
-def test_a_hostile_config_is_refused_with_a_reason_or_harmless(
-    tmp_path: Path, overrides: dict[str, object]
-) -> None:
-    folder = builders.write(tmp_path, config_json=json.dumps(builders.config(**overrides)))
-    refused = refusal_of(folder)
-    if refused is not None:
-        assert str(refused).isprintable()
-    else:
-        assert read_manifest(folder).rank <= builders.FACTS.max_rank

@@ -14,12 +14,14 @@ from veneer_server.api.errors import answer, to_api_error, to_body, to_event
 from veneer_server.engine import base as engine
 from veneer_server.serving.resolving import ModelMissing
 
-REFUSES_THE_START = (
+NEVER_ANSWERED = (
     adapters.CatalogUnreadable,
     adapters.StateFolderInUse,
     engine.EngineNotStarted,
+    adapters.BaseUnreadable,
+    adapters.NotRepairable,
 )
-"""No request can meet these."""
+"""The start and the command line meet these; no request can."""
 
 
 def leaves(cls: type[Exception]) -> Iterator[type[Exception]]:
@@ -35,7 +37,7 @@ LEAVES = sorted(
         leaf
         for root in (adapters.AdapterError, engine.EngineError, errors.ApiFault)
         for leaf in leaves(root)
-        if not issubclass(leaf, REFUSES_THE_START) and leaf.__module__.startswith("veneer_")
+        if not issubclass(leaf, NEVER_ANSWERED) and leaf.__module__.startswith("veneer_")
     },
     key=lambda cls: cls.__name__,
 )

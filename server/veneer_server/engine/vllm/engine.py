@@ -112,6 +112,7 @@ class VllmEngine:
             name=options.root,
             modules={name: (int(i), int(o)) for name, (i, o) in modules.items()},
             max_rank=client.vllm_config.lora_config.max_lora_rank,
+            dtype=str(client.model_config.dtype).removeprefix("torch."),
         )
         return cls(client, handlers, model=model, facts=facts, op=op)
 

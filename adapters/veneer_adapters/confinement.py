@@ -1,0 +1,69 @@
+"""What a process may no longer do once it reads files of strangers. Linux; nothing is undone."""
+
+import ctypes
+import errno
+import os
+import resource
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+
+# Looked up here and not where they are used: that is after a fork, where each page is a copy.
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PRCTL, _UNSHARE = _LIBC.prctl, _LIBC.unshare
+
+_NEW_USERS, _NEW_NETWORK = 0x10000000, 0x40000000
+"""Source: linux/sched.h, CLONE_NEWUSER and CLONE_NEWNET."""
+_END_WITH_PARENT, _NO_NEW_PRIVILEGES = 1, 38
+"""Source: linux/prctl.h, PR_SET_PDEATHSIG and PR_SET_NO_NEW_PRIVS."""
+_OPEN_FILES = 32
+_FIRST_VICTIM = b"1000"
+"""Source: proc(5), oom_score_adj: when memory runs out this process goes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one throw-away process may use; the kernel ends it beyond that."""
+
+    memory_bytes: int = 1 << 30
+    """Address space. Weights are read in pieces, so their size does not count."""
+    cpu_s: int = 20
+    wall_s: float = 60.0
+    written_bytes: int = 0
+    """The largest file it may write."""
+
+
+def leave_network() -> bool:
+    """Move this process into a network of its own, without any interface.
+
+    Returns False where neither privileges nor unprivileged user namespaces permit it; then
+    the other limits hold, and this one does not.
+    """
+    return any(_UNSHARE(flags) == 0 for flags in (_NEW_NETWORK, _NEW_USERS | _NEW_NETWORK))
+
+
+def confine(limits: Limits) -> None:
+    """Set ``limits`` on this process, for good, and let it end with its parent.
+
+    Raises:
+        OSError: a limit could not be set; nothing of strangers may be read then.
+    """
+    for option, value in ((_END_WITH_PARENT, signal.SIGKILL), (_NO_NEW_PRIVILEGES, 1)):
+        if _PRCTL(option, int(value), 0, 0, 0):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno() or errno.EPERM))
+    # Not everywhere allowed, and only about who goes first.
+    with suppress(OSError):
+        score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        os.write(score, _FIRST_VICTIM)
+        os.close(score)
+    for kind, most in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CPU, limits.cpu_s),
+        (resource.RLIMIT_FSIZE, limits.written_bytes),
+        (resource.RLIMIT_NOFILE, _OPEN_FILES),
+        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_AS, limits.memory_bytes),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (limit, limit))

@@ -1,0 +1,92 @@
+"""A DoRA folded into a plain LoRA: the best one of a given rank, and how far off it is.
+
+DoRA makes of a weight W the rows of W + s*B*A, each scaled to a trained length m. The change
+is no product of two small matrices, so the fold approximates it; the error is measured on the
+change itself, not estimated. Source: PEFT, lora/dora.py, ``DoraLinearLayer``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+GOOD_ERROR = 0.01
+"""No more rank is spent on less than this."""
+_EXTRA, _ROUNDS = 8, 3
+"""Spare columns and power iterations of the range finder: the defaults most use.
+
+Source: N. Halko, P. Martinsson, J. Tropp, "Finding structure with randomness", SIAM Review
+53(2), 2011, algorithm 4.4.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The change of one module as ``b @ a``, its columns in order of weight."""
+
+    a: Array
+    """``(rank, in)``"""
+    b: Array
+    """``(out, rank)``"""
+    squared: float
+    """The squared Frobenius norm of the whole change."""
+    captured: Array
+    """``captured[k]``: how much of it the first ``k + 1`` columns hold."""
+
+    def error(self, rank: int) -> float:
+        """Return the norm of what ``rank`` columns miss, relative to the change's."""
+        if self.squared == 0:
+            return 0.0
+        held = float(self.captured[min(rank, len(self.captured)) - 1])
+        return float(np.sqrt(max(0.0, 1 - held / self.squared)))
+
+    def cut(self, rank: int) -> tuple[Array, Array]:
+        """Return A and B of exactly ``rank``, filled up with zeros where there is less."""
+        a = np.zeros((rank, self.a.shape[1]), np.float32)
+        b = np.zeros((self.b.shape[0], rank), np.float32)
+        kept = min(rank, len(self.a))
+        a[:kept], b[:, :kept] = self.a[:kept], self.b[:, :kept]
+        return a, b
+
+
+def fold(weight: Array, a: Array, b: Array, scaling: float, magnitude: Array, rank: int) -> Folded:
+    """Return the change that DoRA makes of ``weight``, as the best product of ``rank``."""
+    changed = weight + np.float32(scaling) * (b @ a)
+    norms = np.linalg.norm(changed, axis=1)
+    changed *= (magnitude.reshape(-1) / np.where(norms == 0, 1, norms))[:, None]
+    changed -= weight
+    left, values, right = _largest(changed, min(rank, *changed.shape))
+    root = np.sqrt(values)
+    return Folded(
+        a=(root[:, None] * right).astype(np.float32),
+        b=(left * root).astype(np.float32),
+        squared=float(np.sum(np.square(changed, dtype=np.float64))),
+        captured=np.cumsum(np.square(values, dtype=np.float64)).astype(np.float32),
+    )
+
+
+def smallest_rank(folded: Mapping[str, Folded], most: int) -> int:
+    """Return the least power of two, or ``most``, at which every error is ``GOOD_ERROR``."""
+    rank = 1
+    while rank < most and max(f.error(rank) for f in folded.values()) > GOOD_ERROR:
+        rank *= 2
+    return min(rank, most)
+
+
+def _largest(matrix: Array, count: int) -> tuple[Any, Any, Any]:
+    """Return the ``count`` largest singular triplets of ``matrix``."""
+    if min(matrix.shape) <= 4 * (count + _EXTRA):
+        left, values, right = np.linalg.svd(matrix, full_matrices=False)
+        return left[:, :count], values[:count], right[:count]
+    # Always the same start: a repair done twice gives the same bytes.
+    start = np.random.default_rng(0).standard_normal((matrix.shape[1], count + _EXTRA))
+    basis, _ = np.linalg.qr(matrix @ start.astype(np.float32))
+    for _ in range(_ROUNDS):
+        basis, _ = np.linalg.qr(matrix.T @ basis)
+        basis, _ = np.linalg.qr(matrix @ basis)
+    small_left, values, right = np.linalg.svd(basis.T @ matrix, full_matrices=False)
+    return (basis @ small_left)[:, :count], values[:count], right[:count]
