@@ -90,7 +90,7 @@ async def serve_echo(
 async def until_served(served: Served, *names: str) -> None:
     """Return when every one of ``names`` has a revision that can serve."""
     assert served.state is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not {a.name for a in served.state.catalog.adapters() if a.live} >= {*names}:
             await asyncio.sleep(POLL_S)
 

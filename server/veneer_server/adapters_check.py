@@ -121,7 +121,9 @@ def check(
 ) -> None:
     """Say whether an adapter would load, what would be ignored, what it costs, what to change.
 
-    Needs no server. Example: veneer adapters check hf://acme/pirate --fix pirate-fixed
+    Needs no server.
+
+    Example: veneer adapters check hf://acme/pirate --fix pirate-fixed
 
     Ends with 0 when it loads (or its repaired copy does), 1 when it does not, 2 when it could
     not be examined.
