@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import builders
 from disks import DISKS
 from veneer_adapters.errors import CacheFull, StorageFailed
-from veneer_adapters.inventory import choose_removed
+from veneer_adapters.inventory import Inventory, choose_removed
 from veneer_adapters.store import Store
 
 SIZE = 1000
@@ -173,22 +173,24 @@ def test_a_need_written_down_while_room_is_made_counts(tmp_path: Path) -> None:
     assert store.has(kept)
 
 
-def test_what_is_kept_again_while_it_goes_is_there_afterwards(tmp_path: Path) -> None:
+def test_who_keeps_again_what_is_just_going_is_not_told_that_it_is_there(tmp_path: Path) -> None:
     again: list[Future[Path]] = []
 
     def needed() -> Collection[str]:
         if not again:  # `a` is about to go
             again.append(thread.submit(store.keep, received))
             wait(again, timeout=0.2)  # in vain: it has to wait for us
-        return ()
+        return [stays]
 
     store = Store(tmp_path / "store", quota_bytes=2 * SIZE, needed=needed)
-    for name in ("a", "b"):
-        store.release(store.put(adapter(tmp_path, name))[0])
+    store.release(store.put(adapter(tmp_path, "a"))[0])
+    stays, _ = store.put(adapter(tmp_path, "b"))
     received = store.receive(adapter(tmp_path, "a"))
     with ThreadPoolExecutor(1) as thread:
         store.put(adapter(tmp_path, "c"))
-        assert again[0].result(10) == store.find(received.digest)
+        with pytest.raises(CacheFull):
+            again[0].result(10)
+    assert not store.has(received.digest)
 
 
 def test_what_goes_is_gone_before_its_files_are_deleted(
@@ -258,6 +260,16 @@ def test_many_threads_together_keep_the_quota(rig: Rig) -> None:
     assert rig.store.total_bytes == 3 * SIZE
     assert len(list((rig.folder / "store" / "sha256").glob("*/*"))) == 3
     assert rig.tmp() == []
+
+
+def test_what_is_added_twice_weighs_once() -> None:
+    inventory = Inventory([("a", 1), ("b", 2)])
+    inventory.add("a", 5)
+    assert inventory.total_bytes == 7
+    assert inventory.choose_removed((), 1) == ["b"]
+    inventory.remove("a")
+    inventory.remove("a")
+    assert inventory.total_bytes == 2
 
 
 Sizes = st.lists(st.integers(1, 9), max_size=8)
