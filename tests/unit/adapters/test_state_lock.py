@@ -71,7 +71,7 @@ def test_an_unreadable_holder_is_not_named(tmp_path: Path) -> None:
 def test_it_is_free_again_after_the_block(tmp_path: Path) -> None:
     for _ in range(2):
         with state_folder(tmp_path):
-            pass
+            assert (tmp_path / LOCK_FILE).read_text() == f"{os.getpid()}\n"
 
 
 def test_it_is_free_again_after_kill_9(tmp_path: Path) -> None:

@@ -148,3 +148,20 @@ def test_a_sector_that_cannot_be_read_is_damage(
     monkeypatch.setattr(contents, "sha256_of", bad_sector)
     assert not store.check(digest)
     assert not store.has(digest)
+
+
+def test_content_stored_while_its_absence_is_found_stays(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "store")
+    received = store.receive(folder)
+
+    def absent(path: Path) -> str:
+        with ThreadPoolExecutor(1) as other:
+            moved = other.submit(store._contents.place, received.digest, received.path, 1, tuple)
+            moved.result(10)
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr(contents, "sha256_of", absent)
+    assert store.check(received.digest)
+    assert store.has(received.digest)

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import builders
 from disks import DISKS
-from veneer_adapters.errors import CacheFull
-from veneer_adapters.inventory import choose_removed
+from veneer_adapters.errors import CacheFull, StorageFailed
+from veneer_adapters.inventory import Inventory, choose_removed
 from veneer_adapters.store import Store
 
 SIZE = 1000
@@ -149,7 +149,7 @@ def test_what_was_just_kept_stays_until_its_need_is_written_down(rig: Rig) -> No
 
 def test_a_keep_that_failed_holds_nothing(rig: Rig, armed: Callable[[str], None]) -> None:
     armed("store.rename:1:error")
-    with pytest.raises(Exception, match="Input/output error"):
+    with pytest.raises(StorageFailed, match="Input/output error"):
         rig.put("a")
     rig.put("a", "b", "c", "d")
     assert rig.stored() == "bcd"
@@ -171,6 +171,56 @@ def test_a_need_written_down_while_room_is_made_counts(tmp_path: Path) -> None:
     with pytest.raises(CacheFull):
         store.put(adapter(tmp_path, "b"))
     assert store.has(kept)
+
+
+def test_who_keeps_again_what_is_just_going_is_not_told_that_it_is_there(tmp_path: Path) -> None:
+    again: list[Future[Path]] = []
+
+    def needed() -> Collection[str]:
+        if not again:  # `a` is about to go
+            again.append(thread.submit(store.keep, received))
+            wait(again, timeout=0.2)  # in vain: it has to wait for us
+        return [stays]
+
+    store = Store(tmp_path / "store", quota_bytes=2 * SIZE, needed=needed)
+    store.release(store.put(adapter(tmp_path, "a"))[0])
+    stays, _ = store.put(adapter(tmp_path, "b"))
+    received = store.receive(adapter(tmp_path, "a"))
+    with ThreadPoolExecutor(1) as thread:
+        store.put(adapter(tmp_path, "c"))
+        with pytest.raises(CacheFull):
+            again[0].result(10)
+    assert not store.has(received.digest)
+
+
+def test_what_goes_is_gone_before_its_files_are_deleted(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.put("a", "b", "c", "d")
+    rig.quota_bytes = SIZE
+    rig.restart()
+    monkeypatch.setattr("shutil.rmtree", lambda folder, **_: None)
+    assert rig.collect() == "bc"
+    assert rig.stored() == "d"
+
+
+def test_a_flush_that_finds_the_disk_full_is_tried_again_with_more_room(
+    rig: Rig, armed: Callable[[str], None]
+) -> None:
+    rig.put("a")
+    armed("store.fsync:1:enospc")
+    rig.put("b")
+    assert rig.stored() == "b"
+    assert rig.tmp() == []
+
+
+def test_another_failure_removes_nothing(rig: Rig, armed: Callable[[str], None]) -> None:
+    rig.put("a")
+    for fault in ("store.fsync:1:error", "store.write:1:error"):
+        armed(fault)
+        with pytest.raises(StorageFailed, match="Input/output error"):
+            rig.put("b")
+    assert rig.stored() == "a"
 
 
 def test_a_smaller_quota_is_kept_by_collecting_and_only_then(rig: Rig) -> None:
@@ -210,6 +260,16 @@ def test_many_threads_together_keep_the_quota(rig: Rig) -> None:
     assert rig.store.total_bytes == 3 * SIZE
     assert len(list((rig.folder / "store" / "sha256").glob("*/*"))) == 3
     assert rig.tmp() == []
+
+
+def test_what_is_added_twice_weighs_once() -> None:
+    inventory = Inventory([("a", 1), ("b", 2)])
+    inventory.add("a", 5)
+    assert inventory.total_bytes == 7
+    assert inventory.choose_removed((), 1) == ["b"]
+    inventory.remove("a")
+    inventory.remove("a")
+    assert inventory.total_bytes == 2
 
 
 Sizes = st.lists(st.integers(1, 9), max_size=8)
