@@ -75,7 +75,7 @@ def fetching(
     hosts: Sequence[str] = (HOST,),
     private: Sequence[str] = (HOST,),
     resolve: Resolve = to_loopback,
-    timeout_s: float = 5,
+    timeout_s: float = 20,
     max_bytes: int = 2 << 20,
 ) -> Fetching:
     fetcher = HttpsFetcher(
@@ -115,7 +115,7 @@ class Site:
     async def fetch(
         self, location: str | None = None, progress: Progress = lambda done, total: None
     ) -> Fetched:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return await self._fetching.fetch(location or self.folder, self.into, progress)
 
     async def refused(self, location: str | None = None) -> AdapterError:
@@ -342,13 +342,13 @@ async def test_a_checksum_that_fits_is_no_obstacle(site: Open) -> None:
 
 
 def redirecting(target: str) -> faulty.Answer:
-    """Send whoever asks for the first folder to ``target``; {} is where they came to."""
+    """Send whoever asks for the folder to ``target``; ``{here}`` is the port they came to."""
 
     async def answer(path: str, writer: asyncio.StreamWriter) -> None:
         name = path.rpartition("/")[2]
         if path.startswith("/adapters/x/"):
             port = writer.get_extra_info("sockname")[1]
-            where = target.replace("{port}", str(port)).replace("{name}", name)
+            where = target.replace("{here}", str(port)).replace("{name}", name)
             writer.write(faulty.head(302, length=0, Location=where))
         else:
             body = CONTENT[name]
@@ -362,9 +362,9 @@ def redirecting(target: str) -> faulty.Answer:
     [
         "/elsewhere/{name}",
         "../y/{name}",
-        "https://models.example:{port}/elsewhere/{name}",
-        "https://other.example:{port}/elsewhere/{name}",
-        "//MODELS.example:{port}/elsewhere/{name}",
+        "https://models.example:{here}/elsewhere/{name}",
+        "https://other.example:{here}/elsewhere/{name}",
+        "//MODELS.example:{here}/elsewhere/{name}",
     ],
 )
 async def test_redirects_among_allowed_hosts_are_followed(target: str, site: Open) -> None:
@@ -385,15 +385,13 @@ ESCAPES = [
     "https://models.example:1/x",
     "https://models.example.evil.example:{port}/x",
     "https://models.example@127.0.0.1:{port}/x",
-    "https://user@models.example:{port}/x",
-    "https://models.example:{port}\\@127.0.0.1/x",
-    "http://models.example:{port}/x",
-    "ftp://models.example:{port}/x",
+    "https://user@models.example:{here}/x",
+    "https://models.example:{here}\\@127.0.0.1/x",
+    "http://models.example:{here}/x",
+    "ftp://models.example:{here}/x",
     "file:///etc/passwd",
     "//evil.example:{port}/x",
-    "https://",
     "https://models.example:99999/x",
-    "",
 ]
 
 
@@ -406,13 +404,13 @@ async def test_a_redirect_to_anywhere_else_is_not_followed(
         async with site(redirecting(aimed)) as here:
             error = await here.refused()
             assert set(here.server.paths) == {f"/adapters/x/{CONFIG_FILE}"}
-    assert isinstance(error, SourceNotAllowed | SourceUnavailable)
+    assert isinstance(error, SourceNotAllowed)
     assert canary.connections == 0
 
 
 async def test_a_redirect_to_an_allowed_host_is_vetted_again(site: Open) -> None:
     hosts = (HOST, "other.example")
-    target = redirecting("https://other.example:{port}/elsewhere/{name}")
+    target = redirecting("https://other.example:{here}/elsewhere/{name}")
     async with site(target, hosts=hosts, private=(HOST,)) as here:
         assert isinstance(await here.refused(), SourceNotAllowed)
         assert here.server.connections == 1

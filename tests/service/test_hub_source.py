@@ -125,14 +125,14 @@ class There:
         *,
         orgs: tuple[str, ...] = ("org",),
         progress: Progress = lambda done, total: None,
-        timeout_s: float = 5,
+        timeout_s: float = 20,
         max_bytes: int = 1 << 20,
     ) -> Fetched:
         fetcher = HubFetcher(orgs, endpoint=self._endpoint, token=TOKEN, cache_dir=self._cache)
         asking = Fetching(
             [fetcher], timeout_s=timeout_s, max_bytes=max_bytes, tries=3, pause_s=0.01
         )
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             return await asking.fetch(location, self.into, progress)
 
     async def refused(self, location: str = "hf://org/name", **options: Any) -> AdapterError:
@@ -291,6 +291,12 @@ async def test_too_many_bytes_are_refused(hub: Hub, there: There) -> None:
     size = sum(map(len, OLD.values()))
     assert isinstance(await there.refused(max_bytes=size - 1), TooLarge)
     await there.fetch(max_bytes=size)
+
+
+async def test_too_many_bytes_are_refused_also_from_the_cache(hub: Hub, there: There) -> None:
+    await there.fetch()
+    empty(there.into)
+    assert isinstance(await there.refused(max_bytes=1000), TooLarge)
 
 
 async def test_more_than_was_announced_is_not_taken(hub: Hub, there: There) -> None:

@@ -77,7 +77,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def fetching(*buckets: str, timeout_s: float = 5, max_bytes: int = 20 << 20) -> Fetching:
+def fetching(*buckets: str, timeout_s: float = 20, max_bytes: int = 20 << 20) -> Fetching:
     fetcher = ObjectStoreFetcher(
         buckets or ["s3://bucket/adapters"], timeout_s=timeout_s, part_bytes=PART
     )
@@ -87,7 +87,7 @@ def fetching(*buckets: str, timeout_s: float = 5, max_bytes: int = 20 << 20) -> 
 async def fetch(
     into: Path, location: str = HERE, progress: Progress = lambda done, total: None, **options: Any
 ) -> Fetched:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return await fetching(**options).fetch(location, into, progress)
 
 
@@ -318,7 +318,7 @@ async def test_a_store_that_is_down_is_told_as_such(
     async with faulty.serve(cut) as store:
         port = store.port
     environment(monkeypatch, f"http://127.0.0.1:{port}")
-    error = await refused(into, timeout_s=3)
+    error = await refused(into, timeout_s=20)
     assert isinstance(error, SourceUnavailable)
     assert "127.0.0.1" not in str(error)
 

@@ -121,7 +121,7 @@ class _Vetted(httpx.AsyncBaseTransport):
         self._vetting = vetting
         # Nothing is kept alive: two hosts at one address must not share a connection.
         limits = httpx.Limits(max_keepalive_connections=0)
-        self._inner = httpx.AsyncHTTPTransport(verify=trust, trust_env=False, limits=limits)
+        self._inner = httpx.AsyncHTTPTransport(verify=trust, limits=limits)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         *others, last = await self._vetting.addresses(request.url.host, request.url.port or 443)

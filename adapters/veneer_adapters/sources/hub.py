@@ -113,7 +113,6 @@ class HubFetcher:
         return found.sha
 
     def _file(self, repository: Repository, name: str, commit: str | None, work: Work) -> str:
-        work.require_wanted()
         path = self._api.hf_hub_download(
             repository.id,
             name,

@@ -48,7 +48,7 @@ def parse_location(text: str) -> Location:
         SourceNotAllowed: it has not the one form there is.
     """
     match = _FORM.fullmatch(text) if len(text) <= _LONGEST else None
-    if match is None or match["path"].endswith("/"):
+    if match is None:
         raise _malformed()
     path = tuple(match["path"].split("/")[1:])
     if not _STEPS.isdisjoint(path):
