@@ -15,10 +15,11 @@ import pytest
 import builders
 from builders import Q, V
 from veneer_adapters import errors
+from veneer_adapters.answers import MANIFEST, judge
 from veneer_adapters.checks import verify
 from veneer_adapters.confinement import Limits
 from veneer_adapters.manifest import BaseFacts, Manifest
-from veneer_adapters.sandbox import MANIFEST, Sandbox, judge
+from veneer_adapters.sandbox import Sandbox
 
 WITHOUT_BASE = BaseFacts("echo", {}, max_rank=8)
 SPOILT: dict[str, dict[str, object]] = {
