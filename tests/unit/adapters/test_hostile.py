@@ -19,6 +19,7 @@ from builders import Q, V
 from veneer_adapters import errors
 from veneer_adapters.checks import verify
 from veneer_adapters.confinement import Limits
+from veneer_adapters.doctor import examine
 from veneer_adapters.manifest import read_artifact
 from veneer_adapters.sandbox import Sandbox
 
@@ -61,6 +62,8 @@ def refusal_of(sandbox: Sandbox, folder: Path) -> errors.AdapterRejected | None:
 
 def assert_judged(sandbox: Sandbox, folder: Path) -> None:
     refused = refusal_of(sandbox, folder)
+    # The doctor, which goes on after the first fault, comes to the same verdict.
+    assert examine(folder, builders.FACTS).reason == (refused.reason if refused else None)
     if refused is None:
         assert is_fine(folder)
         return
