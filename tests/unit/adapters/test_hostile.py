@@ -19,6 +19,7 @@ from builders import Q, V
 from veneer_adapters import errors
 from veneer_adapters.checks import verify
 from veneer_adapters.confinement import Limits
+from veneer_adapters.doctor import examine
 from veneer_adapters.manifest import read_artifact
 from veneer_adapters.sandbox import Sandbox
 
@@ -61,6 +62,8 @@ def refusal_of(sandbox: Sandbox, folder: Path) -> errors.AdapterRejected | None:
 
 def assert_judged(sandbox: Sandbox, folder: Path) -> None:
     refused = refusal_of(sandbox, folder)
+    # The doctor, which goes on after the first fault, comes to the same verdict.
+    assert examine(folder, builders.FACTS).reason == (refused.reason if refused else None)
     if refused is None:
         assert is_fine(folder)
         return
@@ -124,13 +127,13 @@ def test_mutated_weights_are_refused_with_a_reason_or_are_fine(
     assert_judged(sandbox, builders.write(tmp_path, weights=weights))
 
 
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2)
-    ),
-    max_leaves=4,
-)
+def containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    keys = st.text(max_size=5)
+    return st.lists(inner, max_size=2) | st.dictionaries(keys, inner, max_size=2)
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+anything = st.recursive(scalars, containers, max_leaves=4)
 fields = st.dictionaries(
     st.sampled_from([*sorted(builders.config()), "use_rslora", "init_lora_weights", "new_field"]),
     anything | st.sampled_from([-1, 0, 1.5, "8", True, 1e9, 10**30, "pissa", {"(a+)+$": 4}]),
