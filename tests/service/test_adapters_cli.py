@@ -11,18 +11,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pytest_httpserver import HTTPServer
-from typer.testing import CliRunner
 from werkzeug import Request, Response
 
 import builders
 from adapters_stub import AdaptersStub
 from serving import free_port
+from typed import call, done, failed, parsed
 from veneer_server import adapters_cli
-from veneer_server.cli import app
 
 FETCHING = {"stage": "fetch", "done_bytes": 10, "total_bytes": 20}
 STEPS = [FETCHING, FETCHING, {"stage": "prove", "done_bytes": None, "total_bytes": None}]
@@ -45,31 +43,6 @@ def source(tmp_path: Path) -> Path:
     """A folder the server may take an adapter from."""
     builders.write(tmp_path / "adapters" / "new")
     return tmp_path / "adapters" / "new"
-
-
-def call(*arguments: str, environ: dict[str, str] | None = None) -> Any:
-    quiet = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
-    return CliRunner().invoke(app, ["adapters", *arguments], env={**quiet, **(environ or {})})
-
-
-def done(server: str, *arguments: str) -> str:
-    """Return what a command printed that must succeed."""
-    ended = call(*arguments, "--url", server)
-    assert ended.exit_code == 0, ended.output
-    return ended.stdout
-
-
-def parsed(server: str, *arguments: str) -> Any:
-    return json.loads(done(server, *arguments, "--json"))
-
-
-def failed(server: str, *arguments: str, code: int = 1) -> str:
-    """Return what a command said that must fail, without a trace and with an empty output."""
-    ended = call(*arguments, "--url", server)
-    assert ended.exit_code == code, ended.output
-    assert ended.stdout == ""
-    assert "Traceback" not in ended.stderr
-    return ended.stderr
 
 
 # What a user does, on any server
