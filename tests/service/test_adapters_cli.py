@@ -5,11 +5,12 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from adapters_stub import AdaptersStub
 from serving import free_port
 from typed import call, done, failed, parsed
 from veneer_server import adapters_cli
+from veneer_server.client.connection import Connection
+from veneer_server.client.failures import CannotConnect, NoAnswer
 
 FETCHING = {"stage": "fetch", "done_bytes": 10, "total_bytes": 20}
 STEPS = [FETCHING, FETCHING, {"stage": "prove", "done_bytes": None, "total_bytes": None}]
@@ -348,6 +351,33 @@ def test_no_server_is_one_sentence_that_says_where_and_what_to_do() -> None:
     assert f"There is no server at {url} (Connection refused)" in told
     assert "veneer serve" in told
     assert len(told.splitlines()) == 1
+
+
+@contextmanager
+def deaf(backlog: int) -> Iterator[str]:
+    """Listen, and never take a connection; those beyond the backlog are not even made."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(backlog)
+        yield "http://{}:{}".format(*listener.getsockname())
+
+
+def test_a_server_that_never_answers_is_not_waited_for_for_ever() -> None:
+    said = pytest.raises(NoAnswer, match=r"did not answer within 0\.05 s")
+    with deaf(8) as url, Connection(url, answer_s=0.05) as connection, said:
+        connection.post("/v1/adapters")
+
+
+def test_a_server_that_takes_no_connection_is_as_good_as_none() -> None:
+    with deaf(0) as url, ExitStack() as others:
+        where = url.removeprefix("http://").split(":")
+        for _ in range(3):
+            other = others.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex((where[0], int(where[1])))
+        said = pytest.raises(CannotConnect, match="does not take the connection")
+        with Connection(url, connect_s=0.05) as connection, said:
+            connection.get("/v1/adapters")
 
 
 def broken(request: Request) -> Response:
