@@ -164,6 +164,8 @@ class AdaptersStub:
                 return self._content(name, _valid(body, _CONTENT))
             case ("POST", name, "load" | "unload" as verb):
                 _valid(body, _NOTHING)
+                if verb == "unload" and self._get(name)["pinned"]:
+                    raise Fault(409, "adapter_conflict", "It is pinned.", "adapter_pinned")
                 self._get(name)["state"] = "resident" if verb == "load" else "ready"
                 self.done.append(f"{verb} {name}")
                 return _answer(self._shown(name))

@@ -5,24 +5,25 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pytest_httpserver import HTTPServer
-from typer.testing import CliRunner
 from werkzeug import Request, Response
 
 import builders
 from adapters_stub import AdaptersStub
 from serving import free_port
+from typed import call, done, failed, parsed
 from veneer_server import adapters_cli
-from veneer_server.cli import app
+from veneer_server.client.connection import Connection
+from veneer_server.client.failures import CannotConnect, NoAnswer
 
 FETCHING = {"stage": "fetch", "done_bytes": 10, "total_bytes": 20}
 STEPS = [FETCHING, FETCHING, {"stage": "prove", "done_bytes": None, "total_bytes": None}]
@@ -45,31 +46,6 @@ def source(tmp_path: Path) -> Path:
     """A folder the server may take an adapter from."""
     builders.write(tmp_path / "adapters" / "new")
     return tmp_path / "adapters" / "new"
-
-
-def call(*arguments: str, environ: dict[str, str] | None = None) -> Any:
-    quiet = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
-    return CliRunner().invoke(app, ["adapters", *arguments], env={**quiet, **(environ or {})})
-
-
-def done(server: str, *arguments: str) -> str:
-    """Return what a command printed that must succeed."""
-    ended = call(*arguments, "--url", server)
-    assert ended.exit_code == 0, ended.output
-    return ended.stdout
-
-
-def parsed(server: str, *arguments: str) -> Any:
-    return json.loads(done(server, *arguments, "--json"))
-
-
-def failed(server: str, *arguments: str, code: int = 1) -> str:
-    """Return what a command said that must fail, without a trace and with an empty output."""
-    ended = call(*arguments, "--url", server)
-    assert ended.exit_code == code, ended.output
-    assert ended.stdout == ""
-    assert "Traceback" not in ended.stderr
-    return ended.stderr
 
 
 # What a user does, on any server
@@ -145,14 +121,15 @@ def test_an_alias_moves_only_from_the_version_that_was_named(server: str, source
 def test_an_adapter_is_pinned_loaded_unloaded_and_removed(server: str, source: Path) -> None:
     done(server, "add", "mine", str(source), "--pin")
     assert parsed(server, "show", "mine")["pinned"] is True
-    done(server, "unpin", "mine")
-    assert parsed(server, "show", "mine")["pinned"] is False
-    done(server, "pin", "mine")
-    assert parsed(server, "show", "mine")["pinned"] is True
     done(server, "load", "mine")
     assert parsed(server, "show", "mine")["state"] == "resident"
+    assert "(reason: adapter_pinned)" in failed(server, "unload", "mine")
+    done(server, "unpin", "mine")
+    assert parsed(server, "show", "mine")["pinned"] is False
     done(server, "unload", "mine")
-    assert parsed(server, "show", "mine")["state"] == "ready"
+    assert parsed(server, "show", "mine")["state"] in ("evicting", "ready")
+    done(server, "pin", "mine")
+    assert parsed(server, "show", "mine")["pinned"] is True
     done(server, "rm", "mine", "--yes")
     assert parsed(server, "list")["data"] == []
 
@@ -374,6 +351,33 @@ def test_no_server_is_one_sentence_that_says_where_and_what_to_do() -> None:
     assert f"There is no server at {url} (Connection refused)" in told
     assert "veneer serve" in told
     assert len(told.splitlines()) == 1
+
+
+@contextmanager
+def deaf(backlog: int) -> Iterator[str]:
+    """Listen, and never take a connection; those beyond the backlog are not even made."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(backlog)
+        yield "http://{}:{}".format(*listener.getsockname())
+
+
+def test_a_server_that_never_answers_is_not_waited_for_for_ever() -> None:
+    said = pytest.raises(NoAnswer, match=r"did not answer within 0\.05 s")
+    with deaf(8) as url, Connection(url, answer_s=0.05) as connection, said:
+        connection.post("/v1/adapters")
+
+
+def test_a_server_that_takes_no_connection_is_as_good_as_none() -> None:
+    with deaf(0) as url, ExitStack() as others:
+        where = url.removeprefix("http://").split(":")
+        for _ in range(3):
+            other = others.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex((where[0], int(where[1])))
+        said = pytest.raises(CannotConnect, match="does not take the connection")
+        with Connection(url, connect_s=0.05) as connection, said:
+            connection.get("/v1/adapters")
 
 
 def broken(request: Request) -> Response:

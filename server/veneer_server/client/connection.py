@@ -25,8 +25,16 @@ _CONNECTION_LOST = (*_NOTHING_SENT, httpx.ReadError, httpx.WriteError, httpx.Rem
 class Connection:
     """Requests to the server at ``url``; close it, or use it as a context manager."""
 
-    def __init__(self, url: str, key: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        *,
+        connect_s: float = _CONNECT_S,
+        answer_s: float = _ANSWER_S,
+    ) -> None:
         self.url = without_v1(url)
+        self._answer_s = answer_s
         if key is not None and not (key.isascii() and key.isprintable()):
             raise BadArgument("A key is written in printable ASCII characters.")
         headers = {"authorization": f"Bearer {key}"} if key else {}
@@ -38,7 +46,7 @@ class Connection:
             raise BadArgument("--url is written http://HOST:PORT or https://HOST.") from error
         self._http = httpx.Client(
             headers=headers,
-            timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
+            timeout=httpx.Timeout(answer_s, connect=connect_s),
             # No proxy reaches this machine's own loopback.
             mounts={f"all://{target.netloc.decode()}": None} if _is_loopback(target.host) else None,
         )
@@ -102,7 +110,7 @@ class Connection:
         except httpx.ConnectTimeout as error:
             raise CannotConnect(self.url, "it does not take the connection") from error
         except httpx.TimeoutException as error:
-            raise NoAnswer(self.url, _ANSWER_S) from error
+            raise NoAnswer(self.url, self._answer_s) from error
         except httpx.HTTPError as error:
             raise CannotConnect(self.url, _why(error)) from error
         return self._read(answer)
