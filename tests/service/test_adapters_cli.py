@@ -475,7 +475,7 @@ COMMANDS = [command.name for command in adapters_cli.group.registered_commands]
 def test_the_help_of_every_command_has_an_example_that_it_would_take(command: str) -> None:
     told = call(command, "--help").stdout
     assert f"Example: veneer adapters {command}" in told
-    assert "--url" in told
+    assert command == "check" or "--url" in told  # the doctor asks no server
 
 
 def test_the_help_of_the_group_explains_its_three_words() -> None:
