@@ -4,53 +4,28 @@ import asyncio
 import os
 import re
 import socket
-import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from huggingface_hub import try_to_load_from_cache
-from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from veneer_adapters.catalog.answers import Answers
-from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.database import Database
-from veneer_adapters.catalog.revision import Revision
-from veneer_adapters.catalog.usage import Usage
-from veneer_adapters.checkup import Checkup
-from veneer_adapters.following import Following
-from veneer_adapters.host import Observers
-from veneer_adapters.hot_set import HotSet
-from veneer_adapters.intake import Intake, source_of
-from veneer_adapters.lifecycle import State as Stage
-from veneer_adapters.publishing import Publishing
-from veneer_adapters.pulling import Puller
-from veneer_adapters.residency import Residency
 from veneer_adapters.sandbox import Sandbox
-from veneer_adapters.sources.base import Root
-from veneer_adapters.sources.fetching import Fetching
 from veneer_adapters.sources.local import FolderWatch
-from veneer_adapters.sources.remote import remote_sources
-from veneer_adapters.staging import Offer, Staging
 from veneer_adapters.state_lock import state_folder
-from veneer_adapters.store import Store
-from veneer_adapters.upkeep import Upkeep
-from veneer_adapters.vouching import Vouching
 from veneer_server import __version__, otel
 from veneer_server.api import adapters, aliases, errors, generation, models, operations, vllm_routes
 from veneer_server.api.access import AccessLog
 from veneer_server.api.deps import State
 from veneer_server.api.listener import Listener
+from veneer_server.assembly import assemble, roots
 from veneer_server.engine.base import Engine
 from veneer_server.engine.vllm import embedded
 from veneer_server.engine.vllm.options import EngineOptions, environment
-from veneer_server.metrics import Metrics
-from veneer_server.serving.requests import RequestService
-from veneer_server.serving.resolving import Resolver
 from veneer_server.settings import EMBEDDED, Settings
 from veneer_server.tracing import Tracing
 
@@ -112,7 +87,7 @@ async def running(
         stack.callback(engine.stop)
         sandbox = Sandbox()
         stack.callback(sandbox.close)
-        parts = await _assemble(settings, engine, tracing, database, sandbox)
+        parts = await assemble(settings, engine, tracing, database, sandbox)
         stack.push_async_callback(parts.usage.flush)
         stack.push_async_callback(parts.state.staging.close)
         watch = FolderWatch(roots(settings))
@@ -121,21 +96,6 @@ async def running(
         await parts.following.initial_scan_done.wait()
         await parts.warm(settings.adapters.device_slots)
         yield parts.state
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    state: State
-    following: Following
-    hot_set: HotSet
-    usage: Usage
-    upkeep: Upkeep
-
-    async def warm(self, room: int) -> None:
-        ready = {a.name: a.live for a in self.state.catalog.adapters() if a.live}
-        names = await self.usage.most_used(room)
-        hot = [ready[name] for name in names if name in ready]
-        await self.hot_set.load([r for r in hot if r.state is Stage.READY], room=room)
 
 
 def _start_tracing(stack: AsyncExitStack) -> Tracing:
@@ -147,134 +107,6 @@ def _start_tracing(stack: AsyncExitStack) -> Tracing:
     provider = otel.provider(export)
     stack.callback(provider.shutdown)
     return Tracing(provider)
-
-
-async def _assemble(
-    settings: Settings, engine: Engine, tracing: Tracing, database: Database, sandbox: Sandbox
-) -> _Parts:
-    metrics = Metrics(CollectorRegistry())
-    observers = Observers(metrics, tracing)
-
-    def needed() -> set[str]:
-        return catalog.digests() | residency.digests()
-
-    store = _open_store(settings, needed)
-    catalog = await Catalog.open(database, store.path)
-    intake = Intake(
-        store,
-        lambda folder: sandbox.verify(folder, engine.facts),
-        roots=roots(settings),
-        fetching=_fetching(settings),
-    )
-    residency = Residency(
-        engine,
-        device_slots=settings.adapters.device_slots,
-        host_slots=settings.adapters.host_slots,
-        load_timeout_s=settings.adapters.load_timeout_s,
-        clock=time.monotonic,
-        observer=observers,
-        voucher=Vouching(catalog, store, engine, intake.restore, observer=observers),
-    )
-    hot_set = HotSet(residency)
-    catalog.watch(hot_set.on_change)
-    publishing = Publishing(catalog, residency.warm)
-    staging = Staging(
-        intake,
-        catalog,
-        publishing,
-        reserved={engine.model.id},
-        observer=observers,
-    )
-    usage = Usage(database)
-    resolver = Resolver(engine.model.id, catalog, _puller(settings, staging))
-    _observe(metrics, settings, engine, catalog, residency)
-    state = State(
-        settings=settings,
-        engine=engine,
-        catalog=catalog,
-        answers=Answers(database),
-        staging=staging,
-        publishing=publishing,
-        checkup=Checkup(intake, sandbox, engine.facts),
-        residency=residency,
-        requests=RequestService(engine, resolver, residency, metrics, tracing, usage=usage),
-        metrics=metrics,
-        tracing=tracing,
-        started_s=int(time.time()),
-    )
-    shared_roots = roots(settings) if database.shared else None
-    following = Following(staging, catalog, shared_roots=shared_roots)
-    return _Parts(state, following, hot_set, usage, Upkeep(catalog, staging, usage))
-
-
-def _open_store(settings: Settings, needed: Callable[[], Collection[str]]) -> Store:
-    gib = settings.adapters.quota_gib
-    return Store(
-        settings.adapters.store or settings.state.dir / "store",
-        max_bytes=settings.sources.max_bytes,
-        quota_bytes=int(gib * 2**30) if gib else None,
-        needed=needed,
-    )
-
-
-def _fetching(settings: Settings) -> Fetching:
-    sources = settings.sources
-    return remote_sources(
-        hub_orgs=sources.hub_orgs,
-        https_hosts=sources.https_hosts,
-        private_hosts=sources.private_hosts,
-        buckets=sources.buckets,
-        timeout_s=sources.timeout_s,
-        max_bytes=sources.max_bytes,
-        ca_file=sources.ca_file,
-    )
-
-
-def _puller(settings: Settings, staging: Staging) -> Puller:
-    async def pull(name: str, location: str) -> Revision:
-        return await staging.stage(Offer(name, source_of(location), is_new=True))
-
-    return Puller(settings.sources.pull, pull, deadline_s=settings.sources.timeout_s)
-
-
-def _observe(
-    metrics: Metrics, settings: Settings, engine: Engine, catalog: Catalog, residency: Residency
-) -> None:
-    metrics.built(base_model=engine.model.id, lora_op=engine.lora_op())
-    metrics.observe_slots(lambda: _count_slots(settings, residency))
-    metrics.observe_residents(lambda: [(r.adapter, r.level) for r in residency.snapshot()])
-    metrics.observe_routing(settings.adapters.device_slots, lambda: _routed(catalog, residency))
-    metrics.observe_adapters(
-        engine.model.id, lambda: {a.name: str(a.state) for a in catalog.adapters()}
-    )
-
-
-def _routed(catalog: Catalog, residency: Residency) -> tuple[list[str], list[str]]:
-    """Return what is in device slots and what is waited for, under the names clients use."""
-    live = {a.live.engine_name: a.name for a in catalog.adapters() if a.live}
-    loaded = [r.revision for r in residency.snapshot() if r.level == "device"]
-    # The engine name of an older revision is a name clients may use, only a longer one.
-    return (
-        sorted(live.get(name, name) for name in loaded),
-        sorted(live.get(name, name) for name in residency.waiting()),
-    )
-
-
-def _count_slots(settings: Settings, residency: Residency) -> dict[tuple[str, ...], int]:
-    residents = residency.snapshot()
-    device = sum(r.level == "device" for r in residents)
-    return {
-        ("device", "used"): device,
-        ("device", "free"): settings.adapters.device_slots - device,
-        ("host", "used"): len(residents),
-        ("host", "free"): settings.adapters.host_slots - 1 - len(residents),
-    }
-
-
-def roots(settings: Settings) -> tuple[Root, ...]:
-    """Return the folders adapters may come from, the writable one first."""
-    own = Root(settings.adapters.dir, read_only=False)
-    return own, *(Root(path, read_only=True) for path in settings.adapters.roots)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

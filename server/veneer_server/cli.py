@@ -218,7 +218,8 @@ def plan(
 ) -> None:
     """Say how many slots some adapters need, what they take, and how often one starts cold."""
     from veneer_server import plan as command
-    from veneer_server.app import model_folder, roots
+    from veneer_server.app import model_folder
+    from veneer_server.assembly import roots
     from veneer_server.planning import DoesNotFit, Memory, ModelNotUnderstood
 
     settings = _load(config, {})
