@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
+from stamina.instrumentation import set_on_retry_hooks
 
 from veneer_adapters.catalog.answers import Answers
 from veneer_adapters.catalog.catalog import Catalog
@@ -126,6 +127,8 @@ def _open_store(settings: Settings, needed: Callable[[], Collection[str]]) -> St
 
 def _fetching(settings: Settings) -> Fetching:
     sources = settings.sources
+    # By default it would count each retry in a registry that /metrics shows, under its own name.
+    set_on_retry_hooks(())
     return remote_sources(
         hub_orgs=sources.hub_orgs,
         https_hosts=sources.https_hosts,

@@ -11,6 +11,7 @@ serves a plain answer and, once a stream has begun, its last event.
     └── ShuttingDown               the drain deadline passed
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,6 +68,7 @@ class ApiError:
     retry_after_s: int | None = None
 
 
+_LONGEST_RETRY_S = 60
 _INVALID, _SERVER = "invalid_request_error", "server_error"
 _TABLE: dict[type[Exception], ApiError] = {
     adapters.AdapterNotFound: ApiError(404, _INVALID, "model_not_found", param="model"),
@@ -119,8 +121,16 @@ def to_api_error(error: Exception) -> ApiError:
             param = getattr(error, "param", None) or _TABLE[cls].param
             if isinstance(error, adapters.AdapterRejected | adapters.CatalogConflict):
                 param = param or error.reason
-            return replace(_TABLE[cls], message=str(error), param=param)
+            found = replace(_TABLE[cls], message=str(error), param=param)
+            return _with_source_delay(found, getattr(error, "retry_after_s", None))
     return _UNEXPECTED
+
+
+def _with_source_delay(row: ApiError, asked_s: float | None) -> ApiError:
+    # A source that says when to come again knows better than the table.
+    if asked_s is None or row.retry_after_s is None:
+        return row
+    return replace(row, retry_after_s=min(max(math.ceil(asked_s), 1), _LONGEST_RETRY_S))
 
 
 def _code_of(error: HTTPException) -> str | None:
