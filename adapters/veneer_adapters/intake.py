@@ -102,6 +102,19 @@ class Intake:
                 return await asyncio.to_thread(self._take_folder, folder, source, roots)
         return await self._take_remote(source, report)
 
+    def check(self, source: Source) -> None:
+        """Return when ``source`` is one that may be asked; asks and reads nothing.
+
+        Raises:
+            PathNotAllowed, SourceNotAllowed: it may not.
+        """
+        if source.kind in ("folder", "path"):
+            _resolved(Path(source.location), self._roots)
+        elif self._fetching is None:
+            raise SourceNotAllowed("This server fetches nothing over a network.")
+        else:
+            self._fetching.check(source.location)
+
     def release(self, taken: Taken) -> None:
         """Say that the catalog knows of ``taken`` now, or never will: the store may judge it."""
         self._store.release(taken.digest)

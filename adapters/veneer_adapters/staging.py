@@ -105,6 +105,7 @@ class Staging:
         Raises what is known to be wrong at once.
         """
         self._require_possible(offer)
+        self._intake.check(offer.source)
         self._progress[offer.name] = Progress(offer.source, "fetch")
         task = asyncio.create_task(self._stage_or_record(offer))
         self._running.add(task)

@@ -339,3 +339,10 @@ async def test_a_folder_removed_by_request_stays_removed_until_its_content_chang
         assert await names(served) == ["other"]
         builders.write(tmp_path / "adapters" / "mine", seed=1)
         await until_served(served, "mine", "other")
+
+
+async def test_a_source_that_is_not_allowed_is_refused_before_anything_begins(api: Api) -> None:
+    for source in ("hf://org/name", "/etc"):
+        body = {"name": "mine", "source": source, "wait": False}
+        assert (await api.ask("POST", "", body)).status_code == 400
+    assert (await api.call("GET", ""))["data"] == []

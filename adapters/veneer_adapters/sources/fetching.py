@@ -160,7 +160,9 @@ class Fetching:
     def _fetcher_for(self, location: str) -> Fetcher:
         scheme = parse_location(location).scheme
         if scheme not in self._fetchers:
-            raise SourceNotAllowed(f"Adapters are not fetched from {quoted(scheme)} locations.")
+            raise SourceNotAllowed(
+                f"No {quoted(scheme)} source is allowed; the operator names them in `sources.*`."
+            )
         return self._fetchers[scheme]
 
     def _too_slow(self, failures: list[TryAgain]) -> SourceUnavailable:
