@@ -94,4 +94,4 @@ def test_what_cannot_be_served_says_why_and_leaves_what_serves(
     assert "(reason: path_not_allowed)" in outside
     assert "(reason: source_not_allowed)" in failed(url, "add", "bad", "hf://acme/bad")
     assert "publish" in failed(url, "add", "good", first)
-    done(url, "rm", "bad", "--yes")
+    assert "does not exist" in failed(url, "show", "bad")
