@@ -7,7 +7,6 @@ import structlog
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.usage import Usage
 from veneer_adapters.errors import AdapterUnavailable
-from veneer_adapters.staging import Staging
 
 logger = structlog.get_logger(__name__)
 
@@ -19,15 +18,13 @@ _FLUSH_EVERY = 30
 class Upkeep:
     """Keeps memory and database in step, for as long as the server runs."""
 
-    def __init__(self, catalog: Catalog, staging: Staging, usage: Usage) -> None:
+    def __init__(self, catalog: Catalog, usage: Usage) -> None:
         self._catalog = catalog
-        self._staging = staging
         self._usage = usage
         self._failing = False
 
     async def run(self) -> None:
-        """Finish what a stop interrupted, then refresh every second, until cancelled."""
-        await self._staging.resume()
+        """Refresh every second, until cancelled."""
         turn = 0
         while True:
             await asyncio.sleep(REFRESH_S)

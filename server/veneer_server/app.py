@@ -91,7 +91,12 @@ async def running(
         stack.push_async_callback(parts.usage.flush)
         stack.push_async_callback(parts.state.staging.close)
         watch = FolderWatch(roots(settings))
-        for work in (parts.following.follow(watch), parts.upkeep.run(), parts.hot_set.keep()):
+        for work in (
+            parts.following.follow(watch),
+            parts.state.staging.resume(),
+            parts.upkeep.run(),
+            parts.hot_set.keep(),
+        ):
             stack.push_async_callback(_cancel, asyncio.create_task(work))
         await parts.following.initial_scan_done.wait()
         await parts.warm(settings.adapters.device_slots)

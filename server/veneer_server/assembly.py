@@ -112,7 +112,7 @@ async def assemble(
     )
     shared_roots = roots(settings) if database.shared else None
     following = Following(staging, catalog, shared_roots=shared_roots)
-    return Parts(state, following, hot_set, usage, Upkeep(catalog, staging, usage))
+    return Parts(state, following, hot_set, usage, Upkeep(catalog, usage))
 
 
 def _open_store(settings: Settings, needed: Callable[[], Collection[str]]) -> Store:
