@@ -87,7 +87,7 @@ class AdapterHost(Protocol):
         """Return what the adapter, which is in a device slot, does to a short greedy answer.
 
         Costs two requests of a dozen tokens in and four out, side by side; where the change is
-        so small that it may be rounding, up to three times that. They queue like any others, so
+        so small that it may be rounding, up to eight times that. They queue like any others, so
         bound the wait. Nothing of them stays in the engine.
 
         Raises:
