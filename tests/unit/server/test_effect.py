@@ -101,7 +101,7 @@ async def test_a_clear_change_is_measured_once_side_by_side() -> None:
 
 async def test_what_may_be_rounding_is_measured_again_and_the_smallest_counts() -> None:
     base, own = flat([1, 2, 3, 4]), flat([1, 2, 3, 4], -1.1)
-    assert (await measure(Scripted([base] * 3, [own] * 3))).largest_change == pytest.approx(0.1)
+    assert (await measure(Scripted([base] * 8, [own] * 8))).largest_change == pytest.approx(0.1)
     assert (await measure(Scripted([base] * 3, [own, base]))).largest_change == 0.0
 
 
