@@ -21,6 +21,7 @@ from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.catalog.usage import Usage
 from veneer_adapters.checks import verify
 from veneer_adapters.following import Following
+from veneer_adapters.guarding import Guarding
 from veneer_adapters.host import Observers
 from veneer_adapters.hot_set import HotSet
 from veneer_adapters.intake import Intake, source_of
@@ -46,6 +47,7 @@ from veneer_server.engine.base import Engine
 from veneer_server.engine.vllm import embedded
 from veneer_server.engine.vllm.options import EngineOptions, environment
 from veneer_server.metrics import Metrics
+from veneer_server.serving.canaries import Canaries
 from veneer_server.serving.requests import RequestService
 from veneer_server.serving.resolving import Resolver
 from veneer_server.settings import EMBEDDED, Settings
@@ -108,6 +110,8 @@ async def running(
         stack.callback(engine.stop)
         parts = await _assemble(settings, engine, tracing, database)
         stack.push_async_callback(parts.usage.flush)
+        stack.push_async_callback(parts.state.guarding.close)
+        stack.callback(parts.canaries.close)
         stack.push_async_callback(parts.state.staging.close)
         watch = FolderWatch(roots(settings))
         for work in (parts.following.follow(watch), parts.upkeep.run(), parts.hot_set.keep()):
@@ -124,6 +128,7 @@ class _Parts:
     hot_set: HotSet
     usage: Usage
     upkeep: Upkeep
+    canaries: Canaries
 
     async def warm(self, room: int) -> None:
         ready = {a.name: a.live for a in self.state.catalog.adapters() if a.live}
@@ -180,6 +185,8 @@ async def _assemble(
         observer=observers,
     )
     usage = Usage(database)
+    guarding = Guarding(catalog, observers)
+    canaries = Canaries(guarding)
     resolver = Resolver(engine.model.id, catalog, _puller(settings, staging))
     _observe(metrics, settings, engine, catalog, residency)
     state = State(
@@ -190,14 +197,17 @@ async def _assemble(
         staging=staging,
         publishing=publishing,
         residency=residency,
-        requests=RequestService(engine, resolver, residency, metrics, tracing, usage=usage),
+        requests=RequestService(
+            engine, resolver, residency, metrics, tracing, usage=usage, canaries=canaries
+        ),
+        guarding=guarding,
         metrics=metrics,
         tracing=tracing,
         started_s=int(time.time()),
     )
     shared_roots = roots(settings) if database.shared else None
     following = Following(staging, catalog, shared_roots=shared_roots)
-    return _Parts(state, following, hot_set, usage, Upkeep(catalog, staging, usage))
+    return _Parts(state, following, hot_set, usage, Upkeep(catalog, staging, usage), canaries)
 
 
 def _open_store(settings: Settings, needed: Callable[[], Collection[str]]) -> Store:

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from veneer_adapters.catalog.answers import Answers
 from veneer_adapters.catalog.catalog import Catalog
+from veneer_adapters.guarding import Guarding
 from veneer_adapters.publishing import Publishing
 from veneer_adapters.residency import Residency
 from veneer_adapters.staging import Staging
@@ -33,6 +34,7 @@ class State:
     publishing: Publishing
     residency: Residency
     requests: RequestService
+    guarding: Guarding
     metrics: Metrics
     tracing: Tracing
     started_s: int

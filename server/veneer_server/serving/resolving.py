@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from veneer_adapters.alias import Alias
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.errors import AdapterNotFound
@@ -39,6 +40,8 @@ class Resolved:
     """The model as the client wrote it; answers repeat it."""
     revision: Revision | None
     """None for the base."""
+    guarded: Alias | None = None
+    """The alias that led there, when a guard watches how its targets do."""
 
 
 class Resolver:
@@ -77,7 +80,10 @@ class Resolver:
             raise ModelMissing("you must provide a model parameter", param="model")
         try:
             selector = parse_model(asked, {self._base})
-            return Resolved(asked, await self._find(selector, asker) if selector else None)
+            if selector is None:
+                return Resolved(asked, None)
+            revision = await self._find(selector, asker)
+            return Resolved(asked, revision, self._guarded(selector))
         except AdapterNotFound as error:
             raise self._with_base(error, asked) from error
 
@@ -93,6 +99,12 @@ class Resolver:
             # The catalog's own answer also tells what the name may be a misspelling of.
             await self._puller.pull(selector.adapter)
         return self._catalog.resolve(selector, caller)
+
+    def _guarded(self, selector: Selector) -> Alias | None:
+        if selector.alias is None:
+            return None
+        alias = self._catalog.alias(selector.adapter, selector.alias)
+        return alias if alias.guard else None
 
     def _with_base(self, error: AdapterNotFound, asked: str) -> AdapterNotFound:
         # The catalog knows adapters only; a client may have meant the base.
