@@ -29,6 +29,7 @@ from veneer_server.engine.base import (
 
 T = TypeVar("T")
 
+_TOLD = "the echo engine was told to fail"
 PLAUSIBLE = Effect(modules=None, largest_change=1.0, finite=True, repeats=False)
 """What every adapter does here: it puts its name before the answer."""
 
@@ -44,7 +45,7 @@ class EchoEngine:
         name: str = "echo",
         max_model_len: int = 8192,
         effects: Mapping[str, Effect] | None = None,
-        answers: Mapping[str, str | EngineError] | None = None,
+        answers: Mapping[str, str | type[EngineError]] | None = None,
     ) -> None:
         """Echo, except for adapters whose internal name begins with a key; the first match.
 
@@ -79,14 +80,16 @@ class EchoEngine:
         limit = _limit(call.body)
         reason = "length" if limit is not None and limit < len(words) else "stop"
         reply = _Reply(call, words[:limit], prompt_tokens, reason)
-        fault = scripted if isinstance(scripted, EngineError) else None
+        fault = None if scripted is None or isinstance(scripted, str) else scripted(_TOLD)
         if call.body.get("stream"):
             return reply.frames(fault)
         if fault is not None:
             raise fault
         return Answer(reply.document())
 
-    def _generate(self, call: Call, scripted: str | EngineError | None) -> tuple[list[str], int]:
+    def _generate(
+        self, call: Call, scripted: str | type[EngineError] | None
+    ) -> tuple[list[str], int]:
         if call.endpoint not in (Endpoint.CHAT, Endpoint.COMPLETIONS):
             raise NotSupported(f"the echo engine has no {call.endpoint}")
         for name in _UNSUPPORTED:
