@@ -21,7 +21,7 @@ from referencing.exceptions import Unresolvable
 from veneer_adapters.canary import Ending
 from veneer_server.engine.base import Endpoint
 
-MOST_SCHEMA_BYTES = 64 * 1024
+MOST_SCHEMA_BYTES = 32 * 1024
 MOST_STEPS = 20_000
 """Keywords tried on one answer, each as often as it has members: about half a second."""
 _UNBOUNDED = (b'"patternProperties"', b'"$schema"')

@@ -159,7 +159,7 @@ KEYWORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(schema=st.dictionaries(KEYWORDS, JSON | st.dictionaries(KEYWORDS, JSON)), value=JSON)
 def test_whatever_a_schema_holds_judging_ends_in_an_ending(
     schema: dict[str, Any], value: Any
