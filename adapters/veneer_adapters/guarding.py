@@ -14,12 +14,7 @@ from cachetools import LRUCache
 from veneer_adapters.alias import Alias, Guard, Target
 from veneer_adapters.canary import Ending, Reason, Tally, verdict
 from veneer_adapters.catalog.catalog import Catalog
-from veneer_adapters.errors import (
-    AdapterError,
-    AdapterNotFound,
-    AdapterUnavailable,
-    NothingToRollBack,
-)
+from veneer_adapters.errors import AdapterError, AdapterUnavailable, NothingToRollBack
 from veneer_adapters.host import CanaryTakenBack, CanaryWatched, Observer
 
 logger = structlog.get_logger(__name__)
@@ -102,7 +97,7 @@ class Guarding:
     def _is_current(self, adapter: str, alias: Alias) -> bool:
         try:
             return self._catalog.alias(adapter, alias.name) == alias
-        except AdapterNotFound:
+        except AdapterError:
             return False
 
     def _trial(self, adapter: str, alias: Alias, guard: Guard) -> _Trial:
@@ -129,10 +124,10 @@ class Guarding:
                 log.warning("canary not taken back yet", why=str(error))
                 await asyncio.sleep(self._retry_s)
             except AdapterError as error:
-                log.info("canary not taken back", why=str(error))
+                log.warning("canary not taken back", why=str(error))
                 return
             else:
-                log.warning("canary taken back", revision=back.main, version=back.version)
+                log.warning("canary taken back", back_to=back.main, version=back.version)
                 self._observer.on_event(CanaryTakenBack(trial.adapter, found.reason))
                 return
 

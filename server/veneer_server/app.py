@@ -187,7 +187,9 @@ async def _assemble(
     usage = Usage(database)
     guarding = Guarding(catalog, observers)
     canaries = Canaries(guarding)
-    resolver = Resolver(engine.model.id, catalog, _puller(settings, staging))
+    resolver = Resolver(
+        engine.model.id, catalog, _puller(settings, staging), on_failed=canaries.failed
+    )
     _observe(metrics, settings, engine, catalog, residency)
     state = State(
         settings=settings,

@@ -14,7 +14,15 @@ import pytest_asyncio
 from service.test_adapters_api import Api, fault
 from serving import POLL_S, logging_to_stderr, serve_echo
 from veneer_adapters.canary import Tally
-from veneer_server.engine.base import EngineError, EngineLost, RequestRejected
+from veneer_adapters.errors import ContentLost
+from veneer_server.engine.base import (
+    Answer,
+    Call,
+    EngineError,
+    EngineLost,
+    Frames,
+    RequestRejected,
+)
 from veneer_server.engine.echo import EchoEngine
 
 ENOUGH = 4
@@ -158,6 +166,44 @@ async def test_an_engine_that_fails_for_both_moves_nothing(rig: Rig) -> None:
     rig.say(1, LOST)
     rig.say(2, LOST)
     assert at(await rig.run(times=2 * ENOUGH)) == ([1, 2], "move")
+
+
+async def test_a_canary_whose_files_are_lost_is_taken_back(rig: Rig) -> None:
+    await rig.split()
+    assert rig.served.state is not None
+    await rig.served.state.catalog.refuse(rig.revision(2), ContentLost("Its files are gone."))
+    assert fault(await rig.chat("mine@2"))[:2] == (409, "adapter_failed")
+    assert at(await rig.run()) == ([1], "guard")
+
+
+class WaitingEngine(EchoEngine):
+    """Begins to answer and never does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = asyncio.Event()
+
+    async def respond(self, call: Call) -> Answer | Frames:
+        self.reached.set()
+        return await asyncio.Future()
+
+
+async def test_a_request_the_client_broke_off_counts_for_neither_side(tmp_path: Path) -> None:
+    engine = WaitingEngine()
+    async with (
+        serve_echo(tmp_path, engine) as served,
+        httpx.AsyncClient(base_url=served.url, timeout=10) as client,
+    ):
+        rig = Rig(served, client)
+        await rig.split()
+        asking = asyncio.create_task(rig.chat("mine"))
+        await engine.reached.wait()
+        asking.cancel()
+        ended = 'veneer_requests_total{adapter="mine",endpoint="chat",outcome="cancelled"} 1.0'
+        async with asyncio.timeout(8):
+            while ended not in (await client.get("/metrics")).text:
+                await asyncio.sleep(POLL_S)
+        assert rig.counted() == {}
 
 
 async def test_what_is_the_clients_fault_counts_for_neither_side(rig: Rig) -> None:

@@ -106,7 +106,8 @@ class Catalog:
                 raise AdapterFailed(entry.name, "absent", "none of its revisions is live yet.")
             raise AdapterNotFound(str(selector))
         if revision.state is State.FAILED:
-            raise AdapterFailed(entry.name, revision.reason or "", revision.detail or "")
+            why = revision.reason or "", revision.detail or ""
+            raise AdapterFailed(entry.name, *why, revision=revision.number)
         return revision
 
     def get(self, name: str) -> Adapter:

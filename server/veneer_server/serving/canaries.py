@@ -7,6 +7,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, Protocol
 
+from veneer_adapters.alias import Alias
 from veneer_adapters.canary import Ending
 from veneer_adapters.guarding import Guarding
 from veneer_server.engine.base import NO_WEIGHTS, Endpoint, Frames
@@ -64,6 +65,11 @@ class Canaries:
         if structure is None:
             return _Counted(count)
         return _Read(count, Texts(endpoint), partial(self.judge, structure))
+
+    def failed(self, endpoint: Endpoint, adapter: str, alias: Alias, revision: int) -> None:
+        """Count a request that ``alias`` sent to a revision that cannot serve any more."""
+        if endpoint not in NO_WEIGHTS:
+            self._guarding.count(adapter, alias, revision, Ending.FAILED)
 
     def judge(self, structure: Structure, texts: list[str], then: "_Count") -> None:
         """Tell ``then``, later and on the event loop, whether ``texts`` keep ``structure``."""

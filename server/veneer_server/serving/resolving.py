@@ -9,7 +9,7 @@ from typing import Any
 from veneer_adapters.alias import Alias
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.revision import Revision
-from veneer_adapters.errors import AdapterNotFound
+from veneer_adapters.errors import AdapterFailed, AdapterNotFound
 from veneer_adapters.names import Selector, close_matches, parse_model
 from veneer_adapters.policy import Caller
 from veneer_adapters.pulling import Puller
@@ -44,6 +44,9 @@ class Resolved:
     """The alias that led there, when a guard watches how its targets do."""
 
 
+OnFailed = Callable[[Endpoint, str, Alias, int], None]
+
+
 class Resolver:
     """Knows what every model name means at this instant."""
 
@@ -53,15 +56,18 @@ class Resolver:
         catalog: Catalog,
         puller: Puller,
         *,
+        on_failed: OnFailed = lambda *told: None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         """Resolve names of ``catalog``; a name it does not have is pulled, where that is allowed.
 
+        ``on_failed`` is told of each request that a guarded alias sends to a failed revision;
         ``draw`` returns a random number in [0, 1) for an alias that splits its traffic.
         """
         self._base = base
         self._catalog = catalog
         self._puller = puller
+        self._on_failed = on_failed
         self._draw = draw
 
     async def resolve(
@@ -82,12 +88,12 @@ class Resolver:
             selector = parse_model(asked, {self._base})
             if selector is None:
                 return Resolved(asked, None)
-            revision = await self._find(selector, asker)
+            revision = await self._find(endpoint, selector, asker)
             return Resolved(asked, revision, self._guarded(selector))
         except AdapterNotFound as error:
             raise self._with_base(error, asked) from error
 
-    async def _find(self, selector: Selector, asker: Asker | None) -> Revision:
+    async def _find(self, endpoint: Endpoint, selector: Selector, asker: Asker | None) -> Revision:
         asker = asker or Asker()
         caller = Caller(asker.user, asker.key, self._draw())
         try:
@@ -95,6 +101,10 @@ class Resolver:
         except AdapterNotFound:
             if self._catalog.knows(selector.adapter) or not self._puller.possible:
                 raise
+        except AdapterFailed as error:
+            if error.revision is not None and (alias := self._guarded(selector)):
+                self._on_failed(endpoint, selector.adapter, alias, error.revision)
+            raise
         with suppress(AdapterNotFound):
             # The catalog's own answer also tells what the name may be a misspelling of.
             await self._puller.pull(selector.adapter)

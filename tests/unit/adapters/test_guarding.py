@@ -78,7 +78,7 @@ async def test_a_canary_that_fails_is_taken_back_and_reported(
     assert [move.by for move in await catalog.moves("mine", "next")][:1] == ["guard"]
     assert told.events == [CanaryWatched("mine"), CanaryTakenBack("mine", "errors")]
     [line] = [line for line in logs if line["event"] == "canary taken back"]
-    assert (line["canary"], line["revision"], line["counts"][2]["failed"]) == (2, 1, 5)
+    assert (line["canary"], line["back_to"], line["counts"][2]["failed"]) == (2, 1, 5)
 
 
 async def test_a_canary_that_breaks_structures_is_taken_back(
