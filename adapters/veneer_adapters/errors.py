@@ -81,10 +81,12 @@ class AdapterNotFound(AdapterError):
 class AdapterFailed(AdapterError):
     """The name is known, but none of its revisions ever passed verification."""
 
-    def __init__(self, name: str, reason: str, detail: str) -> None:
+    def __init__(self, name: str, reason: str, detail: str, *, revision: int | None = None) -> None:
         self.name = name
         self.reason = reason
         self.detail = detail
+        self.revision = revision
+        """The revision that was to answer, when one was chosen."""
         super().__init__(f"The adapter {quoted(name)} cannot be served: {detail}")
 
 

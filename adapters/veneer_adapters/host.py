@@ -5,6 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Protocol
 
+from veneer_adapters.canary import Reason
 from veneer_adapters.policy import Level
 from veneer_adapters.proof import Effect
 
@@ -61,7 +62,22 @@ class ColdStart:
     seconds: float
 
 
-AdapterEvent = StageFinished | LoadFinished | Evicted | ColdStart
+@dataclass(frozen=True, slots=True)
+class CanaryWatched:
+    """The first request through a guarded alias, as it is now, has ended."""
+
+    adapter: str
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryTakenBack:
+    """An alias went back to its previous targets, because a canary did worse in ``reason``."""
+
+    adapter: str
+    reason: Reason
+
+
+AdapterEvent = StageFinished | LoadFinished | Evicted | ColdStart | CanaryWatched | CanaryTakenBack
 
 
 class AdapterHost(Protocol):

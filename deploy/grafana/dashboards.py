@@ -224,6 +224,7 @@ def _variables(*, with_adapters: bool) -> list[dict[str, Any]]:
 
 def _dashboard(uid: str, title: str, about: str, panels: list[Panel]) -> dict[str, Any]:
     started = f"changes(process_start_time_seconds{{{HERE}}}[1m]) > 0"
+    back = f"increase(veneer_alias_rollbacks_total{{{HERE}}}[1m]) > 0"
     return {
         "uid": f"veneer-{uid}",
         "title": f"Veneer / {title}",
@@ -242,6 +243,8 @@ def _dashboard(uid: str, title: str, about: str, panels: list[Panel]) -> dict[st
         "annotations": {"list": [
             {"name": "Restarts", "enable": True, "datasource": SOURCE, "expr": started,
              "iconColor": "purple", "titleFormat": "{{instance}} was restarted"},
+            {"name": "Canaries taken back", "enable": True, "datasource": SOURCE, "expr": back,
+             "iconColor": "orange", "titleFormat": "canary of {{adapter}}: {{reason}}"},
         ]},
         "templating": {"list": _variables(with_adapters=uid == "variants")},
         "panels": arranged(panels),

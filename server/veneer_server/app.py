@@ -89,6 +89,8 @@ async def running(
         stack.callback(sandbox.close)
         parts = await assemble(settings, engine, tracing, database, sandbox)
         stack.push_async_callback(parts.usage.flush)
+        stack.push_async_callback(parts.state.guarding.close)
+        stack.callback(parts.canaries.close)
         stack.push_async_callback(parts.state.staging.close)
         watch = FolderWatch(roots(settings))
         for work in (

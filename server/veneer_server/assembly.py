@@ -14,6 +14,7 @@ from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.catalog.usage import Usage
 from veneer_adapters.checkup import Checkup
 from veneer_adapters.following import Following
+from veneer_adapters.guarding import Guarding
 from veneer_adapters.host import Observers
 from veneer_adapters.hot_set import HotSet
 from veneer_adapters.intake import Intake, source_of
@@ -32,6 +33,7 @@ from veneer_adapters.vouching import Vouching
 from veneer_server.api.deps import State
 from veneer_server.engine.base import Engine
 from veneer_server.metrics import Metrics
+from veneer_server.serving.canaries import Canaries
 from veneer_server.serving.requests import RequestService
 from veneer_server.serving.resolving import Resolver
 from veneer_server.settings import Settings
@@ -47,6 +49,7 @@ class Parts:
     hot_set: HotSet
     usage: Usage
     upkeep: Upkeep
+    canaries: Canaries
 
     async def warm(self, room: int) -> None:
         """Load what is pinned, then what is used most, into at most ``room`` slots."""
@@ -94,7 +97,11 @@ async def assemble(
         observer=observers,
     )
     usage = Usage(database)
-    resolver = Resolver(engine.model.id, catalog, _puller(settings, staging))
+    guarding = Guarding(catalog, observers)
+    canaries = Canaries(guarding)
+    resolver = Resolver(
+        engine.model.id, catalog, _puller(settings, staging), on_failed=canaries.failed
+    )
     _observe(metrics, settings, engine, catalog, residency)
     state = State(
         settings=settings,
@@ -105,14 +112,17 @@ async def assemble(
         publishing=publishing,
         checkup=Checkup(intake, sandbox, engine.facts),
         residency=residency,
-        requests=RequestService(engine, resolver, residency, metrics, tracing, usage=usage),
+        requests=RequestService(
+            engine, resolver, residency, metrics, tracing, usage=usage, canaries=canaries
+        ),
+        guarding=guarding,
         metrics=metrics,
         tracing=tracing,
         started_s=int(time.time()),
     )
     shared_roots = roots(settings) if database.shared else None
     following = Following(staging, catalog, shared_roots=shared_roots)
-    return Parts(state, following, hot_set, usage, Upkeep(catalog, usage))
+    return Parts(state, following, hot_set, usage, Upkeep(catalog, usage), canaries)
 
 
 def _open_store(settings: Settings, needed: Callable[[], Collection[str]]) -> Store:

@@ -20,8 +20,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from veneer_adapters.canary import Reason
 from veneer_adapters.host import (
     AdapterEvent,
+    CanaryTakenBack,
+    CanaryWatched,
     ColdStart,
     Evicted,
     EvictionReason,
@@ -130,6 +133,11 @@ class Metrics:
         self._cold = counter(
             "veneer_adapter_cold_starts", "Requests that waited for a load.", ["adapter"]
         )
+        self._rollbacks = counter(
+            "veneer_alias_rollbacks",
+            "Aliases that a guard took back from a canary, by what it did worse.",
+            ["adapter", "reason"],
+        )
 
     def _declare_server(self) -> None:
         self._engine_up = Gauge(
@@ -221,6 +229,11 @@ class Metrics:
             case ColdStart():
                 self._cold.labels(self._labels.value(event.adapter)).inc()
                 self.queued(Waiting.ADAPTER, event.seconds)
+            case CanaryWatched():
+                for reason in get_args(Reason):
+                    self._rollbacks.labels(self._labels.value(event.adapter), reason)
+            case CanaryTakenBack():
+                self._rollbacks.labels(self._labels.value(event.adapter), event.reason).inc()
 
     def observe_adapters(self, base: str, states: Callable[[], Mapping[str, str]]) -> None:
         """Export how many adapters are in each state, from name to state at each scrape.
@@ -287,7 +300,8 @@ class Metrics:
 
     def _forget(self, gone: Iterable[str]) -> None:
         per_adapter = (
-            self._requests, self._ttft, self._itl, self._tokens, self._in_flight, self._cold
+            self._requests, self._ttft, self._itl, self._tokens, self._in_flight, self._cold,
+            self._rollbacks,
         )  # fmt: skip
         for adapter, metric in product(gone, per_adapter):
             metric.remove_by_labels({"adapter": adapter})

@@ -31,6 +31,10 @@ REQUIREMENTS: dict[str, Requirement] = {
     "models:retrieve": Requirement(
         "A model is found under its id, in OpenAI's shape.", f"{_API}/models/retrieve"
     ),
+    "models:delete": Requirement(
+        "Deleting a model that was added answers in OpenAI's shape, and the model is gone.",
+        f"{_API}/models/delete",
+    ),
     "models:unknown": Requirement(
         "An unknown model is 404 model_not_found.", f"{_GUIDES}/error-codes"
     ),

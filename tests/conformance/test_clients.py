@@ -9,8 +9,9 @@ import pytest
 import pytest_asyncio
 from openai.types.chat import ChatCompletionUserMessageParam
 
+import builders
 from conformance.engines import DyingEngine
-from serving import Served, serve_echo
+from serving import Served, serve_echo, until_served
 
 HI: ChatCompletionUserMessageParam = {"role": "user", "content": "one two"}
 
@@ -54,6 +55,14 @@ async def test_the_strict_client_lists_models(client: openai.AsyncOpenAI) -> Non
     models = await client.models.list()
     assert [model.id async for model in models] == ["echo"]
     assert (await client.models.retrieve("echo")).id == "echo"
+
+
+@pytest.mark.requirement("models:delete")
+async def test_the_strict_client_deletes_a_model(echo: Served, client: openai.AsyncOpenAI) -> None:
+    builders.write(echo.adapters / "mine")
+    await until_served(echo, "mine")
+    assert (await client.models.delete("mine")).deleted
+    assert [model.id async for model in await client.models.list()] == ["echo"]
 
 
 @pytest.mark.requirement("completions:stream")

@@ -5,9 +5,10 @@ from typing import Any
 import httpx
 import pytest
 
+import builders
 from conformance.schema import OfficialSchema
 from conformance.wire import DONE, error_of, post, stream
-from serving import Served
+from serving import Served, until_served
 
 CHAT: dict[str, Any] = {"model": "echo", "messages": [{"role": "user", "content": "one two three"}]}
 COMPLETION: dict[str, Any] = {"model": "echo", "prompt": "one two three"}
@@ -100,6 +101,18 @@ async def test_the_list_of_models_is_official(echo: Served, openai_schema: Offic
         answer = (await client.get("/v1/models")).json()
     openai_schema.check("ListModelsResponse", answer)
     assert [model["id"] for model in answer["data"]] == ["echo"]
+
+
+@pytest.mark.requirement("models:delete")
+async def test_deleting_a_model_is_official(echo: Served, openai_schema: OfficialSchema) -> None:
+    builders.write(echo.adapters / "mine")
+    await until_served(echo, "mine")
+    async with httpx.AsyncClient(base_url=echo.url) as client:
+        answer = (await client.delete("/v1/models/mine")).json()
+        again = await client.delete("/v1/models/mine")
+    openai_schema.check("DeleteModelResponse", answer)
+    assert answer == {"id": "mine", "object": "model", "deleted": True}
+    assert (again.status_code, error_of(again)["code"]) == (404, "model_not_found")
 
 
 @pytest.mark.requirement("models:retrieve")

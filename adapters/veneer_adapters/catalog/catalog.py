@@ -106,7 +106,8 @@ class Catalog:
                 raise AdapterFailed(entry.name, "absent", "none of its revisions is live yet.")
             raise AdapterNotFound(str(selector))
         if revision.state is State.FAILED:
-            raise AdapterFailed(entry.name, revision.reason or "", revision.detail or "")
+            why = revision.reason or "", revision.detail or ""
+            raise AdapterFailed(entry.name, *why, revision=revision.number)
         return revision
 
     def get(self, name: str) -> Adapter:
@@ -224,12 +225,19 @@ class Catalog:
         return after.aliases[alias]
 
     async def roll_back(
-        self, name: str, alias: str, *, expected: int | None = None, by: Mover = "rollback"
+        self,
+        name: str,
+        alias: str,
+        *,
+        without: int | None = None,
+        expected: int | None = None,
+        by: Mover = "rollback",
     ) -> Alias:
         """Point ``alias`` to what it pointed to before; raises as ``Entry.rolled_back``."""
         now = self._today()
         after = await self._edit(
-            name, lambda e: e.rolled_back(alias, now=now, by=by, expected=expected)
+            name,
+            lambda e: e.rolled_back(alias, now=now, by=by, without=without, expected=expected),
         )
         return after.aliases[alias]
 

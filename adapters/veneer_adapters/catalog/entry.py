@@ -154,11 +154,17 @@ class Entry:
         return replace(self, aliases={**self.aliases, alias: new})
 
     def rolled_back(
-        self, alias: str, *, now: int, by: Mover = "rollback", expected: int | None = None
+        self,
+        alias: str,
+        *,
+        now: int,
+        by: Mover = "rollback",
+        without: int | None = None,
+        expected: int | None = None,
     ) -> "Entry":
         """Return the entry with ``alias`` pointing to what it pointed to before.
 
-        What failed meanwhile is passed over.
+        What failed meanwhile is passed over, and so is what has the revision ``without``.
 
         Raises:
             NothingToRollBack: there is no such alias, or nothing before.
@@ -169,7 +175,7 @@ class Entry:
             raise NothingToRollBack(f"There is no alias {quoted(alias)} to roll back.")
         old = self.aliases[alias]
         back = old.rolled_back(now=now, by=by)
-        while not all(self._can_serve(t.revision) for t in back.targets):
+        while not all(self._can_serve(t.revision, without) for t in back.targets):
             back = replace(back.rolled_back(now=now, by=by), version=old.version + 1)
         return replace(self, aliases={**self.aliases, alias: back})
 
@@ -219,8 +225,8 @@ class Entry:
         waiting[revision.number - 1 : revision.number] = [revision]
         return replace(self, revisions=tuple(waiting))
 
-    def _can_serve(self, number: int) -> bool:
-        return self.revisions[number - 1].state is not State.FAILED
+    def _can_serve(self, number: int, without: int | None) -> bool:
+        return number != without and self.revisions[number - 1].state is not State.FAILED
 
     def _require_ready(self, number: int) -> None:
         revision = self.by_number(number)

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from veneer_adapters.catalog.answers import Answers
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.checkup import Checkup
+from veneer_adapters.guarding import Guarding
 from veneer_adapters.publishing import Publishing
 from veneer_adapters.residency import Residency
 from veneer_adapters.staging import Staging
@@ -35,6 +36,7 @@ class State:
     checkup: Checkup
     residency: Residency
     requests: RequestService
+    guarding: Guarding
     metrics: Metrics
     tracing: Tracing
     started_s: int

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends
 from veneer_adapters.catalog.revision import Adapter
 from veneer_adapters.names import LIVE, parse_model
 from veneer_server.api.deps import State, StateDep, require_key
+from veneer_server.engine.base import RequestRejected
 
 router = APIRouter(dependencies=[Depends(require_key)])
 
@@ -29,6 +30,20 @@ async def retrieve_model(model_id: str, state: StateDep) -> dict[str, Any]:
     if selector.alias != LIVE:
         adapter = replace(adapter, live=state.catalog.resolve(selector))
     return {**_adapter_card(adapter, state), "id": model_id}
+
+
+@router.delete("/v1/models/{model_id:path}")
+async def delete_model(model_id: str, state: StateDep) -> dict[str, Any]:
+    """Forget an adapter, as ``DELETE /v1/adapters/{name}`` does."""
+    if "@" in model_id:
+        raise RequestRejected(
+            "A revision or an alias cannot be deleted here; name the adapter alone.", param="model"
+        )
+    selector = parse_model(model_id, {state.engine.model.id})
+    if selector is None:
+        raise RequestRejected("The base model cannot be deleted.", param="model")
+    await state.catalog.remove(selector.adapter)
+    return {"id": model_id, "object": "model", "deleted": True}
 
 
 def _base_card(state: State) -> dict[str, Any]:

@@ -36,6 +36,10 @@ class Endpoint(StrEnum):
     DETOKENIZE = "detokenize"
 
 
+NO_WEIGHTS = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE, Endpoint.COUNT_TOKENS})
+"""Endpoints that only read the tokenizer and the template, which belong to the base."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request, ready for an engine."""

@@ -7,7 +7,7 @@ completions; everything else is ``NotSupported``, said plainly. A token is a wor
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -19,6 +19,7 @@ from veneer_server.engine.base import (
     Call,
     ContextLengthExceeded,
     Endpoint,
+    EngineError,
     EngineUnavailable,
     Frames,
     ModelFacts,
@@ -26,6 +27,9 @@ from veneer_server.engine.base import (
     RequestRejected,
 )
 
+T = TypeVar("T")
+
+_TOLD = "the echo engine was told to fail"
 PLAUSIBLE = Effect(modules=None, largest_change=1.0, finite=True, repeats=False)
 """What every adapter does here: it puts its name before the answer."""
 
@@ -41,10 +45,16 @@ class EchoEngine:
         name: str = "echo",
         max_model_len: int = 8192,
         effects: Mapping[str, Effect] | None = None,
+        answers: Mapping[str, str | type[EngineError]] | None = None,
     ) -> None:
-        """``effects``: those of adapters whose internal name begins with a key; first match."""
+        """Echo, except for adapters whose internal name begins with a key; the first match.
+
+        ``effects`` are theirs; ``answers`` are what they say instead, whatever else is asked
+        for, or how they fail. A test may change ``answers`` while the engine runs.
+        """
         self._model = ModelFacts(name, "echo", max_model_len)
         self._effects = dict(effects or {})
+        self._answers = {} if answers is None else answers
         self._adapters: dict[int, str] = {}
         self._stopped = False
 
@@ -65,19 +75,25 @@ class EchoEngine:
     async def respond(self, call: Call) -> Answer | Frames:
         """Repeat the last user message, prefixed by the adapter's internal name."""
         await self.check_health()
-        words, prompt_tokens = self._generate(call)
+        scripted = _first(self._answers, str(call.body.get("model")))
+        words, prompt_tokens = self._generate(call, scripted)
         limit = _limit(call.body)
         reason = "length" if limit is not None and limit < len(words) else "stop"
         reply = _Reply(call, words[:limit], prompt_tokens, reason)
+        fault = None if scripted is None or isinstance(scripted, str) else scripted(_TOLD)
         if call.body.get("stream"):
-            return reply.frames()
+            return reply.frames(fault)
+        if fault is not None:
+            raise fault
         return Answer(reply.document())
 
-    def _generate(self, call: Call) -> tuple[list[str], int]:
+    def _generate(
+        self, call: Call, scripted: str | type[EngineError] | None
+    ) -> tuple[list[str], int]:
         if call.endpoint not in (Endpoint.CHAT, Endpoint.COMPLETIONS):
             raise NotSupported(f"the echo engine has no {call.endpoint}")
         for name in _UNSUPPORTED:
-            if call.body.get(name):
+            if scripted is None and call.body.get(name):
                 raise NotSupported(f"the echo engine has no {name}", param=name)
         model = call.body.get("model")
         if model != self._model.id and model not in self._adapters.values():
@@ -91,6 +107,8 @@ class EchoEngine:
                 "Please reduce the length of the messages.",
                 param="messages",
             )
+        if isinstance(scripted, str):
+            return scripted.split(), prompt_tokens
         prefix = [] if model == self._model.id else [f"[{model}]"]
         return prefix + text.split(), prompt_tokens
 
@@ -114,8 +132,7 @@ class EchoEngine:
         await self.check_health()
         if self._adapters.get(engine_id) != engine_name:
             raise LoadFailed("The adapter is not loaded, so its effect cannot be measured.")
-        told = (self._effects[key] for key in self._effects if engine_name.startswith(key))
-        return next(told, PLAUSIBLE)
+        return _first(self._effects, engine_name) or PLAUSIBLE
 
     async def check_health(self) -> None:
         """Return until stopped."""
@@ -162,11 +179,13 @@ class _Reply:
         ]
         return {**self._head, "choices": choices, "usage": self._usage}
 
-    async def frames(self) -> Frames:
+    async def frames(self, fault: EngineError | None = None) -> Frames:
         if self._chat:
             self._head["object"] = "chat.completion.chunk"
             yield self._frame({"role": "assistant", "content": ""}, None)
         for index, word in enumerate(self._words):
+            if fault is not None and index == len(self._words) // 2:
+                raise fault
             yield self._frame({"content": word if index == 0 else f" {word}"}, None)
         yield self._frame({}, self._reason)
         if (self._body.get("stream_options") or {}).get("include_usage"):
@@ -179,6 +198,10 @@ class _Reply:
             payload = {"text": delta.get("content", "")}
         choice = {"index": 0, **payload, "logprobs": None, "finish_reason": reason}
         return _to_frame({**self._head, "choices": [choice]})
+
+
+def _first(told: Mapping[str, T], engine_name: str) -> T | None:
+    return next((told[key] for key in told if engine_name.startswith(key)), None)
 
 
 def _to_frame(body: Mapping[str, Any]) -> bytes:

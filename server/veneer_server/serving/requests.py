@@ -4,7 +4,6 @@ Rule: a request runs on exactly the revision its name resolved to, and the lease
 after the engine was told to stop generating.
 """
 
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
@@ -14,15 +13,21 @@ from uuid import uuid4
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.catalog.usage import Usage
 from veneer_adapters.residency import Lease, Residency
-from veneer_server.engine.base import Answer, Call, Endpoint, Engine, Frames, RequestRejected
+from veneer_server.engine.base import (
+    NO_WEIGHTS,
+    Answer,
+    Call,
+    Endpoint,
+    Engine,
+    Frames,
+    RequestRejected,
+)
 from veneer_server.metrics import Metrics
 from veneer_server.observation import Observation
+from veneer_server.serving.canaries import Canaries
 from veneer_server.serving.resolving import Asker, Resolver
 from veneer_server.serving.tokens import counted, usage_of, with_usage
 from veneer_server.tracing import Tracing
-
-_NO_WEIGHTS = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE, Endpoint.COUNT_TOKENS})
-"""Endpoints that only read the tokenizer and the template, which belong to the base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +86,8 @@ class RequestService:
         tracing: Tracing,
         *,
         usage: Usage,
+        canaries: Canaries,
         new_id: Callable[[], str] = lambda: uuid4().hex,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._resolver = resolver
@@ -90,8 +95,8 @@ class RequestService:
         self._metrics = metrics
         self._tracing = tracing
         self._usage = usage
+        self._canaries = canaries
         self._new_id = new_id
-        self._clock = clock
 
     async def respond(
         self,
@@ -113,7 +118,9 @@ class RequestService:
         asked, revision = resolved.asked, resolved.revision
         if revision is not None:
             self._usage.count(revision.adapter)
+        watch = self._canaries.watch(resolved, endpoint, body)
         async with AsyncExitStack() as stack:
+            stack.callback(lambda: watch.ended(seen))  # the last to run: seen is final then
             name = revision.adapter if revision else self._engine.model.id
             seen = stack.enter_context(self._metrics.request(endpoint, name, ids))
             span = stack.enter_context(self._tracing.generation(endpoint, asked, body))
@@ -127,9 +134,11 @@ class RequestService:
             call = Call(endpoint, {**asking, "model": model}, self._new_id(), span.headers())
             found = await self._ask(call, seen)
             if isinstance(found, Answer):
+                watch.document(found.body)
                 return _to_document(served, found)
             # Closed before the lease ends: a slot must not change under a running request.
             await stack.enter_async_context(aclosing(found))
+            found = await stack.enter_async_context(aclosing(watch.stream(found)))
             watched = counted(found, endpoint, seen, hide_usage=hide_usage)
             return await self._begin(served, watched, stack)
         raise AssertionError("an exit stack swallowed an exception")  # pragma: no cover
@@ -150,7 +159,7 @@ class RequestService:
     async def _lease(
         self, endpoint: Endpoint, revision: Revision | None, stack: AsyncExitStack
     ) -> Lease | None:
-        if revision is None or endpoint in _NO_WEIGHTS:
+        if revision is None or endpoint in NO_WEIGHTS:
             return None
         with self._tracing.lease():
             return await stack.enter_async_context(self._residency.lease(revision))

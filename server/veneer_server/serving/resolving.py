@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from veneer_adapters.alias import Alias
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.revision import Revision
-from veneer_adapters.errors import AdapterNotFound, CacheFull, StorageFailed
+from veneer_adapters.errors import AdapterFailed, AdapterNotFound, CacheFull, StorageFailed
 from veneer_adapters.names import Selector, close_matches, parse_model
 from veneer_adapters.policy import Caller
 from veneer_adapters.pulling import Puller
@@ -38,6 +39,11 @@ class Resolved:
     """The model as the client wrote it; answers repeat it."""
     revision: Revision | None
     """None for the base."""
+    guarded: Alias | None = None
+    """The alias that led there, when a guard watches how its targets do."""
+
+
+OnFailed = Callable[[Endpoint, str, Alias, int], None]
 
 
 class Resolver:
@@ -49,15 +55,18 @@ class Resolver:
         catalog: Catalog,
         puller: Puller,
         *,
+        on_failed: OnFailed = lambda *told: None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         """Resolve names of ``catalog``; a name it does not have is pulled, where that is allowed.
 
+        ``on_failed`` is told of each request that a guarded alias sends to a failed revision;
         ``draw`` returns a random number in [0, 1) for an alias that splits its traffic.
         """
         self._base = base
         self._catalog = catalog
         self._puller = puller
+        self._on_failed = on_failed
         self._draw = draw
 
     async def resolve(
@@ -76,11 +85,14 @@ class Resolver:
             raise ModelMissing("you must provide a model parameter", param="model")
         try:
             selector = parse_model(asked, {self._base})
-            return Resolved(asked, await self._find(selector, asker) if selector else None)
+            if selector is None:
+                return Resolved(asked, None)
+            revision = await self._find(endpoint, selector, asker)
+            return Resolved(asked, revision, self._guarded(selector))
         except AdapterNotFound as error:
             raise self._with_base(error, asked) from error
 
-    async def _find(self, selector: Selector, asker: Asker | None) -> Revision:
+    async def _find(self, endpoint: Endpoint, selector: Selector, asker: Asker | None) -> Revision:
         asker = asker or Asker()
         caller = Caller(asker.user, asker.key, self._draw())
         try:
@@ -88,6 +100,10 @@ class Resolver:
         except AdapterNotFound:
             if self._catalog.knows(selector.adapter) or not self._puller.possible:
                 raise
+        except AdapterFailed as error:
+            if error.revision is not None and (alias := self._guarded(selector)):
+                self._on_failed(endpoint, selector.adapter, alias, error.revision)
+            raise
         try:
             await self._puller.pull(selector.adapter)
         except AdapterNotFound:
@@ -97,6 +113,12 @@ class Resolver:
             # For who asks for a model the disk is a matter of the moment, not of the request.
             raise StorageFailed(str(error)) from error
         return self._catalog.resolve(selector, caller)
+
+    def _guarded(self, selector: Selector) -> Alias | None:
+        if selector.alias is None:
+            return None
+        alias = self._catalog.alias(selector.adapter, selector.alias)
+        return alias if alias.guard else None
 
     def _with_base(self, error: AdapterNotFound, asked: str) -> AdapterNotFound:
         # The catalog knows adapters only; a client may have meant the base.

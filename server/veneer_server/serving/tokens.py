@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from veneer_server.engine.base import Endpoint, Frames
+from veneer_server.engine.base import Endpoint, Frames, RequestRejected
 from veneer_server.observation import Observation
 
 _ASKS_FOR_USAGE = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
@@ -82,5 +82,8 @@ async def counted(
             yield frame
     except (asyncio.CancelledError, GeneratorExit):
         seen.cancelled()
+        raise
+    except RequestRejected:
+        seen.rejected()
         raise
     seen.completed()

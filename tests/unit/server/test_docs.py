@@ -13,8 +13,10 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from veneer_adapters.canary import Reason
 from veneer_adapters.errors import AdapterError, AdapterRejected, AdapterUnavailable
 from veneer_adapters.host import (
+    CanaryWatched,
     ColdStart,
     EvictionReason,
     LoadStage,
@@ -159,6 +161,7 @@ def used_metrics() -> Metrics:
     for stage in LoadStage:
         metrics.on_event(StageFinished("pirate", stage, 0.1))
     metrics.on_event(ColdStart("pirate", 0.1))
+    metrics.on_event(CanaryWatched("pirate"))
     return metrics
 
 
@@ -190,7 +193,7 @@ def test_every_metric_is_documented_with_type_unit_labels_and_what_to_do() -> No
         ("source", set(get_args(Origin))),
         ("level", set(get_args(Level))),
         ("direction", {"input", "output"}),
-        ("reason", {*get_args(EvictionReason), *Waiting, *Restart}),
+        ("reason", {*get_args(EvictionReason), *Waiting, *Restart, *get_args(Reason)}),
         ("endpoint", set(Endpoint)),
         ("state", {"ready", "staged", "failed", "used", "free"}),
     ],

@@ -5,6 +5,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from veneer_adapters.host import (
+    CanaryTakenBack,
+    CanaryWatched,
     ColdStart,
     Evicted,
     LoadFinished,
@@ -111,6 +113,17 @@ def test_evictions_and_cold_starts_are_counted(metrics: Metrics) -> None:
     assert evicted == 1
     assert value(metrics, "veneer_adapter_cold_starts_total", adapter="pirate") == 1
     assert value(metrics, "veneer_queue_seconds_sum", reason="adapter") == 0.2
+
+
+def test_a_canary_taken_back_is_counted_from_zero_by_what_it_did_worse(metrics: Metrics) -> None:
+    metrics.observe_adapters("base", lambda: {"pirate": "ready"})
+    metrics.on_event(CanaryWatched("pirate"))
+    name = "veneer_alias_rollbacks_total"
+    assert value(metrics, name, adapter="pirate", reason="schema") == 0
+    metrics.on_event(CanaryTakenBack("pirate", "errors"))
+    assert value(metrics, name, adapter="pirate", reason="errors") == 1
+    metrics.observe_adapters("base", dict)
+    assert adapter_labels(metrics) <= {"base"}
 
 
 def test_what_rarely_happens_is_there_as_zero_before_it_does(metrics: Metrics) -> None:

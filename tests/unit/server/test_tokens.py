@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 import pytest
 
-from veneer_server.engine.base import Endpoint
+from veneer_server.engine.base import Endpoint, RequestRejected
 from veneer_server.observation import Observation
 from veneer_server.serving.tokens import Usage, counted, token_test, usage_of_frame, with_usage
 
@@ -93,6 +93,17 @@ async def test_usage_that_comes_in_parts_is_put_together() -> None:
     passed = [f async for f in counted(stream(frames), Endpoint.MESSAGES, seen, hide_usage=True)]
     assert passed == frames
     assert (seen.input_tokens, seen.output_tokens) == (7, 5)
+
+
+async def test_a_stream_the_engine_refuses_is_the_clients_fault() -> None:
+    async def refused() -> AsyncGenerator[bytes]:
+        yield ROLE
+        raise RequestRejected("too long")
+
+    seen = observation()
+    with pytest.raises(RequestRejected):
+        [f async for f in counted(refused(), Endpoint.CHAT, seen, hide_usage=False)]
+    assert seen.outcome == "rejected"
 
 
 async def test_a_stream_left_early_was_cancelled_and_counts_what_was_sent() -> None:
