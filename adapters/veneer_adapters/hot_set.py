@@ -29,9 +29,13 @@ class HotSet:
         self._changed = asyncio.Event()
 
     def on_change(self, before: Entry | None, after: Entry) -> None:
-        """Let go of what the change left behind, and have pinned what is to be pinned."""
+        """Let go of what the change left behind, not of what it came back to; pin anew."""
         for revision in _left_behind(before, after):
             self._residency.forget(revision)
+            if self._pinned.get(after.name) == revision:
+                del self._pinned[after.name]
+        for revision in after.targeted() - (before.targeted() if before else frozenset()):
+            self._residency.recall(revision)
         live = after.live
         if after.present and after.pinned and live is not None:
             self._wanted[after.name] = live

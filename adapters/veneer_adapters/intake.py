@@ -76,7 +76,7 @@ class Intake:
         *,
         roots: Sequence[Root] = (),
         fetching: Fetching | None = None,
-        workers: int = 2,
+        workers: int = 4,
     ) -> None:
         """Take what passes ``verify``; paths named by request must lie in one of ``roots``."""
         self._store = store

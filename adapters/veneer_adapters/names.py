@@ -13,7 +13,6 @@ Rule 2: this file does not know which adapters exist, only which base models do.
 
 import difflib
 import heapq
-import itertools
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ _RESERVED = frozenset({"check"})
 
 _MAX_SUGGESTIONS = 3
 _MAX_COMPARED = 100
+_MAX_PAIRS = 24
 _MAX_LENGTH_APART = 8
 
 
@@ -91,12 +91,13 @@ def close_matches(text: str, known: Iterable[str]) -> tuple[str, ...]:
     near = [name for name in known if abs(len(name) - len(text)) <= _MAX_LENGTH_APART]
     if len(near) > _MAX_COMPARED:
         pairs = _letter_pairs(text)
-        near = heapq.nlargest(_MAX_COMPARED, near, lambda name: len(pairs & _letter_pairs(name)))
+        near = heapq.nlargest(_MAX_COMPARED, near, lambda name: sum(map(name.__contains__, pairs)))
     return tuple(difflib.get_close_matches(text, near, n=_MAX_SUGGESTIONS))
 
 
-def _letter_pairs(text: str) -> set[tuple[str, str]]:
-    return set(itertools.pairwise(text))
+def _letter_pairs(text: str) -> list[str]:
+    step = 1 + len(text) // _MAX_PAIRS
+    return [text[at : at + 2] for at in range(0, len(text) - 1, step)]
 
 
 def _without_base(text: str, bases: Collection[str]) -> str:

@@ -177,6 +177,12 @@ class Residency:
             self._drop_if_forgotten(slot)
         self._admit()
 
+    def recall(self, revision: Revision) -> None:
+        """Take back ``forget``, unless it has left already."""
+        slot = self._slots.get(revision.engine_name)
+        if slot is not None:
+            slot.forgotten = False
+
     def reset(self) -> None:
         """Begin again with empty slots, after a restart of the engine.
 

@@ -194,5 +194,6 @@ async def serve(
             drain_timeout_s=settings.server.drain_timeout_s,
         )
         listener.listen(_BACKLOG)  # who connects on reading "ready" is served, not refused
-        on_ready(state, listener.getsockname()[1])
-        await server.serve(sockets=[listener])
+        with server.capture_signals():  # and who stops it then is obeyed
+            on_ready(state, listener.getsockname()[1])
+            await server.serve(sockets=[listener])

@@ -372,7 +372,7 @@ class Catalog:
         return self._not_found(name, asked)
 
     def _not_found(self, name: str, asked: str) -> AdapterNotFound:
-        serving = (e.name for e in self._entries.values() if e.present and e.live)
+        serving = (e.name for e in self._entries.values() if e.present and LIVE in e.aliases)
         return AdapterNotFound(asked, close_matches(name, serving))
 
     def _adapter(self, name: str) -> Adapter | None:

@@ -111,3 +111,14 @@ async def test_a_restart_during_a_load_tells_who_waits() -> None:
         rig.residency.reset()
         with pytest.raises(LoadFailed):
             await waiting
+
+
+async def test_what_is_recalled_before_it_left_stays() -> None:
+    rig = Rig()
+    async with asyncio.timeout(5):
+        async with rig.residency.lease(A):
+            rig.residency.forget(A)
+            rig.residency.recall(A)
+        rig.residency.recall(B)
+        await settle()
+        assert rig.host.calls == ["load a"]
