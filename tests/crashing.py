@@ -172,7 +172,7 @@ async def _look_at(name: str, client: Client) -> dict[str, Any]:
 def _timeless(seen: Any) -> Any:
     if isinstance(seen, dict):
         timeless = {k: _timeless(v) for k, v in seen.items() if k not in ("created", "since")}
-        if timeless.get("object") == "adapter" and timeless["state"] in ("loading", "resident"):
+        if timeless.get("state") in ("loading", "resident"):
             timeless["state"] = "ready"
         return timeless
     return [_timeless(each) for each in seen] if isinstance(seen, list) else seen

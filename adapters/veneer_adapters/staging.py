@@ -42,6 +42,8 @@ class Offer:
     """Whether the name must not exist yet."""
     may_change_nothing: bool = False
     """Whether its publisher declares that it has no effect."""
+    pinned: bool = False
+    """Whether what is live is to stay in its device slot from the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,4 +214,5 @@ def _arrival(offer: Offer, taken: Taken) -> Arrival:
         taken.source,
         offer.becomes,
         offer.may_change_nothing,
+        offer.pinned,
     )

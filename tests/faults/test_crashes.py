@@ -4,6 +4,8 @@ Of an adapter that was published but not proved when the server died, ``Staging.
 what was asked for: the state after. So both halves of the two commits end in the same place.
 """
 
+import difflib
+import json
 import queue
 import shutil
 import signal
@@ -93,6 +95,11 @@ def assert_whole(folder: Path) -> None:
         assert digest_of({name: sha256_of(content / name) for name in FILES}) == content.name
 
 
+def difference(wanted: Any, found: Any) -> str:
+    texts = [json.dumps(each, indent=1, sort_keys=True).splitlines() for each in (wanted, found)]
+    return "\n".join(difflib.unified_diff(*texts, "the state after", "found", n=2, lineterm=""))
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_kill_9_at_any_step_leaves_the_state_before_or_after(stage: Stage, operation: str) -> None:
     folders = [stage.copy(operation, case) for case in ("before", "after")]
@@ -111,8 +118,9 @@ def test_kill_9_at_any_step_leaves_the_state_before_or_after(stage: Stage, opera
         assert (ended.code, ended.told) == (-signal.SIGKILL, None), fault
         assert_whole(cases[fault])
         found = stage.look(cases[fault])
-        assert found["seen"] in (before["seen"], after["seen"]), fault
-        assert found["at_once"] in (before["at_once"], after["at_once"]), fault
+        for what in ("seen", "at_once"):
+            is_known = found[what] in (before[what], after[what])
+            assert is_known, f"{fault}:\n{difference(after[what], found[what])}"
 
     t = time.time()
     with ThreadPoolExecutor(2) as threads:

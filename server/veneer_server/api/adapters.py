@@ -59,16 +59,19 @@ async def list_adapters(request: Request, state: StateDep) -> dict[str, Any]:
 async def add_adapter(request: Request, body: BodyDep, state: StateDep) -> Response:
     """Make what a source holds a new adapter."""
     asked = parse(AddBody, body)
-    may = asked.allow_no_effect
-    offer = Offer(asked.name, source_of(asked.source), is_new=True, may_change_nothing=may)
+    offer = Offer(
+        asked.name,
+        source_of(asked.source),
+        is_new=True,
+        may_change_nothing=asked.allow_no_effect,
+        pinned=asked.pinned,
+    )
 
     async def act() -> Response:
         if not asked.wait:
             state.staging.start(offer)
             return _answer(describe(asked.name, state), 202)
         await state.staging.stage(offer)
-        if asked.pinned:
-            await _pin(asked.name, state, pinned=True)
         return _answer(describe(asked.name, state), 201)
 
     return await once(request, state, body, act)
