@@ -79,7 +79,7 @@ async def serve_echo(
     """Serve the echo engine with all its state in ``folder``; ``sections`` are settings."""
     flags = {
         "adapters": {"dir": folder / "adapters", **sections.pop("adapters", {})},
-        "state": {"dir": folder / "state"},
+        "state": {"dir": folder / "state", **sections.pop("state", {})},
         **sections,
     }
     settings = Settings.load(environ={}, flags=flags)

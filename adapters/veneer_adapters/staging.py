@@ -40,10 +40,10 @@ class Offer:
     """The alias that is to point to it; None leaves every alias where it is."""
     is_new: bool = False
     """Whether the name must not exist yet."""
-    pinned: bool = False
-    """Whether what is live of the name is to stay in its device slot from then on."""
     may_change_nothing: bool = False
     """Whether its publisher declares that it has no effect."""
+    pinned: bool = False
+    """Whether what is live is to stay in its device slot from the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +167,6 @@ class Staging:
             )
         finally:
             self._intake.release(taken)
-        if offer.pinned:
-            await self._catalog.pin(offer.name, pinned=True)
         self._finished(offer.name, began_s)
         return revision
 
@@ -217,4 +215,5 @@ def _arrival(offer: Offer, taken: Taken) -> Arrival:
         taken.source,
         offer.becomes,
         offer.may_change_nothing,
+        offer.pinned,
     )

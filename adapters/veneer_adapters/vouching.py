@@ -27,20 +27,26 @@ class Vouching:
         engine: AdapterHost,
         restore: Callable[[Revision], Awaitable[None]],
         *,
+        shared: bool = False,
         observer: Observer | None = None,
     ) -> None:
-        """``restore`` brings lost content back from its source, or raises."""
+        """``restore`` brings lost content back from its source, or raises.
+
+        With a catalog that is ``shared`` another server may still have what is lost here.
+        """
         self._catalog = catalog
         self._store = store
         self._engine = engine
         self._restore = restore
+        self._shared = shared
         self._observer = observer or Unobserved()
 
     async def before_load(self, revision: Revision) -> None:
         """Return when the files of ``revision`` are in the store and are what they were.
 
         Raises:
-            ContentLost: they are not, and its source has no others; the revision is FAILED.
+            ContentLost: they are not, and its source has no others; unless the catalog is
+                shared the revision is FAILED.
             AdapterUnavailable: its source cannot be asked now.
         """
         if await asyncio.to_thread(self._store.check, revision.digest):
@@ -53,7 +59,8 @@ class Vouching:
                 f"The stored files of {quoted(revision.header)} are gone or damaged, and its"
                 f" source cannot replace them: {error}"
             )
-            await self._catalog.refuse(revision, lost)
+            if not self._shared:
+                await self._catalog.refuse(revision, lost)
             raise lost from error
 
     async def after_load(self, revision: Revision, engine_id: int) -> None:

@@ -84,7 +84,11 @@ async def assemble(
         load_timeout_s=settings.adapters.load_timeout_s,
         clock=time.monotonic,
         observer=observers,
-        voucher=Vouching(catalog, store, engine, intake.restore, observer=observers),
+        voucher=Vouching(
+            *(catalog, store, engine, intake.restore),
+            shared=database.shared,
+            observer=observers,
+        ),
     )
     hot_set = HotSet(residency)
     catalog.watch(hot_set.on_change)

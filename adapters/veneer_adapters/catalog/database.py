@@ -25,7 +25,16 @@ from veneer_adapters.faults import fault_point
 BUSY_TIMEOUT_S = 5.0
 """How long a writer waits for another process at most."""
 
+_CONNECT_TIMEOUT_S = 3.0
+_ANSWER_TIMEOUT_S = BUSY_TIMEOUT_S + 1.0
+"""A database that says nothing, as behind a broken network, is not waited for."""
+
 _SQLITE = "sqlite+aiosqlite"
+_POSTGRESQL = {
+    "timeout": _CONNECT_TIMEOUT_S,
+    "command_timeout": _ANSWER_TIMEOUT_S,
+    "server_settings": {"lock_timeout": f"{BUSY_TIMEOUT_S:g}s"},
+}
 _MIGRATION_LOCK = 0x56454E45
 """Any number no other program uses with the same database."""
 
@@ -109,9 +118,10 @@ class Database:
 
 
 def _create(url: str) -> AsyncEngine:
-    engine = create_async_engine(url, pool_pre_ping=not url.startswith("sqlite"))
-    if engine.dialect.name == "sqlite":
-        sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    if not url.startswith("sqlite"):
+        return create_async_engine(url, pool_pre_ping=True, connect_args=_POSTGRESQL)
+    engine = create_async_engine(url)
+    sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     return engine
 
 

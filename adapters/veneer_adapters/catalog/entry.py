@@ -37,6 +37,7 @@ class Arrival:
     becomes: str | None = LIVE
     """The alias that is to point to it, once it is proved."""
     may_change_nothing: bool = False
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Entry:
             source=arrival.source,
             created=self.created if self.present else now,
             present=True,
+            pinned=self.pinned or arrival.pinned,
             offered=arrival.digest if in_folder else self.offered,
         )
         if revision.becomes and revision.state is State.READY:
