@@ -25,7 +25,7 @@ from veneer_server.engine.base import (
 from veneer_server.metrics import Metrics
 from veneer_server.observation import Observation
 from veneer_server.serving.canaries import Canaries
-from veneer_server.serving.resolving import Asker, Resolver
+from veneer_server.serving.resolving import Asker, Resolved, Resolver
 from veneer_server.serving.tokens import counted, usage_of, with_usage
 from veneer_server.tracing import Tracing
 
@@ -41,7 +41,7 @@ class Served:
     seen: Observation
     """What is counted of the request; complete when its answer is."""
     cold_start_s: float | None = None
-    """How long the request waited for a load, None when it did not."""
+    """How long the request waited for a fetch and a load, None when it did not."""
 
 
 class Stream:
@@ -128,7 +128,7 @@ class RequestService:
             span.answered_by(revision.header if revision else name)
             with span.current():
                 lease = await self._lease(endpoint, revision, stack)
-            served = Served(asked, revision, seen, lease.cold_start_s if lease else None)
+            served = Served(asked, revision, seen, _waited_s(resolved, lease))
             model = lease.engine_name if lease else self._engine.model.id
             asking, hide_usage = with_usage(endpoint, body)
             call = Call(endpoint, {**asking, "model": model}, self._new_id(), span.headers())
@@ -163,6 +163,12 @@ class RequestService:
             return None
         with self._tracing.lease():
             return await stack.enter_async_context(self._residency.lease(revision))
+
+
+def _waited_s(resolved: Resolved, lease: Lease | None) -> float | None:
+    waits = (resolved.pulled_s, lease.cold_start_s if lease else None)
+    known = [seconds for seconds in waits if seconds is not None]
+    return sum(known) if known else None
 
 
 def _to_document(served: Served, answer: Answer) -> Document:

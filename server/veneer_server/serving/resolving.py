@@ -1,6 +1,7 @@
 """From the text in ``model`` to who answers: the base, or one revision of an adapter."""
 
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,8 @@ class Resolved:
     """The model as the client wrote it; answers repeat it."""
     revision: Revision | None
     """None for the base."""
+    pulled_s: float | None = None
+    """How long the adapter was fetched for this request, None when it was there."""
     guarded: Alias | None = None
     """The alias that led there, when a guard watches how its targets do."""
 
@@ -57,6 +60,7 @@ class Resolver:
         *,
         on_failed: OnFailed = lambda *told: None,
         draw: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Resolve names of ``catalog``; a name it does not have is pulled, where that is allowed.
 
@@ -68,6 +72,7 @@ class Resolver:
         self._puller = puller
         self._on_failed = on_failed
         self._draw = draw
+        self._clock = clock
 
     async def resolve(
         self, endpoint: Endpoint, body: Mapping[str, Any], asker: Asker | None = None
@@ -87,32 +92,34 @@ class Resolver:
             selector = parse_model(asked, {self._base})
             if selector is None:
                 return Resolved(asked, None)
-            revision = await self._find(endpoint, selector, asker)
-            return Resolved(asked, revision, self._guarded(selector))
+            pulled_s = await self._pull_unknown(selector.adapter)
+            revision = self._find(endpoint, selector, asker)
+            return Resolved(asked, revision, pulled_s, self._guarded(selector))
         except AdapterNotFound as error:
             raise self._with_base(error, asked) from error
 
-    async def _find(self, endpoint: Endpoint, selector: Selector, asker: Asker | None) -> Revision:
-        asker = asker or Asker()
-        caller = Caller(asker.user, asker.key, self._draw())
+    async def _pull_unknown(self, name: str) -> float | None:
+        if not self._puller.possible or self._catalog.knows(name):
+            return None
+        began_s = self._clock()
         try:
-            return self._catalog.resolve(selector, caller)
+            await self._puller.pull(name)
         except AdapterNotFound:
-            if self._catalog.knows(selector.adapter) or not self._puller.possible:
-                raise
+            # The catalog's own answer also tells what the name may be a misspelling of.
+            return None
+        except CacheFull as error:
+            # For who asks for a model the disk is a matter of the moment, not of the request.
+            raise StorageFailed(str(error)) from error
+        return self._clock() - began_s
+
+    def _find(self, endpoint: Endpoint, selector: Selector, asker: Asker | None) -> Revision:
+        asker = asker or Asker()
+        try:
+            return self._catalog.resolve(selector, Caller(asker.user, asker.key, self._draw()))
         except AdapterFailed as error:
             if error.revision is not None and (alias := self._guarded(selector)):
                 self._on_failed(endpoint, selector.adapter, alias, error.revision)
             raise
-        try:
-            await self._puller.pull(selector.adapter)
-        except AdapterNotFound:
-            # The catalog's own answer also tells what the name may be a misspelling of.
-            return self._catalog.resolve(selector, caller)
-        except CacheFull as error:
-            # For who asks for a model the disk is a matter of the moment, not of the request.
-            raise StorageFailed(str(error)) from error
-        return self._catalog.resolve(selector, caller)
 
     def _guarded(self, selector: Selector) -> Alias | None:
         if selector.alias is None:
