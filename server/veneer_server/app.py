@@ -107,7 +107,7 @@ async def running(
         engine = engine or await start_engine(settings)
         stack.callback(engine.stop)
         parts = await _assemble(settings, engine, tracing, database)
-        stack.push_async_callback(parts.usage.flush)
+        stack.push_async_callback(parts.upkeep.close)
         stack.push_async_callback(parts.state.staging.close)
         watch = FolderWatch(roots(settings))
         for work in (parts.following.follow(watch), parts.upkeep.run(), parts.hot_set.keep()):
