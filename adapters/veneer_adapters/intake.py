@@ -15,6 +15,7 @@ from veneer_adapters.catalog.revision import Revision, Source, SourceKind
 from veneer_adapters.errors import (
     AdapterError,
     ContentLost,
+    MissingFile,
     PathNotAllowed,
     SourceNotAllowed,
     quoted,
@@ -98,7 +99,9 @@ class Intake:
             roots = self._roots if root is None else (root,)
             folder = Path(source.location)
             async with self._free_workers:
-                return await asyncio.to_thread(self._take_folder, folder, source, roots)
+                return await asyncio.to_thread(
+                    self._take_folder, folder, source, roots, is_watched=root is not None
+                )
         return await self._take_remote(source, report)
 
     def release(self, taken: Taken) -> None:
@@ -135,9 +138,14 @@ class Intake:
             # Also when cancelled: nothing of a fetch stays.
             await asyncio.to_thread(shutil.rmtree, into, ignore_errors=True)
 
-    def _take_folder(self, folder: Path, source: Source, roots: Sequence[Root]) -> Taken:
+    def _take_folder(
+        self, folder: Path, source: Source, roots: Sequence[Root], *, is_watched: bool
+    ) -> Taken:
         try:
             inside = _resolved(folder, roots)
+            # One that is watched may be on its way back; whoever was told of one is told.
+            if not is_watched and not inside.is_dir():
+                raise MissingFile("There is no such folder.")
         except AdapterError as error:
             raise Refused(error, None) from error
         return self._keep(inside, source)
