@@ -21,7 +21,7 @@ check: tools  ## Everything that needs no engine: lint, types, layers, unit and 
 	.venv/bin/hadolint Dockerfile
 	$(PY) deploy/grafana/generate.py --check
 	.venv/bin/mypy
-	$(PY) -m pytest -m "not engine and not services"
+	$(PY) -m pytest -m "not engine and not services and not slow"
 
 test:  ## Every test that needs nothing but Python packages, the real engine included
 	@scripts/install test

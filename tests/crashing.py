@@ -192,12 +192,12 @@ async def run(folder: Path, sources: Path, wanted: str, fault: str | None) -> di
             await prepare(client)
             return {}
         if wanted == "look":
-            _end(await look(served, client))
+            _end(await look(served, client), folder)
         await settled(served)
         if wanted in ASKED:
             _arm(specs)
             await ASKED[wanted](client)
-        _end(faults.disarm())
+        _end(faults.disarm(), folder)
 
 
 def _arm(specs: Iterable[str]) -> None:
@@ -205,9 +205,9 @@ def _arm(specs: Iterable[str]) -> None:
         faults.arm(spec)
 
 
-def _end(told: dict[str, Any]) -> NoReturn:
+def _end(told: dict[str, Any], folder: Path) -> NoReturn:
     # As kill -9 would: what was acknowledged must not depend on an orderly end.
-    print(json.dumps(told), flush=True)
+    print(json.dumps(told).replace(str(folder), "<folder>"), flush=True)
     os._exit(0)
 
 
@@ -264,7 +264,7 @@ def _fork(folder: str, sources: str, wanted: str, fault: str | None) -> Ended:
         os.close(writing)
         logs.configure("info", "json")
         told = asyncio.run(run(Path(folder), Path(sources), wanted, fault))
-        _end(told)
+        _end(told, Path(folder))
     os.close(writing)
     with os.fdopen(reading) as answers:
         text = answers.read()

@@ -103,6 +103,7 @@ def start_process(
     kv_cache_gib: int = 1,
     environ: Mapping[str, str] | None = None,
     flags: Sequence[str] = (),
+    wrapper: Sequence[str] = (),
     new_group: bool = False,
     ends_with: int = 0,
 ) -> Iterator[Served]:
@@ -121,7 +122,8 @@ def start_process(
         "VENEER_ENGINE__KV_CACHE_GIB": str(kv_cache_gib),
         **(environ or {}),
     }
-    command = [str(Path(sys.executable).with_name("veneer")), "serve", "--port", "0", *flags]
+    program = str(Path(sys.executable).with_name("veneer"))
+    command = [*wrapper, program, "serve", "--port", "0", *flags]
     with log.open("w") as stderr:
         process = subprocess.Popen(
             command,

@@ -16,6 +16,7 @@ from veneer_adapters.catalog.revision import Revision, Source, SourceKind
 from veneer_adapters.errors import (
     AdapterError,
     ContentLost,
+    MissingFile,
     PathNotAllowed,
     SourceNotAllowed,
     quoted,
@@ -99,7 +100,9 @@ class Intake:
             roots = self._roots if root is None else (root,)
             folder = Path(source.location)
             async with self._free_workers:
-                return await asyncio.to_thread(self._take_folder, folder, source, roots)
+                return await asyncio.to_thread(
+                    self._take_folder, folder, source, roots, is_watched=root is not None
+                )
         return await self._take_remote(source, report)
 
     def check(self, source: Source) -> None:
@@ -164,9 +167,14 @@ class Intake:
         except AdapterError as error:
             raise Refused(error, None) from error
 
-    def _take_folder(self, folder: Path, source: Source, roots: Sequence[Root]) -> Taken:
+    def _take_folder(
+        self, folder: Path, source: Source, roots: Sequence[Root], *, is_watched: bool
+    ) -> Taken:
         try:
             inside = _resolved(folder, roots)
+            # One that is watched may be on its way back; whoever was told of one is told.
+            if not is_watched and not inside.is_dir():
+                raise MissingFile("There is no such folder.")
         except AdapterError as error:
             raise Refused(error, None) from error
         return self._keep(inside, source)

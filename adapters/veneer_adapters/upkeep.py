@@ -39,3 +39,10 @@ class Upkeep:
                 self._failing = True
             else:
                 self._failing = False
+
+    async def close(self) -> None:
+        """Note what was used since the last time; that it cannot be noted stops nobody."""
+        try:
+            await self._usage.flush()
+        except AdapterUnavailable as error:
+            logger.warning("usage not noted", why=str(error))

@@ -88,7 +88,7 @@ async def running(
         sandbox = Sandbox()
         stack.callback(sandbox.close)
         parts = await assemble(settings, engine, tracing, database, sandbox)
-        stack.push_async_callback(parts.usage.flush)
+        stack.push_async_callback(parts.upkeep.close)
         stack.push_async_callback(parts.state.guarding.close)
         stack.callback(parts.canaries.close)
         stack.push_async_callback(parts.state.staging.close)

@@ -30,9 +30,10 @@ def configure(level: str, style: str) -> None:
     ``style`` is ``json``, ``pretty`` or ``auto`` (pretty on a terminal).
     """
     pretty = style == "pretty" or (style == "auto" and sys.stderr.isatty())
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()
-    )
+    # Plain: what the default adds, every local variable of every frame, takes minutes to write
+    # and holds keys.
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer: Any = plain if pretty else structlog.processors.JSONRenderer()
     final = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
     if not pretty:
         final.insert(1, structlog.processors.format_exc_info)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 
 import builders
 from serving import logging_to_stderr, serve_echo, until_served
@@ -70,3 +71,19 @@ async def test_what_users_write_is_in_no_line(
     assert len(found) == 2
     assert SECRET not in "".join(found)
     assert all(line.startswith("{") for line in found) is (style == "json")
+
+
+def test_a_traceback_shows_where_and_none_of_the_values(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def fail(hidden: str) -> None:
+        raise ValueError(len(hidden))
+
+    with logging_to_stderr("pretty"):
+        try:
+            fail(SECRET)
+        except ValueError:
+            structlog.get_logger("test").exception("failed")
+    said = capfd.readouterr().err
+    assert "in fail" in said
+    assert SECRET not in said

@@ -1,0 +1,227 @@
+"""The catalog's SQLite file: locked, read-only, full, damaged, newer, half migrated."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import builders
+import disks
+from serving import Served, start_process
+
+pytestmark = pytest.mark.slow
+
+ECHO = ["--engine", "echo"]
+PROGRAM = [str(Path(sys.executable).with_name("veneer")), "serve", *ECHO, "--port", "0"]
+NEAR_S = 20
+
+
+def ask(served: Served, method: str, path: str, body: Any = None) -> httpx.Response:
+    return httpx.request(method, f"{served.url}/v1/{path}", json=body, timeout=NEAR_S)
+
+
+def fault(found: httpx.Response) -> tuple[int, str]:
+    return found.status_code, found.json()["error"]["code"]
+
+
+def chat(served: Served) -> int:
+    body = {"model": "mine", "messages": [{"role": "user", "content": "hello"}]}
+    return ask(served, "POST", "chat/completions", body).status_code
+
+
+def publish(served: Served, seed: int) -> httpx.Response:
+    """Publish from a root, too deep to be watched."""
+    source = builders.write(served.adapters / "deep" / "down" / str(seed), seed=seed)
+    if seed == 0:
+        return ask(served, "POST", "adapters", {"name": "mine", "source": str(source)})
+    return ask(served, "POST", "adapters/mine/revisions", {"source": str(source)})
+
+
+def change(served: Served) -> httpx.Response:
+    return ask(served, "PATCH", "adapters/mine", {"pinned": True})
+
+
+@contextmanager
+def locked(state: Path) -> Iterator[None]:
+    with closing(sqlite3.connect(state / "catalog.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+@contextmanager
+def full(state: Path) -> Iterator[None]:
+    filler = state / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (1 << 16, 1):
+            try:
+                while file.write(bytes(size)) == size:
+                    pass
+            except OSError:
+                continue
+    yield
+    filler.unlink()
+
+
+def disk_for(folder: Path, trouble: Callable[[Path], Any]) -> AbstractContextManager[None]:
+    if trouble is not full:
+        folder.mkdir()
+        return nullcontext()
+    if disks.mounted not in disks.DISKS:
+        pytest.skip("may not mount a small disk")
+    return disks.mounted(folder)
+
+
+TROUBLES = [(locked, (503, "state_busy")), (full, (503, "adapter_unavailable"))]
+
+
+@pytest.mark.parametrize(("trouble", "told"), TROUBLES, ids=["locked", "full"])
+def test_a_catalog_that_cannot_be_written_is_told_to_admins_and_clients_are_served(
+    tmp_path: Path, trouble: Callable[[Path], Any], told: tuple[int, str]
+) -> None:
+    state = tmp_path / "disk"
+    environ = {"VENEER_STATE__DIR": str(state), "VENEER_ADAPTERS__STORE": str(tmp_path / "store")}
+    with disk_for(state, trouble), start_process(tmp_path, flags=ECHO, environ=environ) as served:
+        assert publish(served, 0).status_code == 201
+        assert publish(served, 1).status_code == 201
+        with trouble(state):
+            assert fault(change(served)) == told
+            assert fault(publish(served, 2)) == told
+            assert chat(served) == 200
+            assert ask(served, "GET", "adapters/mine").json()["pinned"] is False
+        assert change(served).status_code == 200
+        assert publish(served, 2).json()["number"] == 3
+        assert chat(served) == 200
+
+
+def start(folder: Path, *wrapper: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Start a server that is expected to end by itself."""
+    variables = {
+        **os.environ,
+        "VENEER_STATE__DIR": str(folder / "state"),
+        "VENEER_ADAPTERS__DIR": str(folder / "my-adapters"),
+        **environ,
+    }
+    return subprocess.run(
+        [*wrapper, *PROGRAM],
+        capture_output=True, text=True, env=variables, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 78, done.stderr
+    assert "Traceback" not in done.stderr
+    [sentence] = [line for line in done.stderr.splitlines() if "cannot start" in line]
+    return sentence
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder in which one adapter was published."""
+    folder = tmp_path_factory.mktemp("made")
+    with start_process(folder, flags=ECHO) as served:
+        assert publish(served, 0).status_code == 201
+    return folder
+
+
+def garbage_first(database: Path) -> None:
+    content = database.read_bytes()
+    database.write_bytes(b"not a database at all, " * 4 + content[92:])
+
+
+def garbage_inside(database: Path) -> None:
+    content = bytearray(database.read_bytes())
+    content[4096 : 4096 * 4] = os.urandom(4096 * 3)
+    database.write_bytes(content)
+
+
+def cut_off(database: Path) -> None:
+    os.truncate(database, 6000)
+
+
+def newer(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+
+
+def contradicting(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("""UPDATE aliases SET record = replace(record, '"revision', '"x')""")
+
+
+SPOILED = [garbage_first, garbage_inside, cut_off, newer, contradicting]
+
+
+@pytest.mark.parametrize("spoil", SPOILED)
+def test_a_catalog_that_cannot_be_understood_ends_the_start_with_78_and_is_left_as_it_is(
+    tmp_path: Path, made: Path, spoil: Callable[[Path], None]
+) -> None:
+    shutil.copytree(made, tmp_path / "copy")
+    database = tmp_path / "copy" / "state" / "catalog.db"
+    spoil(database)
+    before = database.read_bytes()
+    sentence = refused(start(tmp_path / "copy"))
+    assert "catalog" in sentence.lower()
+    assert database.read_bytes() == before
+
+
+def test_a_catalog_that_may_only_be_read_is_served_and_told_to_admins(
+    tmp_path: Path, made: Path
+) -> None:
+    shutil.copytree(made, tmp_path / "copy")
+    database = tmp_path / "copy" / "state" / "catalog.db"
+    database.chmod(0o444)
+    before = database.read_bytes()
+    # Root may write anything, so it has to give that right up first.
+    rights = "-dac_override,-dac_read_search,-fowner"
+    drop = ["setpriv", "--inh-caps", rights, "--bounding-set", rights]
+    wrapper = drop if os.geteuid() == 0 else []
+    with start_process(tmp_path / "copy", flags=ECHO, wrapper=wrapper) as served:
+        assert chat(served) == 200
+        assert fault(change(served)) == (503, "adapter_unavailable")
+        assert fault(publish(served, 1)) == (503, "adapter_unavailable")
+        assert chat(served) == 200
+    assert database.read_bytes() == before
+
+
+MIGRATE = """
+import asyncio, os, signal, sys
+from pathlib import Path
+import sqlalchemy as sa
+from veneer_adapters.catalog.database import Database
+left = int(sys.argv[2])
+def count(*_):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+sa.event.listen(sa.Engine, "before_cursor_execute", count)
+asyncio.run(Database.open(Path(sys.argv[1])))
+os._exit(0)
+"""
+
+
+def test_a_migration_killed_at_any_statement_is_done_by_the_next_start(tmp_path: Path) -> None:
+    codes = []
+    for n in range(1, 60):
+        database = tmp_path / f"{n}.db"
+        command = [sys.executable, "-c", MIGRATE, str(database), str(n)]
+        codes.append(subprocess.run(command, timeout=60, check=False).returncode)
+        with closing(sqlite3.connect(database)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        assert "alembic_version" in tables if "clock" in tables else not tables
+        again = [*command[:-1], "0"]
+        assert subprocess.run(again, timeout=60, check=False).returncode == 0
+        if codes[-1] == 0:
+            break
+        assert codes[-1] == -signal.SIGKILL
+    assert len(codes) > 10
+    assert codes[-1] == 0
