@@ -59,16 +59,17 @@ class Client:
         """Return the milliseconds to the first token of ``live``, answered by ``revision``."""
         body = {
             "model": "swapped",
-            "messages": [{"role": "user", "content": "Hello there."}],
+            "prompt": "Hello there.",
             "max_tokens": 1,
             "temperature": 0,
             "stream": True,
         }
         began_s = time.perf_counter()
-        with self._http.stream("POST", "/v1/chat/completions", json=body) as answer:
+        with self._http.stream("POST", "/v1/completions", json=body) as answer:
             assert answer.headers["x-veneer-adapter"].startswith(f"swapped@{revision}#")
             for line in answer.iter_lines():
-                if line.startswith("data: {") and _has_text(line):
+                if line.startswith("data: {"):
+                    assert json.loads(line.removeprefix("data: "))["choices"][0]["finish_reason"]
                     return (time.perf_counter() - began_s) * 1000
         raise AssertionError("no token")
 
@@ -76,13 +77,6 @@ class Client:
         """Return the milliseconds of the move, and of it and the first answer after it."""
         moved = self.call("PUT", "/swapped/aliases/live", revision=revision)
         return moved, moved + self.first_token(revision)
-
-
-def _has_text(line: str) -> bool:
-    choices = json.loads(line.removeprefix("data: "))["choices"]
-    return any(
-        choice["delta"].get("content") is not None or choice["finish_reason"] for choice in choices
-    )
 
 
 def tell(what: str, ms: Iterable[float]) -> None:

@@ -2,7 +2,7 @@
 
     python tests/bench/resolving.py [--count 10000]
 
-CPU time of ``Catalog.resolve`` alone, and with the parsing of the text before it. The
+Time of ``Catalog.resolve`` alone, and with the parsing of the text before it. The
 adapters are rows in a SQLite in /tmp; no file of theirs exists.
 """
 

@@ -10,7 +10,8 @@ import httpx
 import pytest_asyncio
 
 import builders
-from serving import POLL_S, Served
+from serving import POLL_S, Served, serve_echo, until_served
+from veneer_server.engine.echo import EchoEngine
 
 NEAR = 8
 """Seconds a change may take to show: the promise is 5, a busy machine gets some grace."""
@@ -58,6 +59,33 @@ async def test_a_folder_dropped_in_answers_under_its_name(
     assert found.json()["model"] == "mine"
     assert found.json()["choices"][0]["message"]["content"].startswith("[mine@sha256:")
     assert found.headers["x-veneer-adapter"].startswith("mine@1#sha256:")
+
+
+class Counting(EchoEngine):
+    """Remembers which adapters it was asked to load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+
+    async def load_adapter(self, engine_id: int, engine_name: str, path: Path) -> None:
+        self.loads.append(engine_name.partition("@")[0])
+        await super().load_adapter(engine_id, engine_name, path)
+
+
+async def test_many_folders_are_served_without_a_call_to_the_engine(tmp_path: Path) -> None:
+    names = [f"a{index}" for index in range(40)]
+    engine = Counting()
+    async with (
+        serve_echo(tmp_path, engine) as served,
+        httpx.AsyncClient(base_url=served.url) as client,
+    ):
+        for seed, name in enumerate(names):
+            builders.write(served.adapters / name, seed=seed)
+        await until_served(served, *names)
+        assert engine.loads == []
+        assert (await ask(client, "a7")).status_code == 200
+        assert engine.loads == ["a7"]
 
 
 async def test_a_folder_changed_in_place_is_a_new_revision_and_the_old_one_stays_addressable(
