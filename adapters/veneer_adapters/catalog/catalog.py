@@ -1,14 +1,13 @@
 """What every adapter name means now.
 
-Reads come from memory, cost no I/O and need no lock: they see one immutable entry per name.
-Writes reach the database first and memory second, so what was once answered survives a crash.
-What other processes write shows here at the next ``refresh``.
+Reads come from memory (``snapshot``). Writes reach the database first and memory second, so
+what was once answered survives a crash. What other processes write shows at the next ``refresh``.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -17,18 +16,14 @@ from veneer_adapters.alias import Alias, Guard, Mover, Sticky, Target
 from veneer_adapters.catalog.database import Database
 from veneer_adapters.catalog.entry import Arrival, Entry
 from veneer_adapters.catalog.repository import Repository
-from veneer_adapters.catalog.revision import Adapter, Revision, Source
+from veneer_adapters.catalog.revision import Revision, Source
+from veneer_adapters.catalog.snapshot import Refusal, Snapshot
 from veneer_adapters.errors import (
     AdapterError,
     AdapterExists,
-    AdapterFailed,
-    AdapterNotFound,
     AdapterRejected,
     quoted,
 )
-from veneer_adapters.lifecycle import State
-from veneer_adapters.names import LIVE, Selector, close_matches
-from veneer_adapters.policy import Caller, choose_target
 from veneer_adapters.proof import Effect
 
 logger = structlog.get_logger(__name__)
@@ -43,15 +38,8 @@ def _ignored(before: Entry | None, after: Entry) -> None:
     """Nobody watches."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    error: AdapterError
-    source: Source
-    at: int
-
-
-class Catalog:
-    """Names, their revisions and what each serves. For one event loop."""
+class Catalog(Snapshot):
+    """A snapshot that can be written, and that follows what others write."""
 
     def __init__(
         self,
@@ -59,11 +47,10 @@ class Catalog:
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__()
         self._repository = repository
         self._now = now
         self._on_change: OnChange = _ignored
-        self._entries: dict[str, Entry] = {}
-        self._refusals: dict[str, _Refusal] = {}
         self._version = 0
         self._writing = asyncio.Lock()
 
@@ -90,70 +77,10 @@ class Catalog:
         for entry in self._entries.values():
             on_change(None, entry)
 
-    def resolve(self, selector: Selector, caller: Caller | None = None) -> Revision:
-        """Return the revision that answers to ``selector`` now; a split alias draws one.
-
-        Raises:
-            AdapterNotFound: no such adapter, alias or revision; names close matches.
-            AdapterFailed: the adapter is known, but what was asked for cannot serve.
-        """
-        entry = self._entries.get(selector.adapter)
-        if entry is None or not entry.present:
-            raise self._absent(selector.adapter, str(selector))
-        revision = _choose(entry, selector, caller)
-        if revision is None:
-            if selector.alias == LIVE:
-                raise AdapterFailed(entry.name, "absent", "none of its revisions is live yet.")
-            raise AdapterNotFound(str(selector))
-        if revision.state is State.FAILED:
-            why = revision.reason or "", revision.detail or ""
-            raise AdapterFailed(entry.name, *why, revision=revision.number)
-        return revision
-
-    def get(self, name: str) -> Adapter:
-        """Return the adapter called ``name``, whatever its state; raises AdapterNotFound."""
-        found = self._adapter(name)
-        if found is None:
-            raise self._not_found(name, name)
-        return found
-
-    def knows(self, name: str) -> bool:
-        """Return whether there is an adapter called ``name``, also one that failed."""
-        return self._is_present(name) or name in self._refusals
-
-    def adapters(self) -> list[Adapter]:
-        """Return every adapter there is, failed ones too, by name."""
-        names = {n for n, e in self._entries.items() if e.present} | self._refusals.keys()
-        return [found for name in sorted(names) if (found := self._adapter(name))]
-
-    def revisions(self, name: str) -> tuple[Revision, ...]:
-        """Return every revision of ``name``, failed ones too, by number."""
-        return self._entry(name).revisions
-
-    def alias(self, name: str, alias: str) -> Alias:
-        """Return what ``alias`` of ``name`` means now; raises AdapterNotFound."""
-        found = self._entry(name).aliases.get(alias)
-        if found is None:
-            raise AdapterNotFound(f"{name}@{alias}")
-        return found
-
     async def moves(self, name: str, alias: str) -> list[Alias]:
         """Return what ``alias`` was after each of its moves, newest first."""
         self._entry(name)
         return await self._repository.moves(name, alias)
-
-    def digests(self) -> set[str]:
-        """Return the content of every revision that may still be asked for."""
-        # A copy first: the store asks from its own threads.
-        present = (entry for entry in tuple(self._entries.values()) if entry.present)
-        return {
-            r.digest for entry in present for r in entry.revisions if r.state is not State.FAILED
-        }
-
-    def waiting(self) -> list[Revision]:
-        """Return the revisions that are to become an alias and were not proved yet."""
-        present = (entry for entry in self._entries.values() if entry.present)
-        return [r for entry in present for r in entry.revisions if r.becomes]
 
     async def add(self, arrival: Arrival, *, is_new: bool = False) -> Revision:
         """Keep the content as a revision and return it; see ``add_all``.
@@ -173,11 +100,6 @@ class Catalog:
             StateBusy, StorageFailed: nothing changed.
         """
         return await self._add(arrivals, is_new=False)
-
-    def current(self, revision: Revision) -> Revision:
-        """Return ``revision`` as it is now, also when its adapter was removed."""
-        entry = self._entries.get(revision.adapter)
-        return (entry and entry.by_number(revision.number)) or revision
 
     async def give_up(self, revision: Revision) -> None:
         """Let no alias wait for ``revision`` any more; a name without any alias is removed."""
@@ -273,19 +195,13 @@ class Catalog:
         await self._commit([name], lambda found: [found[name].removed()])
         return entry.present
 
-    def in_folders(self) -> dict[str, Source]:
-        """Return, by name, the watched folder of everything that came from one."""
-        kept = {n: e.source for n, e in self._entries.items() if e.present or e.offered}
-        refused = {n: r.source for n, r in self._refusals.items()}
-        return {n: s for n, s in (kept | refused).items() if s.kind == "folder"}
-
     def fail(self, name: str, error: AdapterError, source: Source) -> None:
         """Record that the newest content of ``name`` was refused before it was a revision.
 
         A live revision keeps serving, with the failure shown beside it. Kept in memory only:
         the content is judged again after a restart, and by every process.
         """
-        self._refusals[name] = _Refusal(error, source, self._today())
+        self._refusals[name] = Refusal(error, source, self._today())
 
     async def refresh(self) -> None:
         """Take over what other processes changed.
@@ -355,35 +271,6 @@ class Catalog:
             self._on_change(before, entry)
         self._version = version
 
-    def _entry(self, name: str) -> Entry:
-        entry = self._entries.get(name)
-        if entry is None or not entry.present:
-            raise self._absent(name, name)
-        return entry
-
-    def _is_present(self, name: str) -> bool:
-        entry = self._entries.get(name)
-        return entry is not None and entry.present
-
-    def _absent(self, name: str, asked: str) -> AdapterNotFound | AdapterFailed:
-        refusal = self._refusals.get(name)
-        if refusal is not None:
-            return AdapterFailed(name, refusal.error.reason, str(refusal.error))
-        return self._not_found(name, asked)
-
-    def _not_found(self, name: str, asked: str) -> AdapterNotFound:
-        serving = (e.name for e in self._entries.values() if e.present and LIVE in e.aliases)
-        return AdapterNotFound(asked, close_matches(name, serving))
-
-    def _adapter(self, name: str) -> Adapter | None:
-        entry, refusal = self._entries.get(name), self._refusals.get(name)
-        if entry is not None and entry.present:
-            return _to_adapter(entry, refusal)
-        if refusal is None:
-            return None
-        reason, detail = refusal.error.reason, str(refusal.error)
-        return Adapter(name, State.FAILED, None, refusal.source, refusal.at, reason, detail)
-
     def _today(self) -> int:
         return int(self._now())
 
@@ -396,35 +283,3 @@ def _log_moves(before: Entry | None, after: Entry) -> None:
             revision = after.revisions[alias.main - 1]
             told = {"adapter": after.name, "alias": alias.name, "by": alias.by}
             logger.info(event, **told, revision=revision.header, targets=len(alias.targets))
-
-
-def _to_adapter(entry: Entry, refusal: _Refusal | None) -> Adapter:
-    live = entry.live
-    newest = entry.revisions[-1]
-    reason = newest.reason
-    detail = newest.detail
-    if refusal is not None:
-        reason, detail = refusal.error.reason, str(refusal.error)
-    return Adapter(
-        name=entry.name,
-        state=(live or newest).state,
-        live=live,
-        source=entry.source,
-        created=entry.created,
-        reason=reason,
-        detail=detail,
-        pinned=entry.pinned,
-        aliases=entry.aliases,
-        revisions=len(entry.revisions),
-    )
-
-
-def _choose(entry: Entry, selector: Selector, caller: Caller | None) -> Revision | None:
-    if selector.alias is not None:
-        alias = entry.aliases.get(selector.alias)
-        if alias is None:
-            return None
-        return entry.revisions[choose_target(entry.name, alias, caller) - 1]
-    if selector.number is not None:
-        return entry.by_number(selector.number)
-    return entry.by_digest(selector.digest or "")

@@ -1,0 +1,164 @@
+"""What every adapter name means at this instant: read from memory, without I/O and locks.
+
+One immutable entry per name, exchanged as a whole by ``catalog``; and beside them what was
+refused before it became a revision, which is kept in memory only.
+"""
+
+from dataclasses import dataclass
+
+from veneer_adapters.alias import Alias
+from veneer_adapters.catalog.entry import Entry
+from veneer_adapters.catalog.revision import Adapter, Revision, Source
+from veneer_adapters.errors import AdapterError, AdapterFailed, AdapterNotFound
+from veneer_adapters.lifecycle import State
+from veneer_adapters.names import LIVE, Selector, close_matches
+from veneer_adapters.policy import Caller, choose_target
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the newest content of a name was refused."""
+
+    error: AdapterError
+    source: Source
+    at: int
+
+
+class Snapshot:
+    """Names, their revisions and what each serves. For one event loop."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._refusals: dict[str, Refusal] = {}
+
+    def resolve(self, selector: Selector, caller: Caller | None = None) -> Revision:
+        """Return the revision that answers to ``selector`` now; a split alias draws one.
+
+        Raises:
+            AdapterNotFound: no such adapter, alias or revision; names close matches.
+            AdapterFailed: the adapter is known, but what was asked for cannot serve.
+        """
+        entry = self._entries.get(selector.adapter)
+        if entry is None or not entry.present:
+            raise self._absent(selector.adapter, str(selector))
+        revision = _choose(entry, selector, caller)
+        if revision is None:
+            if selector.alias == LIVE:
+                raise AdapterFailed(entry.name, "absent", "none of its revisions is live yet.")
+            raise AdapterNotFound(str(selector))
+        if revision.state is State.FAILED:
+            why = revision.reason or "", revision.detail or ""
+            raise AdapterFailed(entry.name, *why, revision=revision.number)
+        return revision
+
+    def get(self, name: str) -> Adapter:
+        """Return the adapter called ``name``, whatever its state; raises AdapterNotFound."""
+        found = self._adapter(name)
+        if found is None:
+            raise self._not_found(name, name)
+        return found
+
+    def knows(self, name: str) -> bool:
+        """Return whether there is an adapter called ``name``, also one that failed."""
+        return self._is_present(name) or name in self._refusals
+
+    def adapters(self) -> list[Adapter]:
+        """Return every adapter there is, failed ones too, by name."""
+        names = {n for n, e in self._entries.items() if e.present} | self._refusals.keys()
+        return [found for name in sorted(names) if (found := self._adapter(name))]
+
+    def revisions(self, name: str) -> tuple[Revision, ...]:
+        """Return every revision of ``name``, failed ones too, by number."""
+        return self._entry(name).revisions
+
+    def alias(self, name: str, alias: str) -> Alias:
+        """Return what ``alias`` of ``name`` means now; raises AdapterNotFound."""
+        found = self._entry(name).aliases.get(alias)
+        if found is None:
+            raise AdapterNotFound(f"{name}@{alias}")
+        return found
+
+    def digests(self) -> set[str]:
+        """Return the content of every revision that may still be asked for."""
+        # A copy first: the store asks from its own threads.
+        present = (entry for entry in tuple(self._entries.values()) if entry.present)
+        return {
+            r.digest for entry in present for r in entry.revisions if r.state is not State.FAILED
+        }
+
+    def waiting(self) -> list[Revision]:
+        """Return the revisions that are to become an alias and were not proved yet."""
+        present = (entry for entry in self._entries.values() if entry.present)
+        return [r for entry in present for r in entry.revisions if r.becomes]
+
+    def current(self, revision: Revision) -> Revision:
+        """Return ``revision`` as it is now, also when its adapter was removed."""
+        entry = self._entries.get(revision.adapter)
+        return (entry and entry.by_number(revision.number)) or revision
+
+    def in_folders(self) -> dict[str, Source]:
+        """Return, by name, the watched folder of everything that came from one."""
+        kept = {n: e.source for n, e in self._entries.items() if e.present or e.offered}
+        refused = {n: r.source for n, r in self._refusals.items()}
+        return {n: s for n, s in (kept | refused).items() if s.kind == "folder"}
+
+    def _entry(self, name: str) -> Entry:
+        entry = self._entries.get(name)
+        if entry is None or not entry.present:
+            raise self._absent(name, name)
+        return entry
+
+    def _is_present(self, name: str) -> bool:
+        entry = self._entries.get(name)
+        return entry is not None and entry.present
+
+    def _absent(self, name: str, asked: str) -> AdapterNotFound | AdapterFailed:
+        refusal = self._refusals.get(name)
+        if refusal is not None:
+            return AdapterFailed(name, refusal.error.reason, str(refusal.error))
+        return self._not_found(name, asked)
+
+    def _not_found(self, name: str, asked: str) -> AdapterNotFound:
+        serving = (e.name for e in self._entries.values() if e.present and LIVE in e.aliases)
+        return AdapterNotFound(asked, close_matches(name, serving))
+
+    def _adapter(self, name: str) -> Adapter | None:
+        entry, refusal = self._entries.get(name), self._refusals.get(name)
+        if entry is not None and entry.present:
+            return _to_adapter(entry, refusal)
+        if refusal is None:
+            return None
+        reason, detail = refusal.error.reason, str(refusal.error)
+        return Adapter(name, State.FAILED, None, refusal.source, refusal.at, reason, detail)
+
+
+def _to_adapter(entry: Entry, refusal: Refusal | None) -> Adapter:
+    live = entry.live
+    newest = entry.revisions[-1]
+    reason = newest.reason
+    detail = newest.detail
+    if refusal is not None:
+        reason, detail = refusal.error.reason, str(refusal.error)
+    return Adapter(
+        name=entry.name,
+        state=(live or newest).state,
+        live=live,
+        source=entry.source,
+        created=entry.created,
+        reason=reason,
+        detail=detail,
+        pinned=entry.pinned,
+        aliases=entry.aliases,
+        revisions=len(entry.revisions),
+    )
+
+
+def _choose(entry: Entry, selector: Selector, caller: Caller | None) -> Revision | None:
+    if selector.alias is not None:
+        alias = entry.aliases.get(selector.alias)
+        if alias is None:
+            return None
+        return entry.revisions[choose_target(entry.name, alias, caller) - 1]
+    if selector.number is not None:
+        return entry.by_number(selector.number)
+    return entry.by_digest(selector.digest or "")
