@@ -178,8 +178,8 @@ def _timeless(seen: Any) -> Any:
     return [_timeless(each) for each in seen] if isinstance(seen, list) else seen
 
 
-async def run(folder: Path, sources: Path, wanted: str, fault: str | None) -> dict[str, Any]:
-    """Serve what ``folder`` holds, do what is ``wanted``, and return what came of it."""
+async def run(folder: Path, sources: Path, wanted: str, fault: str | None) -> None:
+    """Serve what ``folder`` holds, do what is ``wanted``, tell what came of it, and end."""
     specs = [fault] if fault else [f"{point}:{MANY}:kill" for point in faults.POINTS]
     if wanted in FOUND:
         _arm(specs)
@@ -190,7 +190,7 @@ async def run(folder: Path, sources: Path, wanted: str, fault: str | None) -> di
         client = Client(http, sources)
         if wanted == "prepare":
             await prepare(client)
-            return {}
+            return
         if wanted == "look":
             _end(await look(served, client), folder)
         await settled(served)
@@ -263,8 +263,8 @@ def _fork(folder: str, sources: str, wanted: str, fault: str | None) -> Ended:
         os.close(reading)
         os.close(writing)
         logs.configure("info", "json")
-        told = asyncio.run(run(Path(folder), Path(sources), wanted, fault))
-        _end(told, Path(folder))
+        asyncio.run(run(Path(folder), Path(sources), wanted, fault))
+        _end({}, Path(folder))
     os.close(writing)
     with os.fdopen(reading) as answers:
         text = answers.read()

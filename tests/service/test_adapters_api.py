@@ -245,6 +245,21 @@ async def test_a_pin_is_remembered_and_keeps_an_adapter_loaded(api: Api) -> None
     assert (await api.call("POST", "/mine/load"))["state"] == "resident"
 
 
+async def test_a_pin_asked_for_with_a_new_adapter_is_kept_though_nobody_waits(api: Api) -> None:
+    body = {"name": "mine", "source": api.source(), "pinned": True, "wait": False}
+    await api.call("POST", "", body)
+    async with asyncio.timeout(8):
+        while not (told := await api.call("GET", "/mine"))["live"]:
+            await asyncio.sleep(POLL_S)
+    assert told["pinned"]
+
+
+async def test_a_path_that_leads_nowhere_is_refused_as_missing(api: Api) -> None:
+    nowhere = str(api.served.adapters / "nowhere")
+    found = await api.ask("POST", "", {"name": "mine", "source": nowhere})
+    assert fault(found) == (400, "adapter_invalid", "missing_file")
+
+
 async def test_a_removed_adapter_answers_404_and_its_numbers_go_on(api: Api) -> None:
     await api.add("mine")
     assert await api.call("DELETE", "/mine") == {

@@ -169,7 +169,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     client.create_bucket(Bucket="bucket")
     made = builders.write(tmp_path / "made", seed=1)
     for name in FILES:
-        client.put_object(Bucket="bucket", Key=f"adapters/x/{name}", Body=(made / name).read_bytes())
+        client.put_object(
+            Bucket="bucket", Key=f"adapters/x/{name}", Body=(made / name).read_bytes()
+        )
     client.close()
     yield running
     running.stop()
