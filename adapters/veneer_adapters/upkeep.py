@@ -6,7 +6,7 @@ import structlog
 
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.usage import Usage
-from veneer_adapters.errors import AdapterUnavailable
+from veneer_adapters.errors import AdapterError, AdapterUnavailable
 
 logger = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ class Upkeep:
                 await self._catalog.refresh()
                 if turn % _FLUSH_EVERY == 0:
                     await self._usage.flush()
-            except AdapterUnavailable as error:
+            except AdapterError as error:
                 if not self._failing:
                     logger.warning("catalog not refreshed", why=str(error))
                 self._failing = True

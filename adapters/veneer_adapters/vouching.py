@@ -8,13 +8,17 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+import structlog
+
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.revision import Revision
-from veneer_adapters.errors import AdapterRejected, ContentLost, quoted
+from veneer_adapters.errors import AdapterRejected, AdapterUnavailable, ContentLost, quoted
 from veneer_adapters.host import AdapterHost, LoadStage, Observer, StageFinished, Unobserved
 from veneer_adapters.lifecycle import State
-from veneer_adapters.proof import judge
+from veneer_adapters.proof import Effect, judge
 from veneer_adapters.store import Store
+
+logger = structlog.get_logger(__name__)
 
 
 class Vouching:
@@ -81,6 +85,15 @@ class Vouching:
         except AdapterRejected as error:
             await self._catalog.refuse(revision, error)
             raise
-        await self._catalog.prove(revision, effect)
+        await self._record(current, effect)
         seconds = time.monotonic() - began_s
         self._observer.on_event(StageFinished(revision.adapter, LoadStage.PROVE, seconds))
+
+    async def _record(self, revision: Revision, effect: Effect) -> None:
+        try:
+            await self._catalog.prove(revision, effect)
+        except AdapterUnavailable as error:
+            if revision.becomes is not None:
+                raise
+            # It did prove itself: requests need not wait for the catalog; its next load does.
+            logger.warning("proof not recorded", revision=revision.header, why=str(error))

@@ -209,6 +209,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.timeout(300)
 def test_a_migration_killed_at_any_statement_is_done_by_the_next_start(tmp_path: Path) -> None:
     codes = []
     for n in range(1, 60):

@@ -108,12 +108,14 @@ async def _rows(
 
 async def _write(connection: AsyncConnection, writes: Writes) -> None:
     for table in tables.metadata.sorted_tables:  # parents before their children
-        fault_point("catalog.write")
         if gone := writes.deleted.get(table):
+            fault_point("catalog.write")
             await connection.execute(sa.delete(table).where(_keys(table)), _bound(table, gone))
         if new := writes.inserted.get(table):
+            fault_point("catalog.write")
             await connection.execute(sa.insert(table), new)
         if changed := writes.updated.get(table):
+            fault_point("catalog.write")
             bound = zip(changed, _bound(table, changed), strict=True)
             rows = [{**row, **keys} for row, keys in bound]
             await connection.execute(sa.update(table).where(_keys(table)), rows)
