@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -32,6 +32,10 @@ PREFIX = "base_model.model."
 _LORA_WEIGHT = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 _EMBEDDINGS = frozenset({"lm_head", "embed_tokens"})
 _DTYPES = frozenset({"F32", "F16", "BF16"})
+
+
+OpenFile = Callable[[Path, str], BinaryIO]
+"""Opens one file of a folder for reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,25 +104,27 @@ def read_manifest(folder: Path) -> Manifest:
     return read_artifact(folder).manifest
 
 
-def read_artifact(folder: Path) -> Artifact:
+def read_artifact(folder: Path, *, open_file: OpenFile = open_inside) -> Artifact:
     """Return the adapter in ``folder`` with every A matched to its B, values still unread.
+
+    ``open_file`` is told the folder and a name in it; the default trusts neither.
 
     Raises:
         AdapterRejected: the leaf that says what is wrong with the files.
     """
     require_files(folder)
-    text = read_config_file(folder)
+    text = read_config_file(folder, open_file)
     config = parse_config(text)
-    with open_weights(folder) as file:
+    with open_file(folder, WEIGHTS_FILE) as file:
         pairs = pair_up(read_header(file))
         size_bytes = len(text) + os.fstat(file.fileno()).st_size
     require_ranks(config, pairs)
     return Artifact(config, pairs, _manifest(config, pairs, size_bytes))
 
 
-def read_config_file(folder: Path) -> bytes:
+def read_config_file(folder: Path, open_file: OpenFile = open_inside) -> bytes:
     """Return ``adapter_config.json``, or one byte more of it than is ever accepted."""
-    with open_inside(folder, CONFIG_FILE) as file:
+    with open_file(folder, CONFIG_FILE) as file:
         return file.read(MAX_CONFIG_BYTES + 1)
 
 

@@ -47,7 +47,8 @@ def pack(folder: Path, stored: np.dtype[Any]) -> dict[str, PackedPair]:
         AdapterRejected: the files are not, or no longer, a well-formed adapter.
         OSError: they cannot be read.
     """
-    artifact = read_artifact(folder)
+    # The store's own files: what they are was looked at before they came in.
+    artifact = read_artifact(folder, open_file=lambda where, name: (where / name).open("rb"))
     packed = _reserve(artifact.pairs, stored)
     scratch = _Scratch(max(max(own.a.size, own.b.size) for own in packed.values()))
     with (folder / WEIGHTS_FILE).open("rb", buffering=0) as file:
