@@ -40,10 +40,10 @@ class Resolved:
     """The model as the client wrote it; answers repeat it."""
     revision: Revision | None
     """None for the base."""
-    pulled_s: float | None = None
-    """How long the adapter was fetched for this request, None when it was there."""
     guarded: Alias | None = None
     """The alias that led there, when a guard watches how its targets do."""
+    pulled_s: float | None = None
+    """How long the adapter was fetched for this request, None when it was there."""
 
 
 OnFailed = Callable[[Endpoint, str, Alias, int], None]
@@ -94,7 +94,7 @@ class Resolver:
                 return Resolved(asked, None)
             pulled_s = await self._pull_unknown(selector.adapter)
             revision = self._find(endpoint, selector, asker)
-            return Resolved(asked, revision, pulled_s, self._guarded(selector))
+            return Resolved(asked, revision, self._guarded(selector), pulled_s)
         except AdapterNotFound as error:
             raise self._with_base(error, asked) from error
 
