@@ -1,7 +1,6 @@
 """Adapters fetched by their first request, from a real web server and a real S3, end to end."""
 
 import asyncio
-import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -12,14 +11,13 @@ from typing import Any
 import boto3
 import httpx
 import pytest
-import trustme
 from moto.server import ThreadedMotoServer
 
 import builders
-import faulty
 from serving import logging_to_stderr, serve_echo
 from veneer_adapters.artifact import FILES
 from veneer_server.engine.echo import EchoEngine
+from websites import Web, website
 
 MANY = 200
 NEAR_S = 60
@@ -66,50 +64,10 @@ def told(found: httpx.Response) -> tuple[int, str]:
     return found.status_code, found.json()["error"]["code"]
 
 
-class Site:
-    """A web server with one adapter, ``x``, that can be told to fail."""
-
-    def __init__(self, adapter: Path) -> None:
-        self._files = {name: (adapter / name).read_bytes() for name in FILES}
-        self.down = False
-
-    async def answer(self, path: str, writer: asyncio.StreamWriter) -> None:
-        folder, _, name = path.rpartition("/")
-        if self.down:
-            writer.write(faulty.head(503, length=0))
-        elif folder == "/adapters/x" and name in self._files:
-            body = self._files[name]
-            writer.write(faulty.head(200, length=len(body)) + body)
-        else:
-            writer.write(faulty.head(404, length=0))
-
-
-@dataclass
-class Web:
-    """A site, what it saw, and the settings that allow it."""
-
-    site: Site
-    seen: faulty.Faulty
-    settings: dict[str, Any]
-
-
 @pytest.fixture
 async def web(tmp_path: Path) -> AsyncIterator[Web]:
-    authority = trustme.CA()
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(tls)
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    site = Site(builders.write(tmp_path / "made", seed=1))
-    async with faulty.serve(site.answer, tls) as seen:
-        place = f"localhost:{seen.port}"
-        settings = {
-            "https_hosts": [place],
-            "private_hosts": ["localhost"],
-            "ca_file": tmp_path / "ca.pem",
-            "pull": [f"https://{place}/adapters/{{name}}"],
-            "timeout_s": 20.0,
-        }
-        yield Web(site, seen, settings)
+    async with website(tmp_path) as web:
+        yield web
 
 
 async def test_two_hundred_first_requests_are_one_fetch_and_one_load(
