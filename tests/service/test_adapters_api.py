@@ -1,6 +1,7 @@
 """The admin routes: adapters are added, published, split, rolled back, pinned and removed."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -213,6 +214,26 @@ async def test_a_request_sent_twice_acts_once(api: Api) -> None:
     assert {"idempotent-replayed"} & (first.headers.keys() | second.headers.keys())
     other = await api.ask("POST", "", {**body, "name": "other"}, idempotency_key="k1")
     assert fault(other) == (409, "idempotency_key_reused", "Idempotency-Key")
+
+
+async def test_a_request_that_failed_may_be_sent_again_with_its_key(api: Api) -> None:
+    body = {"name": "mine", "source": api.source(use_dora=True)}
+    assert (await api.ask("POST", "", body, idempotency_key="k1")).status_code == 400
+    assert (
+        await api.ask("POST", "", {**body, "source": api.source()}, idempotency_key="k1")
+    ).status_code == 201
+
+
+async def test_what_a_server_that_died_did_with_a_key_is_not_done_again(api: Api) -> None:
+    await api.add("mine")
+    await api.publish("mine", 1)
+    assert api.served.state is not None
+    path = "/v1/adapters/mine/aliases/live/rollback"
+    asked = hashlib.sha256(f"POST {path}\n{{}}".encode()).hexdigest()
+    await api.served.state.answers.begin("k1", asked)
+    found = await api.ask("POST", "/mine/aliases/live/rollback", idempotency_key="k1")
+    assert fault(found)[:2] == (409, "idempotency_outcome_unknown")
+    assert await api.answered_by("mine") == "mine@2"
 
 
 async def test_what_is_not_waited_for_is_told_until_it_is_done(api: Api) -> None:

@@ -11,12 +11,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from veneer_adapters.catalog.database import Database
 from veneer_adapters.catalog.tables import answers
+from veneer_adapters.errors import StorageFailed
 
 KEPT_S = 24 * 3600
 """How long an answer is repeated."""
+_UNKNOWN = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,11 @@ class Answered:
     """A digest of the request it was given to."""
     status: int
     body: str
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is an answer: its server may have died, or still be at it."""
+        return self.status != _UNKNOWN
 
 
 class Answers:
@@ -50,22 +58,37 @@ class Answers:
             if not self._asking[key]:
                 del self._asking[key], self._turns[key]
 
-    async def find(self, key: str) -> Answered | None:
-        """Return what was answered to ``key``, or None; raises StorageFailed."""
-        asked = sa.select(answers.c.request, answers.c.status, answers.c.body).where(
-            answers.c.key == key, answers.c.created > self._now() - KEPT_S
-        )
-        async with self._database.reading() as connection:
-            found = (await connection.execute(asked)).first()
+    async def begin(self, key: str, request: str) -> Answered | None:
+        """Note that ``key`` is acted on now and return None, or return what is known of it.
+
+        What a server noted and never answered, because it died, is known without an answer.
+
+        Raises:
+            StorageFailed: nothing was noted.
+        """
+        now = int(self._now())
+        row = {"key": key, "request": request, "status": _UNKNOWN, "body": "", "created": now}
+        try:
+            async with self._database.noting() as connection:
+                stale = sa.delete(answers).where(answers.c.created <= now - KEPT_S)
+                await connection.execute(stale)
+                asked = sa.select(answers.c.request, answers.c.status, answers.c.body)
+                found = (await connection.execute(asked.where(answers.c.key == key))).first()
+                if found is None:
+                    await connection.execute(sa.insert(answers), row)
+        except StorageFailed as error:
+            if isinstance(error.__cause__, IntegrityError):
+                return Answered(request, _UNKNOWN, "")  # another server was faster
+            raise
         return Answered(*found) if found else None
 
-    async def keep(self, key: str, answered: Answered) -> None:
-        """Remember ``answered`` for ``key``, and forget what is too old; raises StorageFailed."""
-        now = int(self._now())
-        row = {"key": key, "created": now, "request": answered.request}
-        stale = sa.or_(answers.c.created <= now - KEPT_S, answers.c.key == key)
+    async def finish(self, key: str, status: int, body: str) -> None:
+        """Remember what was answered to ``key``; raises StorageFailed."""
+        change = sa.update(answers).where(answers.c.key == key)
         async with self._database.noting() as connection:
-            await connection.execute(sa.delete(answers).where(stale))
-            await connection.execute(
-                sa.insert(answers), row | {"status": answered.status, "body": answered.body}
-            )
+            await connection.execute(change.values(status=status, body=body))
+
+    async def forget(self, key: str) -> None:
+        """Let ``key`` be acted on again: nothing happened; raises StorageFailed."""
+        async with self._database.noting() as connection:
+            await connection.execute(sa.delete(answers).where(answers.c.key == key))

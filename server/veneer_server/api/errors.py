@@ -8,6 +8,7 @@ serves a plain answer and, once a stream has begun, its last event.
     ├── BodyTooLarge
     ├── Unauthorized
     ├── KeyReused                  an Idempotency-Key that belongs to another request
+    ├── OutcomeUnknown             what it did the first time was never noted
     └── ShuttingDown               the drain deadline passed
 """
 
@@ -52,6 +53,10 @@ class KeyReused(ApiFault):
     """The Idempotency-Key was sent with another request."""
 
 
+class OutcomeUnknown(ApiFault):
+    """The Idempotency-Key was used before, and whether anything happened is not known."""
+
+
 class ShuttingDown(ApiFault):
     """The server is stopping and the request could not finish in time."""
 
@@ -94,6 +99,7 @@ _TABLE: dict[type[Exception], ApiError] = {
     BodyTooLarge: ApiError(413, _INVALID, "request_too_large"),
     Unauthorized: ApiError(401, _INVALID, "invalid_api_key"),
     KeyReused: ApiError(409, _INVALID, "idempotency_key_reused", param="Idempotency-Key"),
+    OutcomeUnknown: ApiError(409, _INVALID, "idempotency_outcome_unknown", param="Idempotency-Key"),
     ShuttingDown: ApiError(503, _SERVER, "server_shutting_down", retry_after_s=5),
 }
 _UNEXPECTED = ApiError(500, _SERVER, "internal_error", "The server had an error; see its log.")

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 
 from veneer_adapters.catalog.answers import Answered
 from veneer_server.api.deps import State
-from veneer_server.api.errors import KeyReused
+from veneer_server.api.errors import KeyReused, OutcomeUnknown
 from veneer_server.engine.base import RequestRejected
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -26,6 +26,7 @@ async def once(
 
     Raises:
         KeyReused: the key was sent with another request.
+        OutcomeUnknown: a server died between acting and answering, or another is at it.
     """
     key = request.headers.get("idempotency-key")
     if key is None:
@@ -35,17 +36,25 @@ async def once(
     asked = f"{request.method} {request.url.path}\n".encode() + orjson.dumps(body)
     digest = hashlib.sha256(asked).hexdigest()
     async with state.answers.turn(key):
-        found = await state.answers.find(key)
-        if found is not None:
-            return _again(found, digest)
-        response = await act()
-        answered = Answered(digest, response.status_code, bytes(response.body).decode())
-        await state.answers.keep(key, answered)
+        known = await state.answers.begin(key, digest)
+        if known is not None:
+            return _again(known, digest)
+        try:
+            response = await act()
+        except Exception:
+            await state.answers.forget(key)
+            raise
+        await state.answers.finish(key, response.status_code, bytes(response.body).decode())
         return response
 
 
 def _again(found: Answered, digest: str) -> Response:
     if found.request != digest:
         raise KeyReused("This Idempotency-Key was used with another request.")
+    if not found.is_known:
+        raise OutcomeUnknown(
+            "A request with this Idempotency-Key was begun and not answered; look what became"
+            " of it, and use another key."
+        )
     headers = {"idempotent-replayed": "true"}
     return Response(found.body, found.status, headers, media_type="application/json")
