@@ -21,7 +21,7 @@ _SHARED: list[Any] = [
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
-_NOISY = ("httpx", "watchfiles", "asyncio", "uvicorn.access", "vllm")
+_NOISY = ("httpx", "watchfiles", "asyncio", "alembic", "uvicorn.access", "vllm")
 
 
 def configure(level: str, style: str) -> None:

@@ -144,3 +144,10 @@ def find(dotted: str) -> Any:
 def is_vllms(cls: type) -> bool:
     """Return whether a class is defined by vLLM."""
     return cls.__module__.startswith("vllm")
+
+
+def test_vllm_counts_ranks_by_the_name_we_replace() -> None:
+    sampler = importlib.import_module("vllm.v1.sample.sampler")
+    name = "batched_count_greater_than"
+    assert hasattr(sampler, name), f"{name} moved away from vllm.v1.sample.sampler"
+    assert f" {name}(" in inspect.getsource(sampler.Sampler), f"the sampler no longer calls {name}"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from veneer_server.engine.vllm import plugin
 from veneer_server.engine.vllm.plugin import Role, choose_role, platform
 
 # A gateway that starts an engine core that starts a worker, as vLLM does: by spawning.
@@ -145,3 +146,17 @@ def test_the_platform_is_offered_only_to_processes_of_a_gateway(
     ):
         monkeypatch.setattr(platforms, "cpu_platform_plugin", lambda stock=stock: stock)
         assert (platform() is not None) is ours
+
+
+def test_ranks_are_counted_as_vllm_does_without_its_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch = pytest.importorskip("torch")
+    sampler = pytest.importorskip("vllm.v1.sample.sampler")
+    ops = pytest.importorskip("vllm.v1.sample.ops.logprobs")
+    monkeypatch.setattr(sampler, "batched_count_greater_than", None)
+    plugin._count_ranks_plainly()
+    rows = torch.tensor([[0.5, 2.0, 1.0], [3.0, 3.0, -1.0]])
+    values = torch.tensor([[1.0], [3.0]])
+    vllms = ops.batched_count_greater_than._torchdynamo_orig_callable
+    assert torch.equal(sampler.batched_count_greater_than(rows, values), vllms(rows, values))

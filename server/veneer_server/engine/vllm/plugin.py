@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from enum import Enum, auto
+from typing import Any
 
 GATEWAY_PID = "VENEER_GATEWAY_PID"
 """Environment variable: process id of the gateway that owns the engine, set before vLLM loads.
@@ -66,6 +67,7 @@ def install() -> None:
             _zero_new_blocks()
     if role is Role.WORKER and _is_ours():
         _fuse_layers()
+        _count_ranks_plainly()
 
 
 def choose_role(parent_pid: int | None, gateway: str | None, engine: str | None) -> Role:
@@ -94,6 +96,20 @@ def _fuse_layers() -> None:
     from veneer_server.engine.vllm.layers_cpu import register
 
     register()
+
+
+def _count_ranks_plainly() -> None:
+    """Let the first request for log-probabilities not hold up every stream for seconds.
+
+    vLLM compiles one comparison for it, which takes 4 s at its first use in every process; as
+    it stands the comparison takes a fraction of a millisecond.
+    """
+    from vllm.v1.sample import sampler
+
+    def count_at_least(x: Any, values: Any) -> Any:
+        return (x >= values).sum(-1)
+
+    sampler.batched_count_greater_than = count_at_least
 
 
 def _zero_new_blocks() -> None:
