@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from veneer_adapters.alias import Alias, Guard, Sticky, Target
 from veneer_adapters.catalog.catalog import Arrival, Catalog
 from veneer_adapters.catalog.revision import Revision
-from veneer_adapters.errors import AdapterError, AdapterFailed, AdapterRejected
+from veneer_adapters.errors import AdapterError, AdapterFailed, AdapterRejected, StateBusy, quoted
 from veneer_adapters.lifecycle import State
 
 Prove = Callable[[Revision], Awaitable[None]]
@@ -63,7 +63,7 @@ class Publishing:
             return await self.finish(added)
         except AdapterError:
             if or_not_at_all:
-                await self._catalog.give_up(added)
+                await self._catalog.give_up(added, is_new=is_new)
             raise
 
     async def move(self, name: str, alias: str, wanted: Wanted) -> Alias:
@@ -91,7 +91,12 @@ class Publishing:
         async with self._turns.setdefault(revision.adapter, asyncio.Lock()):
             if self._catalog.current(revision).becomes is not None:
                 await self._prove_or_tell(revision)
-        return self._catalog.current(revision)
+        proved = self._catalog.current(revision)
+        if proved.becomes is not None:
+            # It is in the engine since a proof that could not be written down.
+            name = quoted(revision.header)
+            raise StateBusy(f"The proof of {name} is not written down yet; unload it, try again.")
+        return proved
 
     async def _prove_or_tell(self, revision: Revision) -> None:
         try:

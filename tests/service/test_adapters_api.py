@@ -164,6 +164,14 @@ async def test_an_alias_moves_only_from_the_version_it_is_thought_to_have(api: A
     assert fault(odd) == (400, None, "If-Match")
 
 
+@pytest.mark.parametrize("alias", ["7", "no good", "a" * 64, ""])
+async def test_content_is_not_published_to_what_cannot_be_an_alias(api: Api, alias: str) -> None:
+    await api.add("mine")
+    found = await api.ask("POST", "/mine/revisions", {"source": api.source(1), "alias": alias})
+    assert fault(found) == (400, None, "alias")
+    assert len((await api.call("GET", "/mine/revisions"))["data"]) == 1
+
+
 async def test_an_alias_made_by_hand_proves_what_it_points_to(api: Api) -> None:
     await api.add("mine")
     staged = await api.publish("mine", 1, alias=None)

@@ -24,6 +24,7 @@ from veneer_adapters.errors import (
     AdapterRejected,
     quoted,
 )
+from veneer_adapters.lifecycle import State
 from veneer_adapters.proof import Effect
 
 logger = structlog.get_logger(__name__)
@@ -101,12 +102,16 @@ class Catalog(Snapshot):
         """
         return await self._add(arrivals, is_new=False)
 
-    async def give_up(self, revision: Revision) -> None:
-        """Let no alias wait for ``revision`` any more; a name without any alias is removed."""
+    async def give_up(self, revision: Revision, *, is_new: bool = False) -> None:
+        """Let no alias wait for ``revision`` any more.
+
+        Its name is removed again when it ``is_new``, or has nothing else that can serve.
+        """
 
         def change(entry: Entry) -> Entry:
             left = entry.given_up(revision.number)
-            return left if left.aliases else left.removed()
+            serves = any(r.state is State.READY for r in left.revisions)
+            return left.removed() if is_new or not (left.aliases or serves) else left
 
         await self._edit(revision.adapter, change)
 

@@ -13,7 +13,7 @@ from veneer_adapters.names import LIVE, Selector
 from veneer_adapters.staging import Offer
 from veneer_server.api.adapter_paths import AdapterRoute, NameDep
 from veneer_server.api.adapter_views import adapter_json, arriving_json, revision_json
-from veneer_server.api.bodies import Body, parse
+from veneer_server.api.bodies import Body, parse, require_alias_name
 from veneer_server.api.deps import BodyDep, State, StateDep, require_key
 from veneer_server.api.once import once
 from veneer_server.api.pages import page
@@ -123,6 +123,8 @@ async def publish_revision(
 ) -> Response:
     """Make what a source holds a revision, prove it, and point an alias to it."""
     asked = parse(PublishBody, body)
+    if asked.alias is not None:
+        require_alias_name(asked.alias)
     state.catalog.revisions(name)
     may = asked.allow_no_effect
     offer = Offer(name, source_of(asked.source), asked.alias, may_change_nothing=may)

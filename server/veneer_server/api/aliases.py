@@ -8,11 +8,10 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from veneer_adapters.alias import Alias, Guard, Sticky, Target
-from veneer_adapters.names import is_alias_name
 from veneer_adapters.publishing import Wanted
 from veneer_server.api.adapter_paths import AdapterRoute, NameDep
 from veneer_server.api.adapter_views import alias_json
-from veneer_server.api.bodies import Body, parse
+from veneer_server.api.bodies import Body, parse, require_alias_name
 from veneer_server.api.deps import BodyDep, StateDep, require_key
 from veneer_server.api.once import once
 from veneer_server.api.pages import page
@@ -61,7 +60,7 @@ async def move_alias(
     asked = parse(AliasBody, body)
     guard = Guard(asked.guard.min_requests, asked.guard.margin) if asked.guard else None
     wanted = Wanted(_targets(asked), asked.sticky, guard, _expected(request))
-    return _answer(name, await state.publishing.move(name, _alias_name(alias), wanted))
+    return _answer(name, await state.publishing.move(name, require_alias_name(alias), wanted))
 
 
 @router.delete(_PATH)
@@ -116,12 +115,3 @@ def _expected(request: Request) -> int | None:
     if not version.isdecimal():
         raise RequestRejected("must be the version of the alias, as in ETag", param="If-Match")
     return int(version)
-
-
-def _alias_name(alias: str) -> str:
-    if not is_alias_name(alias):
-        raise RequestRejected(
-            "an alias begins with a letter and has up to 63 letters, digits, '.', '_', '-'",
-            param="alias",
-        )
-    return alias

@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from veneer_adapters.names import is_alias_name
 from veneer_server.engine.base import RequestRejected
 
 
@@ -30,3 +31,17 @@ def parse(kind: type[B], body: dict[str, Any]) -> B:
         if fault["type"] == "extra_forbidden":
             raise RequestRejected(f"There is no field '{field}'.", param=field) from None
         raise RequestRejected(f"'{field}': {fault['msg']}", param=field or None) from None
+
+
+def require_alias_name(alias: str) -> str:
+    """Return ``alias``, which can be one.
+
+    Raises:
+        RequestRejected: it could be taken for a number or a digest, or is too long.
+    """
+    if not is_alias_name(alias):
+        raise RequestRejected(
+            "an alias begins with a letter and has up to 63 letters, digits, '.', '_', '-'",
+            param="alias",
+        )
+    return alias

@@ -343,10 +343,19 @@ async def test_what_is_given_up_waits_no_more_and_a_new_name_vanishes(catalog: C
     new = await catalog.add(arrival("new", "1", PATH), is_new=True)
     await publish(catalog, "a", "1")
     second = await catalog.add(arrival("a", "2", PATH))
-    await catalog.give_up(new)
+    await catalog.give_up(new, is_new=True)
     await catalog.give_up(second)
     assert [a.name for a in catalog.adapters()] == ["a"]
     assert catalog.waiting() == []
+
+
+async def test_giving_up_keeps_a_name_that_has_no_alias_left_but_can_serve(
+    catalog: Catalog,
+) -> None:
+    await publish(catalog, "a", "1")
+    await catalog.remove_alias("a", "live")
+    await catalog.give_up(await catalog.add(arrival("a", "2", PATH)))
+    assert catalog.resolve(Selector("a", number=1)).number == 1
 
 
 async def test_a_batch_may_hold_one_name_twice(catalog: Catalog) -> None:

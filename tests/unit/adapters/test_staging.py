@@ -230,6 +230,21 @@ async def test_a_path_outside_the_roots_is_refused_and_not_listed(
     assert rig.states() == {}
 
 
+async def test_a_publish_whose_proof_was_not_written_down_is_no_success(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def proves_nothing(revision: Revision) -> None:
+        return
+
+    folder = builders.write(rig.root.path / "a")
+    first = await rig.request("a", folder)
+    builders.write(folder, seed=1)
+    monkeypatch.setattr(rig.staging._publishing, "_prove", proves_nothing)
+    with pytest.raises(errors.StateBusy):
+        await rig.request("a", folder)
+    assert rig.catalog.get("a").live == first
+
+
 async def test_a_name_outside_the_grammar_is_refused(rig: Rig) -> None:
     folder = builders.write(rig.root.path / "a")
     with pytest.raises(errors.NameNotAllowed):
