@@ -176,6 +176,8 @@ async def test_an_alias_made_by_hand_proves_what_it_points_to(api: Api) -> None:
     await api.add("mine")
     staged = await api.publish("mine", 1, alias=None)
     assert staged["state"] == "staged"
+    card = (await api.client.get("/v1/models/mine@2")).json()
+    assert card["adapter"]["state"] == "staged"
     await api.call("PUT", "/mine/aliases/next", {"revision": 2})
     states = [r["state"] for r in (await api.call("GET", "/mine/revisions"))["data"]]
     assert states == ["ready", "ready"]

@@ -57,7 +57,7 @@ def state_of(adapter: Adapter, state: State) -> Stage:
     if adapter.live is None:
         return adapter.state
     in_engine = state.residency.state_of(adapter.live)
-    return adapter.state if in_engine is Stage.READY else in_engine
+    return adapter.live.state if in_engine is Stage.READY else in_engine
 
 
 def revision_json(revision: Revision) -> Json:

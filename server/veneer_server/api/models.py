@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends
 
 from veneer_adapters.catalog.revision import Adapter
 from veneer_adapters.names import LIVE, parse_model
+from veneer_server.api.adapter_views import state_of
 from veneer_server.api.deps import State, StateDep, require_key
 from veneer_server.engine.base import RequestRejected
 
@@ -64,7 +65,7 @@ def _adapter_card(adapter: Adapter, state: State) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "revision": live.number if live else None,
         "rank": live.manifest.rank if live else None,
-        "state": state.residency.state_of(live) if live else adapter.state,
+        "state": state_of(adapter, state),
     }
     if adapter.reason is not None:
         facts |= {"reason": adapter.reason, "detail": adapter.detail}
