@@ -8,16 +8,14 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import URL
 
-from postgres import database as postgres_database
-from postgres import postgresql
-from serving import Served, serve_echo, start_process
+from support.places import DEMO
+from support.postgres import database as postgres_database
+from support.postgres import postgresql
+from support.serving import Served, serve_echo, start_process
 from veneer_adapters import faults
 from veneer_server.engine.base import Engine
 from veneer_server.engine.vllm import embedded
 from veneer_server.engine.vllm.options import EngineOptions, environment
-
-REPOSITORY = Path(__file__).parent.parent
-DEMO = REPOSITORY / "adapters" / "demo"
 
 
 @pytest_asyncio.fixture

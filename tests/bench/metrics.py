@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
 from veneer_server.engine.base import Endpoint
-from veneer_server.metrics import Metrics
 from veneer_server.serving.tokens import token_test
+from veneer_server.telemetry.metrics import Metrics
 
 TOKENS_PER_S, TOKENS = 1000, 100
 FRAME = (

@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpx
 
-import builders
-from serving import start_process
-from veneer_adapters.store import Store
+from support import builders
+from support.serving import start_process
+from veneer_adapters.store.store import Store
 
 SIZES = {
     "self_attn.q_proj": (576, 576),

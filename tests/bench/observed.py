@@ -22,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpx
 
-import builders
-from scraping import prometheus
-from serving import Served, start_process
+from support import builders
+from support.scraping import prometheus
+from support.serving import Served, start_process
+from veneer_server.commands.planning import Shape, cold_share, zipf
 from veneer_server.engine.vllm.embedded import ensure_checkpoint
-from veneer_server.planning import Shape, cold_share, zipf
 
 COUNT, RANK, SKEW, CLIENTS = 24, 8, 1.0, 3
 DEVICE, HOST, KV_GIB = 6, 13, 1

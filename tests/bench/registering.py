@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import httpx
 import psutil
 
-import builders
-from serving import Served, start_process
+from support import builders
+from support.serving import Served, start_process
 
 DEADLINE_S = 300
 KINDS = {"q_proj": (576, 576), "v_proj": (576, 192)}

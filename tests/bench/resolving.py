@@ -21,14 +21,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import structlog
 
-from builders import FOLDER, MANIFEST
-from veneer_adapters.alias import Target
+from support.builders import FOLDER, MANIFEST
+from veneer_adapters.catalog.alias import Target
 from veneer_adapters.catalog.catalog import Arrival, Catalog
 from veneer_adapters.catalog.database import Database
+from veneer_adapters.catalog.proof import Effect
+from veneer_adapters.catalog.splitting import Caller
 from veneer_adapters.errors import AdapterError
 from veneer_adapters.names import parse_model
-from veneer_adapters.policy import Caller
-from veneer_adapters.proof import Effect
 
 BASES = {"base"}
 EFFECT = Effect(2, 1.0, finite=True, repeats=False)

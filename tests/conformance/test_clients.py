@@ -9,9 +9,9 @@ import pytest
 import pytest_asyncio
 from openai.types.chat import ChatCompletionUserMessageParam
 
-import builders
 from conformance.engines import DyingEngine
-from serving import Served, serve_echo, until_served
+from support import builders
+from support.serving import Served, serve_echo, until_served
 
 HI: ChatCompletionUserMessageParam = {"role": "user", "content": "one two"}
 

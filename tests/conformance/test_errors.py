@@ -10,7 +10,7 @@ import pytest
 from conformance.engines import DyingEngine
 from conformance.schema import OfficialSchema
 from conformance.wire import error_of, events, post
-from serving import Served, serve_echo
+from support.serving import Served, serve_echo
 
 PATH = "/v1/chat/completions"
 CHAT: dict[str, Any] = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}

@@ -5,10 +5,10 @@ from typing import Any
 import httpx
 import pytest
 
-import builders
 from conformance.schema import OfficialSchema
 from conformance.wire import DONE, error_of, post, stream
-from serving import Served, until_served
+from support import builders
+from support.serving import Served, until_served
 
 CHAT: dict[str, Any] = {"model": "echo", "messages": [{"role": "user", "content": "one two three"}]}
 COMPLETION: dict[str, Any] = {"model": "echo", "prompt": "one two three"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from veneer_adapters.base_model import open_base
+from veneer_adapters.doctor.base_model import open_base
 from veneer_server.engine.base import Engine
 from veneer_server.engine.vllm import embedded
 

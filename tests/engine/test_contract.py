@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-import builders
+from support import builders
+from veneer_adapters.catalog.proof import judge
 from veneer_adapters.errors import LoadFailed
-from veneer_adapters.proof import judge
 from veneer_server.engine.base import (
     Answer,
     Call,

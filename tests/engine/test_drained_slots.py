@@ -11,9 +11,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from conftest import DEMO
-from serving import POLL_S, Served, serve_app
-from veneer_adapters.proof import Effect
+from support.places import DEMO
+from support.serving import POLL_S, Served, serve_app
+from veneer_adapters.catalog.proof import Effect
 from veneer_server.settings import Settings
 
 pytestmark = [

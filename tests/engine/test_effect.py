@@ -12,12 +12,12 @@ import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
 
-import builders
-from conftest import DEMO
-from veneer_adapters.checks import verify
+from support import builders
+from support.places import DEMO
+from veneer_adapters.artifact.checks import verify
+from veneer_adapters.artifact.manifest import read_manifest
+from veneer_adapters.catalog.proof import Effect, judge
 from veneer_adapters.errors import NoEffect, NonFinite
-from veneer_adapters.manifest import read_manifest
-from veneer_adapters.proof import Effect, judge
 from veneer_server.engine.base import Answer, Call, Endpoint
 
 pytestmark = [

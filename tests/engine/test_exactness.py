@@ -113,7 +113,7 @@ class EngineAlone:
                 *("q_proj", "k_proj", "v_proj", "o_proj"),
                 *("gate_proj", "up_proj", "down_proj"),
             ],
-            worker_extension_cls="veneer_server.engine.vllm.worker.VeneerWorkerExtension",
+            worker_extension_cls="veneer_server.engine.vllm.inside.worker.VeneerWorkerExtension",
         )
         return cls(AsyncLLM.from_engine_args(engine_args))
 

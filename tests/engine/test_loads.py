@@ -12,10 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
-import builders
+from support import builders
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.errors import LoadFailed
-from veneer_adapters.residency import Residency
+from veneer_adapters.residency.residency import Residency
 from veneer_server.engine.base import Answer, Call, Endpoint
 
 pytestmark = [

@@ -5,7 +5,7 @@ import re
 import httpx
 import pytest
 
-from serving import Served
+from support.serving import Served
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 

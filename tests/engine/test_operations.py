@@ -8,7 +8,7 @@ import httpx
 import psutil
 import pytest
 
-from serving import start_process, stop
+from support.serving import start_process, stop
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 

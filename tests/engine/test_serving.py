@@ -14,7 +14,8 @@ import openai
 import pytest
 import pytest_asyncio
 
-from serving import POLL_S, Served
+from support.places import DEMO
+from support.serving import POLL_S, Served
 
 pytestmark = [
     pytest.mark.engine,
@@ -23,7 +24,6 @@ pytestmark = [
 ]
 
 BASE = "smollm2-135m-instruct"
-DEMO = Path(__file__).parents[2] / "adapters" / "demo"
 SENTENCE = "Nadia Brenner lives in Graz and earns her living as a locksmith."
 NEAR_S = 5
 """Seconds within which a folder that was dropped in answers."""

@@ -17,9 +17,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from conftest import DEMO
-from serving import POLL_S, Served, start_process
-from swapping import Family, Pointer, Told
+from support.places import DEMO
+from support.serving import POLL_S, Served, start_process
+from support.swapping import Family, Pointer, Told
 
 SECONDS = float(os.environ.get("SWAP_SECONDS", "60"))
 NAME, BASE = "swapped", "smollm2-135m-instruct"

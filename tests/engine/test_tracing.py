@@ -11,11 +11,11 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from serving import start_process
+from support.places import DEMO
+from support.serving import start_process
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
-DEMO = Path(__file__).parents[2] / "adapters" / "demo"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 

@@ -96,7 +96,7 @@ def test_vllm_has_the_attribute_we_use(owner: str, name: str) -> None:
 
 @pytest.mark.parametrize("method", OVERRIDDEN)
 def test_vllm_passes_our_lora_op_the_parameters_it_knows(method: str) -> None:
-    from veneer_server.engine.vllm.lora_cpu import PunicaWrapperVeneer
+    from veneer_server.engine.vllm.lora.op import PunicaWrapperVeneer
 
     theirs = inspect.signature(getattr(find(PUNICA), method)).parameters
     ours = inspect.signature(getattr(PunicaWrapperVeneer, method)).parameters

@@ -18,11 +18,10 @@ from typing import Any
 
 import pytest
 
-import builders
-import crashing
-from serving import POLL_S
-from veneer_adapters.artifact import FILES, digest_of
-from veneer_adapters.copying import sha256_of
+from support import builders, crashing
+from support.serving import POLL_S
+from veneer_adapters.artifact.files import FILES, digest_of
+from veneer_adapters.artifact.opening import sha256_of
 
 SETTLED_S = 1.1
 """A folder that was the same for this long is staged by the first look of a server."""

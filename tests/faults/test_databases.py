@@ -14,9 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-import builders
-import disks
-from serving import Served, start_process
+from support import builders, disks
+from support.serving import Served, start_process
 
 pytestmark = pytest.mark.slow
 

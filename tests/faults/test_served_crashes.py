@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-import builders
-from serving import POLL_S, Served, start_process
+from support import builders
+from support.serving import POLL_S, Served, start_process
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving import Served, serve_echo
+from support.serving import Served, serve_echo
 from veneer_server.engine.base import Answer, Call, Frames
 from veneer_server.engine.echo import EchoEngine
 from veneer_server.settings import Settings, SettingsError
@@ -36,7 +36,8 @@ async def test_with_a_key_every_v1_route_asks_for_it(tmp_path: Path) -> None:
 
 
 def _routes(served: Served):  # noqa: ANN202 - starlette's own type
-    from veneer_server.api import adapters, generation, models
+    from veneer_server.api import generation, models
+    from veneer_server.api.admin import adapters
 
     assert served.state is not None
     return [r for module in (adapters, generation, models) for r in module.router.routes]

@@ -11,9 +11,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
-import builders
-from serving import POLL_S, Served, serve_echo, until_served
-from veneer_adapters.proof import Effect
+from support import builders
+from support.serving import POLL_S, Served, serve_echo, until_served
+from veneer_adapters.catalog.proof import Effect
 from veneer_server.engine.echo import EchoEngine
 
 NOTHING = Effect(modules=2, largest_change=0.0, finite=True, repeats=False)

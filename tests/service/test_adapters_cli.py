@@ -17,13 +17,13 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-import builders
-from adapters_stub import AdaptersStub
-from serving import free_port
-from typed import call, done, failed, parsed
-from veneer_server import adapters_cli
-from veneer_server.client.connection import Connection
-from veneer_server.client.failures import CannotConnect, NoAnswer
+from support import builders
+from support.adapters_stub import AdaptersStub
+from support.serving import free_port
+from support.typed import call, done, failed, parsed
+from veneer_server.commands import adapters as adapters_cli
+from veneer_server.commands.client.connection import Connection
+from veneer_server.commands.client.failures import CannotConnect, NoAnswer
 
 FETCHING = {"stage": "fetch", "done_bytes": 10, "total_bytes": 20}
 STEPS = [FETCHING, FETCHING, {"stage": "prove", "done_bytes": None, "total_bytes": None}]
@@ -488,7 +488,7 @@ def test_the_help_of_the_group_explains_its_three_words() -> None:
 def terminal(*arguments: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Run a command on a terminal of its own."""
     ours, its = pty.openpty()
-    program = "from veneer_server.cli import main; main()"
+    program = "from veneer_server.commands.main import main; main()"
     command = [sys.executable, "-c", program, "adapters", *arguments]
     with subprocess.Popen(command, stdin=its, stdout=its, stderr=its) as process:
         os.close(its)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-import builders
-from serving import Served, start_process
-from typed import done, failed, parsed
+from support import builders
+from support.serving import Served, start_process
+from support.typed import done, failed, parsed
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from serving import free_port, serve_echo
-from veneer_server.bench.load import Load, run
-from veneer_server.bench.peers import Name, Peer, Rig
-from veneer_server.bench.running import BenchFailed, start
-from veneer_server.bench.site import completion
+from support.serving import free_port, serve_echo
+from veneer_server.bench.clients.load import Load, run
+from veneer_server.bench.goals.site import completion
+from veneer_server.bench.peers.peers import Name, Peer, Rig
+from veneer_server.bench.peers.running import BenchFailed, start
 
-PROGRAM = [sys.executable, "-c", "from veneer_server.cli import main; main()", "bench"]
+PROGRAM = [sys.executable, "-c", "from veneer_server.commands.main import main; main()", "bench"]
 
 
 def bench(*flags: str) -> subprocess.CompletedProcess[str]:
@@ -90,7 +90,7 @@ def test_a_peer_lives_as_long_as_the_block(tmp_path: Path) -> None:
 
 def test_no_peer_outlives_a_bench_that_was_killed() -> None:
     child = [sys.executable, "-c", "import signal; print('up', flush=True); signal.pause()"]
-    tethered = [sys.executable, "-m", "veneer_server.bench.tether", *child]
+    tethered = [sys.executable, "-m", "veneer_server.bench.peers.tether", *child]
     bench_code = f"import subprocess; subprocess.run({tethered!r})"
     with subprocess.Popen([sys.executable, "-c", bench_code], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None

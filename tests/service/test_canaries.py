@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 
 from service.test_adapters_api import Api, fault
-from serving import POLL_S, logging_to_stderr, serve_echo
-from veneer_adapters.canary import Tally
+from support.serving import POLL_S, logging_to_stderr, serve_echo
+from veneer_adapters.canaries.tally import Tally
 from veneer_adapters.errors import ContentLost
 from veneer_server.engine.base import (
     Answer,

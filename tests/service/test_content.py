@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 
-import builders
-from serving import POLL_S, Served, logging_to_stderr, serve_echo
-from veneer_adapters.artifact import WEIGHTS_FILE
+from support import builders
+from support.serving import POLL_S, Served, logging_to_stderr, serve_echo
+from veneer_adapters.artifact.files import WEIGHTS_FILE
 from veneer_server.engine.base import Answer, Call, Frames
 from veneer_server.engine.echo import EchoEngine
 

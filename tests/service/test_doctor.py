@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-import builders
-from serving import Served, serve_echo
-from typed import call
-from unit.adapters.checkpoints import checkpoint
-from websites import Web, website
+from support import builders
+from support.checkpoints import checkpoint
+from support.serving import Served, serve_echo
+from support.typed import call
+from support.websites import Web, website
 
 
 @pytest.fixture

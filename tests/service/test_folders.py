@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest_asyncio
 
-import builders
-from serving import POLL_S, Served, serve_echo, until_served
+from support import builders
+from support.serving import POLL_S, Served, serve_echo, until_served
 from veneer_server.engine.echo import EchoEngine
 
 NEAR = 8

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import trustme
 
-import faulty
-from veneer_adapters.artifact import CONFIG_FILE, FILES, WEIGHTS_FILE
+from support import faulty
+from veneer_adapters.artifact.files import CONFIG_FILE, FILES, WEIGHTS_FILE
 from veneer_adapters.errors import (
     AdapterError,
     ChecksumMismatch,

@@ -14,7 +14,7 @@ from huggingface_hub import constants
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from veneer_adapters.artifact import CONFIG_FILE, FILES, WEIGHTS_FILE
+from veneer_adapters.artifact.files import CONFIG_FILE, FILES, WEIGHTS_FILE
 from veneer_adapters.errors import (
     AdapterError,
     ChecksumMismatch,

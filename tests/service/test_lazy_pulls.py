@@ -13,11 +13,11 @@ import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 
-import builders
-from serving import logging_to_stderr, serve_echo
-from veneer_adapters.artifact import FILES
+from support import builders
+from support.serving import logging_to_stderr, serve_echo
+from support.websites import Web, website
+from veneer_adapters.artifact.files import FILES
 from veneer_server.engine.echo import EchoEngine
-from websites import Web, website
 
 MANY = 200
 NEAR_S = 60

@@ -7,8 +7,8 @@ import httpx
 import pytest
 import structlog
 
-import builders
-from serving import logging_to_stderr, serve_echo, until_served
+from support import builders
+from support.serving import logging_to_stderr, serve_echo, until_served
 
 SECRET = "xylophone"
 

@@ -6,8 +6,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-import builders
-from serving import Served, serve_echo, until_served
+from support import builders
+from support.serving import Served, serve_echo, until_served
 from veneer_adapters.errors import AdapterNotFound
 from veneer_server.engine.base import Endpoint
 

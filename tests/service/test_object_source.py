@@ -9,8 +9,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-import faulty
-from veneer_adapters.artifact import CONFIG_FILE, FILES, WEIGHTS_FILE
+from support import faulty
+from veneer_adapters.artifact.files import CONFIG_FILE, FILES, WEIGHTS_FILE
 from veneer_adapters.errors import (
     AdapterError,
     MissingFile,

@@ -7,8 +7,8 @@ import httpx
 import openai
 import pytest
 
-import builders
-from serving import POLL_S, serve_echo, until_served
+from support import builders
+from support.serving import POLL_S, serve_echo, until_served
 from veneer_server.engine.base import Answer, Call, EngineLost, Frames
 from veneer_server.engine.echo import EchoEngine
 

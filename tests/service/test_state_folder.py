@@ -10,10 +10,10 @@ import httpx
 from click.testing import Result
 from typer.testing import CliRunner
 
-import builders
-from serving import start_process
+from support import builders
+from support.serving import start_process
 from veneer_adapters.faults import disarm
-from veneer_server.cli import app
+from veneer_server.commands.main import app
 
 PROGRAM = [str(Path(sys.executable).with_name("veneer")), "serve", "--engine", "echo"]
 NEAR_S = 20

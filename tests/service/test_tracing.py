@@ -12,11 +12,11 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-import builders
-from serving import POLL_S, logging_to_stderr, serve_echo
+from support import builders
+from support.serving import POLL_S, logging_to_stderr, serve_echo
 from veneer_server.engine.base import Answer, Call, EngineLost, Frames
 from veneer_server.engine.echo import EchoEngine
-from veneer_server.tracing import Tracing
+from veneer_server.telemetry.tracing import Tracing
 
 SECRET = "xylophone"
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

@@ -1,17 +1,17 @@
 """The alerts, as Prometheus's own tool reads and tries them."""
 
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from scraping import program
+from support.places import REPOSITORY
+from support.scraping import program
 
 pytestmark = pytest.mark.services
 
-RULES = Path(__file__).parents[2] / "deploy" / "prometheus"
+RULES = REPOSITORY / "deploy" / "prometheus"
 
 
 def promtool(*arguments: str) -> None:

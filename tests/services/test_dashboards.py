@@ -5,7 +5,6 @@ import json
 import math
 import re
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -13,8 +12,9 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from scraping import prometheus
-from serving import POLL_S, Served, start_process
+from support.places import REPOSITORY
+from support.scraping import prometheus
+from support.serving import POLL_S, Served, start_process
 
 pytestmark = [
     pytest.mark.services,
@@ -23,7 +23,6 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
-REPOSITORY = Path(__file__).parents[2]
 RULES = REPOSITORY / "deploy" / "prometheus"
 DASHBOARDS = sorted((REPOSITORY / "deploy" / "grafana" / "dashboards").glob("*.json"))
 VARIABLES = {"$job": "veneer", "$instance": ".*", "$adapter": ".*", "$top": "5"} | {

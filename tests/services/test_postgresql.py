@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from postgres import postgresql
+from support.postgres import postgresql
 
 pytestmark = pytest.mark.services
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY, Gauge
 
-from scraping import START_S, program, prometheus, sample
-from serving import Served
+from support.scraping import START_S, program, prometheus, sample
+from support.serving import Served
 
 pytestmark = pytest.mark.services
 

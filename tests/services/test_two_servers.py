@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import URL, make_url
 
-import builders
-from serving import POLL_S, Served, serve_echo
-from veneer_adapters.upkeep import REFRESH_S
+from support import builders
+from support.serving import POLL_S, Served, serve_echo
+from veneer_adapters.catalog.upkeep import REFRESH_S
 
 pytestmark = pytest.mark.services
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import structlog
 
-from veneer_adapters.alias import Alias, Guard, Mover, Sticky, Target
+from veneer_adapters.catalog.alias import Alias, Guard, Mover, Sticky, Target
 from veneer_adapters.catalog.database import Database
 from veneer_adapters.catalog.entry import Arrival, Entry
+from veneer_adapters.catalog.proof import Effect
 from veneer_adapters.catalog.repository import Repository
 from veneer_adapters.catalog.revision import Revision, Source
 from veneer_adapters.catalog.snapshot import Refusal, Snapshot
@@ -25,7 +26,6 @@ from veneer_adapters.errors import (
     quoted,
 )
 from veneer_adapters.lifecycle import State
-from veneer_adapters.proof import Effect
 
 logger = structlog.get_logger(__name__)
 

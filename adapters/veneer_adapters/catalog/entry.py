@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from veneer_adapters.alias import Alias, Guard, Mover, Sticky, Target, check_targets
+from veneer_adapters.artifact.manifest import Manifest
+from veneer_adapters.catalog.alias import Alias, Guard, Mover, Sticky, Target, check_targets
+from veneer_adapters.catalog.proof import Effect
 from veneer_adapters.catalog.revision import Revision, Source
 from veneer_adapters.errors import (
     AdapterRejected,
@@ -20,9 +22,7 @@ from veneer_adapters.errors import (
     quoted,
 )
 from veneer_adapters.lifecycle import Event, State, advance
-from veneer_adapters.manifest import Manifest
 from veneer_adapters.names import LIVE
-from veneer_adapters.proof import Effect
 
 
 @dataclass(frozen=True, slots=True)

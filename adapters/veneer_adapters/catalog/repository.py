@@ -7,8 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from veneer_adapters.alias import Alias
 from veneer_adapters.catalog import tables
+from veneer_adapters.catalog.alias import Alias
 from veneer_adapters.catalog.database import Database
 from veneer_adapters.catalog.entry import Entry
 from veneer_adapters.catalog.rows import Row, Writes, to_alias, to_entries

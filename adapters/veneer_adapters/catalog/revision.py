@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from veneer_adapters.alias import Alias
+from veneer_adapters.artifact.manifest import Manifest
+from veneer_adapters.catalog.alias import Alias
+from veneer_adapters.catalog.proof import Effect
 from veneer_adapters.lifecycle import State
-from veneer_adapters.manifest import Manifest
-from veneer_adapters.proof import Effect
 
 _ENGINE_HEX = 24
 _HEADER_HEX = 12

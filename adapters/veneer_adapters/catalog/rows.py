@@ -8,13 +8,13 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import Table
 
-from veneer_adapters.alias import Alias
+from veneer_adapters.artifact.manifest import Manifest
 from veneer_adapters.catalog import tables
+from veneer_adapters.catalog.alias import Alias
 from veneer_adapters.catalog.entry import Entry
+from veneer_adapters.catalog.proof import Effect
 from veneer_adapters.catalog.revision import Revision, Source
 from veneer_adapters.lifecycle import State
-from veneer_adapters.manifest import Manifest
-from veneer_adapters.proof import Effect
 
 Row = dict[str, Any]
 

@@ -6,13 +6,13 @@ refused before it became a revision, which is kept in memory only.
 
 from dataclasses import dataclass
 
-from veneer_adapters.alias import Alias
+from veneer_adapters.catalog.alias import Alias
 from veneer_adapters.catalog.entry import Entry
 from veneer_adapters.catalog.revision import Adapter, Revision, Source
+from veneer_adapters.catalog.splitting import Caller, choose_target
 from veneer_adapters.errors import AdapterError, AdapterFailed, AdapterNotFound
 from veneer_adapters.lifecycle import State
 from veneer_adapters.names import LIVE, Selector, close_matches
-from veneer_adapters.policy import Caller, choose_target
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import stamina
 
-from veneer_adapters.artifact import FILES
+from veneer_adapters.artifact.files import FILES
 from veneer_adapters.errors import SourceNotAllowed, SourceUnavailable, TooLarge, quoted
 from veneer_adapters.sources.locations import parse_location
 

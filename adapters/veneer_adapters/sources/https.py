@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from veneer_adapters.artifact import FILES
+from veneer_adapters.artifact.files import FILES
 from veneer_adapters.errors import (
     ChecksumMismatch,
     MissingFile,
@@ -23,8 +23,8 @@ from veneer_adapters.errors import (
 )
 from veneer_adapters.sources.fetching import Fetched, Progress, TryAgain
 from veneer_adapters.sources.locations import parse_host, parse_location
-from veneer_adapters.sources.receiving import receive
 from veneer_adapters.sources.vetting import Vetting
+from veneer_adapters.sources.writing import receive
 
 _CHUNK_BYTES = 1 << 20
 _MAX_REDIRECTS = 3

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, constants
 
-from veneer_adapters.artifact import FILES
-from veneer_adapters.copying import sha256_of
+from veneer_adapters.artifact.files import FILES
+from veneer_adapters.artifact.opening import sha256_of
 from veneer_adapters.errors import ChecksumMismatch, MissingFile, SourceNotAllowed, quoted
 from veneer_adapters.sources.fetching import Fetched, Progress
 from veneer_adapters.sources.hub_errors import translated
 from veneer_adapters.sources.hub_thread import Threads, Work
 from veneer_adapters.sources.locations import parse_location
-from veneer_adapters.sources.receiving import in_thread
+from veneer_adapters.sources.writing import in_thread
 
 _TIMEOUT_S = 10.0
 _SHA256_CHARS = 64

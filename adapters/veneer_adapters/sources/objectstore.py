@@ -21,11 +21,11 @@ from obstore.exceptions import (
 )
 from obstore.store import ObjectStore, from_url
 
-from veneer_adapters.artifact import FILES
+from veneer_adapters.artifact.files import FILES
 from veneer_adapters.errors import MissingFile, SourceNotAllowed, SourceUnavailable, quoted
 from veneer_adapters.sources.fetching import Fetched, Progress, TryAgain
 from veneer_adapters.sources.locations import Location, parse_location
-from veneer_adapters.sources.receiving import receive
+from veneer_adapters.sources.writing import receive
 
 if TYPE_CHECKING:
     from obstore import GetOptions  # exists for type checkers only

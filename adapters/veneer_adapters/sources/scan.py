@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from veneer_adapters.artifact import is_artifact_file
+from veneer_adapters.artifact.files import is_artifact_file
 from veneer_adapters.names import is_adapter_name
 from veneer_adapters.sources.base import Root
 from veneer_adapters.sources.settling import Seen, Signature

@@ -9,8 +9,8 @@ from uuid import uuid4
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from veneer_server.observation import Observation
-from veneer_server.tracing import Tracing
+from veneer_server.telemetry.observation import Observation
+from veneer_server.telemetry.tracing import Tracing
 
 logger = structlog.get_logger(__name__)
 

@@ -8,19 +8,19 @@ from typing import Annotated, Any
 import orjson
 from fastapi import Depends, Request
 
-from veneer_adapters.catalog.answers import Answers
+from veneer_adapters.canaries.guarding import Guarding
 from veneer_adapters.catalog.catalog import Catalog
-from veneer_adapters.checkup import Checkup
-from veneer_adapters.guarding import Guarding
-from veneer_adapters.publishing import Publishing
-from veneer_adapters.residency import Residency
-from veneer_adapters.staging import Staging
+from veneer_adapters.catalog.replays import Answers
+from veneer_adapters.publishing.checkup import Checkup
+from veneer_adapters.publishing.publishing import Publishing
+from veneer_adapters.publishing.staging import Staging
+from veneer_adapters.residency.residency import Residency
 from veneer_server.api.errors import BodyTooLarge, InvalidJson, NotAnObject, Unauthorized
 from veneer_server.engine.base import Engine
-from veneer_server.metrics import Metrics
 from veneer_server.serving.requests import RequestService
 from veneer_server.settings import Settings
-from veneer_server.tracing import Tracing
+from veneer_server.telemetry.metrics import Metrics
+from veneer_server.telemetry.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends
 
 from veneer_adapters.catalog.revision import Adapter
 from veneer_adapters.names import LIVE, parse_model
-from veneer_server.api.adapter_views import state_of
+from veneer_server.api.admin.views import state_of
 from veneer_server.api.deps import State, StateDep, require_key
 from veneer_server.engine.base import RequestRejected
 

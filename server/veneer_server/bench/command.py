@@ -11,12 +11,12 @@ from pathlib import Path
 from rich.console import Console
 
 from veneer_server.api.listener import bind
-from veneer_server.bench import report
-from veneer_server.bench.conditions import Bystanders, conditions
-from veneer_server.bench.goals import GOALS, chosen
-from veneer_server.bench.running import BenchFailed
+from veneer_server.bench.goals.goals import GOALS, chosen
+from veneer_server.bench.goals.verdicts import Row, rows
+from veneer_server.bench.peers.running import BenchFailed
+from veneer_server.bench.report import tables as report
+from veneer_server.bench.report.conditions import Bystanders, conditions
 from veneer_server.bench.session import Asked, Results, run
-from veneer_server.bench.verdicts import Row, rows
 
 ONLY_FULL = "only without --quick"
 NOT_REACHED = "the run ended before"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from veneer_server.bench import (
+from veneer_server.bench.goals import (
     exactness,
     fairness,
     laptop,
@@ -12,9 +12,9 @@ from veneer_server.bench import (
     scale,
     throughput,
 )
-from veneer_server.bench.peers import Name
-from veneer_server.bench.site import Site
-from veneer_server.bench.verdicts import Figures
+from veneer_server.bench.goals.site import Site
+from veneer_server.bench.goals.verdicts import Figures
+from veneer_server.bench.peers.peers import Name
 
 FAR = 2
 """Rounds of what is far from its threshold, or its own comparison; the rest has all rounds."""

@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from veneer_server.bench.adapters import Shelf, shape_of
-from veneer_server.bench.client import BenchServe, bench_serve
-from veneer_server.bench.gguf_files import link_model, write_adapters, write_bfloat16
-from veneer_server.bench.peers import Name, Rig, peer
+from veneer_server.bench.clients.bench_serve import BenchServe, bench_serve
+from veneer_server.bench.goals.site import FULL, QUICK, Site
+from veneer_server.bench.goals.verdicts import Found
+from veneer_server.bench.peers.adapters import Shelf, shape_of
+from veneer_server.bench.peers.gguf_files import link_model, write_adapters, write_bfloat16
+from veneer_server.bench.peers.peers import Name, Rig, peer
+from veneer_server.bench.peers.running import BenchFailed, Running, start
 from veneer_server.bench.plan import Measure, Visit, visits
-from veneer_server.bench.running import BenchFailed, Running, start
-from veneer_server.bench.site import FULL, QUICK, Site
-from veneer_server.bench.verdicts import Found
 
 _LLAMA_ADAPTERS = 8
 

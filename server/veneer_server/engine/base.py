@@ -20,8 +20,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from veneer_adapters.manifest import BaseFacts
-from veneer_adapters.proof import Effect
+from veneer_adapters.artifact.manifest import BaseFacts
+from veneer_adapters.catalog.proof import Effect
 
 
 class Endpoint(StrEnum):

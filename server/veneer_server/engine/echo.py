@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import orjson
 
+from veneer_adapters.artifact.manifest import BaseFacts
+from veneer_adapters.catalog.proof import Effect
 from veneer_adapters.errors import LoadFailed
-from veneer_adapters.manifest import BaseFacts
-from veneer_adapters.proof import Effect
 from veneer_server.engine.base import (
     Answer,
     Call,

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.catalog.usage import Usage
-from veneer_adapters.residency import Lease, Residency
+from veneer_adapters.residency.residency import Lease, Residency
 from veneer_server.engine.base import (
     NO_WEIGHTS,
     Answer,
@@ -22,12 +22,12 @@ from veneer_server.engine.base import (
     Frames,
     RequestRejected,
 )
-from veneer_server.metrics import Metrics
-from veneer_server.observation import Observation
-from veneer_server.serving.canaries import Canaries
+from veneer_server.serving.canaries.watching import Canaries
 from veneer_server.serving.resolving import Asker, Resolved, Resolver
 from veneer_server.serving.tokens import counted, usage_of, with_usage
-from veneer_server.tracing import Tracing
+from veneer_server.telemetry.metrics import Metrics
+from veneer_server.telemetry.observation import Observation
+from veneer_server.telemetry.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from veneer_adapters.alias import Alias
+from veneer_adapters.catalog.alias import Alias
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.revision import Revision
+from veneer_adapters.catalog.splitting import Caller
 from veneer_adapters.errors import AdapterFailed, AdapterNotFound, CacheFull, StorageFailed
 from veneer_adapters.names import Selector, close_matches, parse_model
-from veneer_adapters.policy import Caller
-from veneer_adapters.pulling import Puller
+from veneer_adapters.publishing.pulling import Puller
 from veneer_server.engine.base import Endpoint, RequestRejected
 
 _MODEL_OPTIONAL = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE})

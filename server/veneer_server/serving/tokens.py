@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from veneer_server.engine.base import Endpoint, Frames, RequestRejected
-from veneer_server.observation import Observation
+from veneer_server.telemetry.observation import Observation
 
 _ASKS_FOR_USAGE = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
 """Elsewhere a stream ends with its usage unasked."""

@@ -6,13 +6,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
+from support.places import REPOSITORY
 from veneer_adapters.faults import POINTS, arm, disarm, fault_point
-
-REPOSITORY = Path(__file__).parents[3]
 
 
 def failures(point: str, times: int) -> list[int | None]:

@@ -2,13 +2,13 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-REPOSITORY = Path(__file__).parents[3]
+from support.places import REPOSITORY
+
 GRAFANA = REPOSITORY / "deploy" / "grafana"
 BOARDS = {f.stem: json.loads(f.read_text()) for f in (GRAFANA / "dashboards").glob("*.json")}
 PANELS = [

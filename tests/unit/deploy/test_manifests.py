@@ -11,10 +11,11 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from veneer_server.cli import EXIT_CONFIG, EXIT_PORT
+from support.places import REPOSITORY
+from veneer_server.commands.main import EXIT_CONFIG, EXIT_PORT
 from veneer_server.settings import Settings
 
-DEPLOY = Path(__file__).parents[3] / "deploy"
+DEPLOY = REPOSITORY / "deploy"
 BASE, GPU = DEPLOY / "kubernetes" / "base", DEPLOY / "kubernetes" / "gpu"
 NAME = {"app.kubernetes.io/name": "veneer"}
 DRAIN_S = Settings().server.drain_timeout_s

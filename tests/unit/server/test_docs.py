@@ -13,29 +13,29 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from veneer_adapters.canary import Reason
+from support.places import REPOSITORY
 from veneer_adapters.errors import AdapterError, AdapterRejected, AdapterUnavailable
-from veneer_adapters.host import (
+from veneer_adapters.events import (
     CanaryWatched,
     ColdStart,
     EvictionReason,
+    Level,
     LoadStage,
     Origin,
     Outcome,
+    Reason,
     StageFinished,
 )
-from veneer_adapters.policy import Level
-from veneer_server import adapters_cli
 from veneer_server.api.errors import _TABLE, _UNEXPECTED, to_api_error
 from veneer_server.app import create_app, running
-from veneer_server.bench.goals import GOALS
-from veneer_server.cli import bench, serve
+from veneer_server.bench.goals.goals import GOALS
+from veneer_server.commands import adapters as adapters_cli
+from veneer_server.commands.main import bench, serve
 from veneer_server.engine.base import Endpoint
 from veneer_server.engine.echo import EchoEngine
-from veneer_server.metrics import Metrics, Restart, Waiting
 from veneer_server.settings import Settings
+from veneer_server.telemetry.metrics import Metrics, Restart, Waiting
 
-REPOSITORY = Path(__file__).parents[3]
 PAGES = sorted(
     page
     for pattern in ("*.md", "docs/**/*.md", "server/*.md", "adapters/*.md", "tests/*.md")

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
+from support.places import REPOSITORY
 from veneer_server.settings import Settings, SettingsError
-
-REPOSITORY = Path(__file__).parents[3]
 
 
 def load(

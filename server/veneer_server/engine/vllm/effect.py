@@ -17,8 +17,8 @@ from vllm.inputs import TextPrompt
 from vllm.lora.request import LoRARequest
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
+from veneer_adapters.catalog.proof import Effect
 from veneer_adapters.errors import LoadFailed
-from veneer_adapters.proof import Effect
 
 PROMPT = "The ship left the harbour at dawn, and the people on the shore"
 TOKENS = 4

@@ -15,9 +15,9 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from veneer_adapters.artifact.manifest import BaseFacts
+from veneer_adapters.catalog.proof import Effect
 from veneer_adapters.errors import LoadFailed
-from veneer_adapters.manifest import BaseFacts
-from veneer_adapters.proof import Effect
 from veneer_server.engine.base import (
     Answer,
     Call,

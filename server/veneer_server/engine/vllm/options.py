@@ -22,8 +22,8 @@ TARGET_MODULES = (
 """Modules an adapter may touch. Without lm_head, whose LoRA path runs for every sampled token."""
 
 MAX_KV_BYTES = 4 * 2**30
-EXTENSION = "veneer_server.engine.vllm.worker.VeneerWorkerExtension"
-EXECUTOR = "veneer_server.engine.vllm.executor.PatientExecutor"
+EXTENSION = "veneer_server.engine.vllm.inside.worker.VeneerWorkerExtension"
+EXECUTOR = "veneer_server.engine.vllm.inside.executor.PatientExecutor"
 PARSER_OPTIONS = frozenset(
     {"chat_template", "chat_template_content_format", "tool_call_parser", "tool_strict_level"}
 )

@@ -2,7 +2,7 @@
 
 vLLM keeps one series for each set of adapters that ever ran together, for as long as the
 process lives: with many adapters they are without number. It also names adapters as the engine
-does. ``veneer_server.metrics`` exports the metric instead; see docs/adr/0009.
+does. ``veneer_server.telemetry.metrics`` exports the metric instead; see docs/adr/0009.
 """
 
 from prometheus_client import REGISTRY

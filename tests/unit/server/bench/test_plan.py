@@ -1,7 +1,7 @@
 """Which peers are started, how often, and in which order."""
 
-from veneer_server.bench.goals import GOALS
-from veneer_server.bench.peers import Name
+from veneer_server.bench.goals.goals import GOALS
+from veneer_server.bench.peers.peers import Name
 from veneer_server.bench.plan import FAR, STATIONS, visits
 
 ALL: frozenset[str] = frozenset()

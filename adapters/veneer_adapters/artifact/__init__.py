@@ -1,0 +1,1 @@
+"""What the two files of an adapter say, and whether they can be served."""

@@ -1,0 +1,133 @@
+"""Does an adapter fit this base model, and does it do something?
+
+An adapter must prove itself before it serves. The engine checks less than this file does:
+it accepts NaN, the tensors of a smaller base and layers that do not exist without a word.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from veneer_adapters.artifact.manifest import BaseFacts, Manifest, Pair, open_weights, read_artifact
+from veneer_adapters.artifact.tensors import peak
+from veneer_adapters.errors import (
+    BaseMismatch,
+    InvalidConfig,
+    NoEffect,
+    NonFinite,
+    OnFault,
+    RankTooLarge,
+    quoted,
+    raise_it,
+)
+
+MAX_SCALING = 1e3
+"""Alpha by rank; training ends at a few hundredths to a few tens."""
+
+# The largest finite value of each dtype; a larger float32 becomes infinite when it is cast.
+_LARGEST = {"float32": 3.4028234e38, "bfloat16": 3.3895313e38, "float16": 65504.0}
+
+
+def verify(folder: Path, facts: BaseFacts) -> Manifest:
+    """Return the facts of the adapter in ``folder``, which is then fit to be served.
+
+    Reads every byte of the weights: for a background thread, never for the event loop.
+
+    Raises:
+        AdapterRejected: the leaf that says what is wrong.
+    """
+    artifact = read_artifact(folder)
+    check_rank(artifact.manifest.rank, facts)
+    check_shapes(artifact.pairs, facts)
+    with open_weights(folder) as file:
+        check_values(file, artifact.pairs, artifact.config.scaling_of, facts)
+    check_scaling(artifact.pairs, artifact.config.scaling_of)
+    return artifact.manifest
+
+
+def check_rank(rank: int, facts: BaseFacts, on_fault: OnFault = raise_it) -> None:
+    """Tell ``on_fault`` of ``RankTooLarge`` when ``rank`` is above ``facts.max_rank``."""
+    if rank > facts.max_rank:
+        on_fault(
+            RankTooLarge(f"The adapter has rank {rank}; this server takes up to {facts.max_rank}.")
+        )
+
+
+def check_shapes(pairs: Mapping[str, Pair], facts: BaseFacts, on_fault: OnFault = raise_it) -> None:
+    """Tell ``on_fault`` of each module that the base does not have, or not in this shape.
+
+    ``NoEffect`` when no module is one of the base's, else ``BaseMismatch``.
+    """
+    if not facts.modules:
+        return
+    if not pairs.keys() & facts.modules.keys():
+        on_fault(NoEffect("No module the adapter was trained for exists in the base model."))
+        return
+    for module, pair in pairs.items():
+        _check_shape(module, pair, facts.modules, on_fault)
+
+
+def check_scaling(
+    modules: Iterable[str], scaling_of: Callable[[str], float], on_fault: OnFault = raise_it
+) -> None:
+    """Tell ``on_fault`` of each module whose product B·A is multiplied beyond all reason."""
+    for module in modules:
+        scaling = scaling_of(module)
+        if scaling > MAX_SCALING:
+            on_fault(
+                InvalidConfig(
+                    f"The weights of {quoted(module)} are scaled by {scaling:.3g};"
+                    f" {MAX_SCALING:g} is the most accepted."
+                )
+            )
+
+
+def check_values(
+    file: BinaryIO,
+    pairs: Mapping[str, Pair],
+    scaling_of: Callable[[str], float],
+    facts: BaseFacts,
+    on_fault: OnFault = raise_it,
+) -> list[str]:
+    """Return the modules of ``pairs`` whose product is zero; ``file`` holds their weights.
+
+    ``on_fault`` is told of each module with a value that is not finite in ``facts.dtype``, and
+    when no module at all has an effect.
+
+    Raises:
+        Truncated: the file ends before its header says so.
+    """
+    largest = _LARGEST[facts.dtype]
+    idle = []
+    for module, pair in pairs.items():
+        a, b = peak(file, pair.a), peak(file, pair.b)
+        # The engine folds the scaling into B once, when it fills a slot.
+        if not all(math.isfinite(x) and x <= largest for x in (a, b, b * scaling_of(module))):
+            on_fault(
+                NonFinite(
+                    f"The weights of {quoted(module)} are not finite numbers in {facts.dtype}."
+                )
+            )
+        if not (a and b):
+            idle.append(module)
+    if pairs and len(idle) == len(pairs):
+        on_fault(NoEffect("The adapter changes nothing: in every module one matrix is all zero."))
+    return idle
+
+
+def _check_shape(
+    module: str, pair: Pair, modules: Mapping[str, tuple[int, int]], on_fault: OnFault
+) -> None:
+    if module not in modules:
+        on_fault(BaseMismatch(f"The base model has no module {quoted(module)}."))
+        return
+    found = (pair.a.shape[1], pair.b.shape[0])
+    expected = modules[module]
+    if found != expected:
+        on_fault(
+            BaseMismatch(
+                f"The base model's {quoted(module)} maps {expected[0]} to {expected[1]} features,"
+                f" the adapter was trained for {found[0]} to {found[1]}."
+            )
+        )

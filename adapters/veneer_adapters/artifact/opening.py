@@ -1,0 +1,34 @@
+"""Open a file inside a folder of strangers, and nothing outside it."""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from veneer_adapters.errors import PathNotAllowed, quoted
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_inside(folder: Path, name: str) -> BinaryIO:
+    """Return the regular file ``name`` of ``folder``, open; never waits for a pipe's writer.
+
+    Raises:
+        PathNotAllowed: it is something else, or a link that leaves ``folder``.
+        OSError: it cannot be opened.
+    """
+    inside = os.path.realpath(folder, strict=True)
+    path = os.path.realpath(os.path.join(inside, name), strict=True)
+    if os.path.commonpath([inside, path]) != inside:
+        raise PathNotAllowed(f"{quoted(name)} is a link that leaves the adapter's folder.")
+    # NONBLOCK: opening a pipe would otherwise wait for its writer for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise PathNotAllowed(f"{quoted(name)} is not a regular file.")
+    return os.fdopen(descriptor, "rb")

@@ -1,0 +1,1 @@
+"""Would an adapter load, what to change, and a repaired copy."""

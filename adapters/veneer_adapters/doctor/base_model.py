@@ -1,0 +1,115 @@
+"""What an adapter must fit, read from the base model's own folder: no engine, no framework.
+
+For dense decoders as Hugging Face stores them this is what the engine reports. Models whose
+weights are packed or quantised are refused here and left to the engine, which knows them.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veneer_adapters.artifact.manifest import BaseFacts
+from veneer_adapters.artifact.tensors import Tensor, read_header
+from veneer_adapters.doctor.tensor_values import WORDS, read_values
+from veneer_adapters.errors import AdapterRejected, BaseUnreadable
+
+_INDEX = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+_NOT_LINEAR = frozenset({"embed_tokens", "lm_head", "wte", "wpe", "embed_in", "embed_out"})
+_HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+_TRANSPOSED = frozenset({"gpt2"})
+"""Model types that store the weights of linear layers as (in, out)."""
+_FLOATS = frozenset({"float32", "float16", "bfloat16"})
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A checkpoint folder, its weights still on disk."""
+
+    config: Mapping[str, object]
+    tensors: Mapping[str, tuple[Path, Tensor]]
+
+    def facts(self, *, name: str, max_rank: int, dtype: str = "auto") -> BaseFacts:
+        """Return what the engine would say of this base.
+
+        Raises:
+            BaseUnreadable: the weights are quantised, or no linear layer is among them.
+        """
+        modules = {module: (tensor.shape[1], tensor.shape[0]) for module, tensor in self._linear()}
+        if not modules:
+            raise BaseUnreadable("The base model's files hold no linear layer.")
+        return BaseFacts(name, modules, max_rank, self._dtype() if dtype == "auto" else dtype)
+
+    def weight(self, name: str) -> NDArray[np.float32] | None:
+        """Return the tensor ``name``, or None when there is none; the head may be tied."""
+        if name == _HEAD and name not in self.tensors:
+            name = _EMBEDDING
+        if name not in self.tensors:
+            return None
+        path, tensor = self.tensors[name]
+        with path.open("rb") as file:
+            return read_values(file, tensor).to_float32()
+
+    def _linear(self) -> Iterable[tuple[str, Tensor]]:
+        if self.config.get("model_type") in _TRANSPOSED:
+            raise BaseUnreadable("This kind of base model is understood by the engine only.")
+        for name, (_, tensor) in self.tensors.items():
+            module, _, kind = name.rpartition(".")
+            is_matrix = kind == "weight" and len(tensor.shape) == 2
+            if kind == "qweight" or (is_matrix and tensor.dtype not in WORDS):
+                raise BaseUnreadable("The base model is quantised: only the engine knows its form.")
+            if is_matrix and module.rpartition(".")[2] not in _NOT_LINEAR:
+                yield module, tensor
+
+    def _dtype(self) -> str:
+        found = self.config.get("dtype") or self.config.get("torch_dtype")
+        if found not in _FLOATS:
+            raise BaseUnreadable("The base model's config.json names no dtype.")
+        # The engine serves a float32 checkpoint in bfloat16 unless it is told otherwise.
+        return "bfloat16" if found == "float32" else str(found)
+
+
+def open_base(folder: Path) -> BaseModel:
+    """Return the base model in ``folder`` by its config.json and the headers of its weights.
+
+    Raises:
+        BaseUnreadable: they are not there, or not what they should be.
+    """
+    try:
+        config = _read_object(folder / "config.json")
+        tensors = {
+            name: (path, tensor)
+            for path in _weight_files(folder)
+            for name, tensor in _headers(path).items()
+        }
+    except OSError as error:
+        raise BaseUnreadable(f"The base model cannot be read: {error.strerror}.") from error
+    except (ValueError, AdapterRejected) as error:
+        raise BaseUnreadable(f"The base model cannot be understood: {error}") from error
+    return BaseModel(config, tensors)
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if (folder / _INDEX).is_file():
+        weight_map = _read_object(folder / _INDEX).get("weight_map")
+        names = (
+            sorted({str(n) for n in weight_map.values()}) if isinstance(weight_map, dict) else []
+        )
+        return [folder / Path(name).name for name in names]
+    return [folder / _SINGLE]
+
+
+def _headers(path: Path) -> dict[str, Tensor]:
+    with path.open("rb") as file:
+        return read_header(file)
+
+
+def _read_object(path: Path) -> dict[str, object]:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name} holds no JSON object.")
+    return found

@@ -1,0 +1,75 @@
+"""The values of tensors, in memory and as a new safetensors file, without a framework."""
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veneer_adapters.artifact.tensors import Tensor
+from veneer_adapters.errors import Truncated, UnsupportedFeature, quoted
+
+WORDS = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
+"""The numpy dtype each dtype of the format is kept in; numpy has no bfloat16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """One tensor."""
+
+    dtype: str
+    """F64, F32, F16 or BF16."""
+    words: NDArray[Any]
+    """BF16 as uint16 bit patterns."""
+
+    def to_float32(self) -> NDArray[np.float32]:
+        """Return the values, exact but for F64, which is rounded."""
+        if self.dtype == "BF16":
+            return (self.words.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        with np.errstate(over="ignore"):
+            single: NDArray[np.float32] = self.words.astype(np.float32)
+        return single
+
+
+def read_values(file: BinaryIO, tensor: Tensor) -> Values:
+    """Return the values of ``tensor``.
+
+    Raises:
+        UnsupportedFeature: a dtype that is no plain floating point.
+        Truncated: the file is shorter than its header said.
+    """
+    if tensor.dtype not in WORDS:
+        raise UnsupportedFeature(f"The dtype {quoted(tensor.dtype)} is not supported for LoRA.")
+    file.seek(tensor.start)
+    data = file.read(tensor.stop - tensor.start)
+    if len(data) != tensor.stop - tensor.start:
+        raise Truncated("The weights file ends before its last tensor.")
+    words = np.frombuffer(data, np.dtype(WORDS[tensor.dtype]).newbyteorder("<"))
+    return Values(tensor.dtype, words.reshape(tensor.shape))
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Values]) -> None:
+    """Write ``tensors`` as a new safetensors file.
+
+    Raises:
+        OSError: ``path`` exists or cannot be written.
+    """
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for name, values in tensors.items():
+        shape = list(values.words.shape)
+        size = math.prod(shape) * values.words.itemsize
+        header[name] = {"dtype": values.dtype, "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    # Aligned as the library writes it, so that others can map the file.
+    text += b" " * (-len(text) % 8)
+    with path.open("xb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for values in tensors.values():
+            file.write(np.ascontiguousarray(values.words).tobytes())

@@ -1,0 +1,28 @@
+"""The doctor for what is not at hand: fetch it, examine it, keep nothing of it."""
+
+import asyncio
+
+from veneer_adapters.artifact.manifest import BaseFacts
+from veneer_adapters.catalog.revision import Source
+from veneer_adapters.doctor.report import Report
+from veneer_adapters.publishing.intake import Intake
+from veneer_adapters.sandbox.sandbox import Sandbox
+
+
+class Checkup:
+    """Examines what any source holds, against one base."""
+
+    def __init__(self, intake: Intake, sandbox: Sandbox, facts: BaseFacts) -> None:
+        self._intake = intake
+        self._sandbox = sandbox
+        self._facts = facts
+
+    async def examine(self, source: Source) -> Report:
+        """Return what the doctor says of the adapter ``source`` holds now.
+
+        Raises:
+            AdapterRejected: it may not come from there, or cannot be read within the limits.
+            AdapterUnavailable: the source or the disk cannot now.
+        """
+        async with self._intake.borrowed(source) as (folder, _):
+            return await asyncio.to_thread(self._sandbox.examine, folder, self._facts)

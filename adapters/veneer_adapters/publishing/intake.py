@@ -1,0 +1,202 @@
+"""From where an adapter is kept to verified content in the store: fetch, copy, verify, keep.
+
+The copy is verified, never the source, so nothing can change between the check and the use.
+Files are read and hashed in threads, a few adapters at a time.
+"""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast, get_args
+
+from veneer_adapters.artifact.manifest import Manifest
+from veneer_adapters.catalog.revision import Revision, Source, SourceKind
+from veneer_adapters.errors import (
+    AdapterError,
+    ContentLost,
+    MissingFile,
+    PathNotAllowed,
+    SourceNotAllowed,
+    quoted,
+)
+from veneer_adapters.sources.base import Root
+from veneer_adapters.sources.fetching import Fetching
+from veneer_adapters.store.store import Store
+
+Verify = Callable[[Path], Manifest]
+"""Reads the files of a folder and returns their facts, or raises AdapterRejected."""
+
+Report = Callable[[int, int | None], None]
+"""Is told the bytes fetched so far, and how many there are if that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Content that is verified and in the store."""
+
+    digest: str
+    path: Path
+    manifest: Manifest
+    source: Source
+    """Where exactly it came from: a Hub name as the commit it meant."""
+
+
+class Refused(Exception):
+    """Content that was received and then refused; ``digest`` tells it from other content."""
+
+    def __init__(self, error: AdapterError, digest: str | None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.digest = digest
+
+
+def _unheard(done: int, total: int | None) -> None:
+    """Forget how far a fetch is."""
+
+
+def source_of(text: str) -> Source:
+    """Return the source ``text`` names: a URL of some scheme, or else a path on this server."""
+    scheme, separator, _ = text.partition("://")
+    if not separator:
+        return Source("path", text)
+    if scheme not in get_args(SourceKind) or scheme in ("folder", "path"):
+        raise SourceNotAllowed(f"Adapters cannot come from {quoted(scheme)} URLs.")
+    return Source(cast(SourceKind, scheme), text)
+
+
+class Intake:
+    """The only way into the store. What was taken stays there until ``release``."""
+
+    def __init__(
+        self,
+        store: Store,
+        verify: Verify,
+        *,
+        roots: Sequence[Root] = (),
+        fetching: Fetching | None = None,
+        workers: int = 4,
+    ) -> None:
+        """Take what passes ``verify``; paths named by request must lie in one of ``roots``."""
+        self._store = store
+        self._verify = verify
+        self._roots = tuple(roots)
+        self._fetching = fetching
+        self._free_workers = asyncio.Semaphore(workers)
+
+    async def take(
+        self, source: Source, *, root: Root | None = None, report: Report = _unheard
+    ) -> Taken:
+        """Return what ``source`` holds now, verified and stored.
+
+        A local folder must, links resolved, lie inside ``root``, or else one of the roots.
+
+        Raises:
+            Refused: with the AdapterError that says why; nothing was kept.
+        """
+        if source.kind in ("folder", "path"):
+            roots = self._roots if root is None else (root,)
+            folder = Path(source.location)
+            async with self._free_workers:
+                return await asyncio.to_thread(
+                    self._take_folder, folder, source, roots, is_watched=root is not None
+                )
+        return await self._take_remote(source, report)
+
+    def check(self, source: Source) -> None:
+        """Return when ``source`` is one that may be asked; asks and reads nothing.
+
+        Raises:
+            PathNotAllowed, SourceNotAllowed: it may not.
+        """
+        if source.kind in ("folder", "path"):
+            _resolved(Path(source.location), self._roots)
+        elif self._fetching is None:
+            raise SourceNotAllowed("This server fetches nothing over a network.")
+        else:
+            self._fetching.check(source.location)
+
+    def release(self, taken: Taken) -> None:
+        """Say that the catalog knows of ``taken`` now, or never will: the store may judge it."""
+        self._store.release(taken.digest)
+
+    async def restore(self, revision: Revision) -> None:
+        """Bring the content of ``revision`` back into the store from where it came from.
+
+        Raises:
+            AdapterRejected: its source has other content now, or is not allowed any more.
+            AdapterUnavailable: its source cannot be asked now.
+        """
+        try:
+            taken = await self.take(revision.source)
+        except Refused as refused:
+            raise refused.error from refused
+        self.release(taken)
+        if taken.digest != revision.digest:
+            raise ContentLost(f"The source of {quoted(revision.header)} has other content now.")
+
+    @asynccontextmanager
+    async def borrowed(
+        self, source: Source, report: Report = _unheard
+    ) -> AsyncIterator[tuple[Path, Source]]:
+        """Give a folder with what ``source`` holds now, and where exactly that came from.
+
+        A fetched folder is gone after the block, also when that is cancelled.
+
+        Raises:
+            AdapterError: the source may not or cannot be read.
+        """
+        if source.kind in ("folder", "path"):
+            yield _resolved(Path(source.location), self._roots), source
+            return
+        if self._fetching is None:
+            raise SourceNotAllowed("This server fetches nothing over a network.")
+        into = await asyncio.to_thread(self._store.make_folder)
+        try:
+            fetched = await self._fetching.fetch(source.location, into, report)
+            yield fetched.folder, replace(source, location=fetched.pinned)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, into, ignore_errors=True)
+
+    async def _take_remote(self, source: Source, report: Report) -> Taken:
+        try:
+            async with self.borrowed(source, report) as (folder, exact), self._free_workers:
+                return await asyncio.to_thread(self._keep, folder, exact)
+        except AdapterError as error:
+            raise Refused(error, None) from error
+
+    def _take_folder(
+        self, folder: Path, source: Source, roots: Sequence[Root], *, is_watched: bool
+    ) -> Taken:
+        try:
+            inside = _resolved(folder, roots)
+            # One that is watched may be on its way back; whoever was told of one is told.
+            if not is_watched and not inside.is_dir():
+                raise MissingFile("There is no such folder.")
+        except AdapterError as error:
+            raise Refused(error, None) from error
+        return self._keep(inside, source)
+
+    def _keep(self, folder: Path, source: Source) -> Taken:
+        digest = None
+        try:
+            received = self._store.receive(folder)
+            digest = received.digest
+            try:
+                manifest = self._verify(received.path)
+                path = self._store.keep(received)
+            finally:
+                self._store.discard(received)
+        except AdapterError as error:
+            raise Refused(error, digest) from error
+        return Taken(digest, path, manifest, source)
+
+
+def _resolved(folder: Path, roots: Sequence[Root]) -> Path:
+    # What was checked is what is used: a link exchanged afterwards changes nothing.
+    resolved = folder.resolve()
+    if any(resolved.is_relative_to(root.path.resolve()) for root in roots):
+        return resolved
+    raise PathNotAllowed("The path is not inside a folder adapters may come from.")

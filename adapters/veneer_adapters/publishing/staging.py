@@ -1,0 +1,219 @@
+"""From a source to a revision that can be served: take it in, publish it, tell what failed.
+
+A failure concerns one name: what served before serves on. What was asked for by request is told
+to who asked; what lies in a watched folder is recorded in the catalog and told once in the log.
+"""
+
+import asyncio
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import structlog
+
+from veneer_adapters.catalog.catalog import Arrival, Catalog
+from veneer_adapters.catalog.revision import Revision, Source
+from veneer_adapters.errors import (
+    AdapterError,
+    AdapterExists,
+    AdapterNotFound,
+    NameNotAllowed,
+    SourceChanging,
+    quoted,
+)
+from veneer_adapters.events import LoadStage, Observer, StageFinished, Unobserved
+from veneer_adapters.names import LIVE, is_adapter_name
+from veneer_adapters.publishing.intake import Intake, Refused, Report, Taken
+from veneer_adapters.publishing.publishing import Publishing
+from veneer_adapters.sources.base import Root
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Content that somebody wants published."""
+
+    name: str
+    source: Source
+    becomes: str | None = LIVE
+    """The alias that is to point to it; None leaves every alias where it is."""
+    is_new: bool = False
+    """Whether the name must not exist yet."""
+    may_change_nothing: bool = False
+    """Whether its publisher declares that it has no effect."""
+    pinned: bool = False
+    """Whether what is live is to stay in its device slot from the beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the staging of one name is."""
+
+    source: Source
+    stage: str
+    """``fetch``, then ``prove``."""
+    done_bytes: int = 0
+    total_bytes: int | None = None
+
+
+class Staging:
+    """The only way into the catalog."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        catalog: Catalog,
+        publishing: Publishing,
+        *,
+        reserved: Collection[str] = (),
+        observer: Observer | None = None,
+    ) -> None:
+        """Publish what ``intake`` takes; ``reserved`` names mean the base model already."""
+        self._intake = intake
+        self._catalog = catalog
+        self._publishing = publishing
+        self._reserved = frozenset(reserved)
+        self._observer = observer or Unobserved()
+        self._logged: dict[str, tuple[str, str | None]] = {}
+        self._progress: dict[str, Progress] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    def progress(self) -> dict[str, Progress]:
+        """Return, by name, how far everything is that is being staged by request."""
+        return dict(self._progress)
+
+    async def stage(self, offer: Offer) -> Revision:
+        """Publish what was asked for by request and return the revision, its alias moved.
+
+        Raises:
+            AdapterExists: the name is to be new and is taken.
+            AdapterRejected: the leaf that says what is wrong; no alias moved.
+            AdapterUnavailable: the source, the disk or the engine cannot now; no alias moved.
+        """
+        self._require_possible(offer)
+        try:
+            return await self._take_and_publish(offer)
+        except Refused as refused:
+            raise refused.error from refused
+        finally:
+            self._progress.pop(offer.name, None)
+
+    def start(self, offer: Offer) -> None:
+        """Begin what ``stage`` does and return; ``progress`` and the catalog tell the rest.
+
+        Raises what is known to be wrong at once.
+        """
+        self._require_possible(offer)
+        self._intake.check(offer.source)
+        self._progress[offer.name] = Progress(offer.source, "fetch")
+        task = asyncio.create_task(self._stage_or_record(offer))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def close(self) -> None:
+        """Cancel what was started; what was fetched by then is not kept."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _stage_or_record(self, offer: Offer) -> None:
+        try:
+            await self.stage(offer)
+        except AdapterError as error:
+            self._catalog.fail(offer.name, error, offer.source)
+            logger.warning("adapter not published", adapter=offer.name, detail=str(error))
+
+    async def stage_folder(self, offer: Offer, root: Root) -> Revision:
+        """Publish what lies in a watched folder; a refusal is recorded in the catalog.
+
+        Raises:
+            AdapterRejected: the leaf that says what is wrong.
+            AdapterUnavailable: to be tried again.
+        """
+        self._require_possible(offer)
+        began_s = time.monotonic()
+        try:
+            taken = await self._intake.take(offer.source, root=root)
+        except Refused as refused:
+            self._record(offer, refused)
+            raise refused.error from refused
+        self._logged.pop(offer.name, None)
+        try:
+            revision = await self._publishing.publish(_arrival(offer, taken))
+        finally:
+            self._intake.release(taken)
+        self._finished(offer.name, began_s)
+        return revision
+
+    async def resume(self) -> None:
+        """Finish what was being published when the server stopped; failures are logged."""
+        for revision in self._catalog.waiting():
+            try:
+                await self._publishing.finish(revision)
+            except AdapterError as error:
+                name, detail = revision.adapter, str(error)
+                logger.warning("adapter not published", adapter=name, detail=detail)
+
+    async def _take_and_publish(self, offer: Offer) -> Revision:
+        began_s = time.monotonic()
+        self._progress[offer.name] = Progress(offer.source, "fetch")
+        taken = await self._intake.take(offer.source, report=self._reporter(offer))
+        self._progress[offer.name] = Progress(offer.source, "prove")
+        arrival = _arrival(offer, taken)
+        try:
+            revision = await self._publishing.publish(
+                arrival, is_new=offer.is_new, or_not_at_all=True
+            )
+        finally:
+            self._intake.release(taken)
+        self._finished(offer.name, began_s)
+        return revision
+
+    def _require_possible(self, offer: Offer) -> None:
+        name = offer.name
+        if not is_adapter_name(name):
+            raise NameNotAllowed(f"{quoted(name)} is not a name an adapter can have.")
+        if name in self._reserved:
+            raise NameNotAllowed(f"{quoted(name)} is the name of the base model.")
+        if offer.is_new and self._is_taken(name):
+            raise AdapterExists(f"There is an adapter {quoted(name)} already.")
+
+    def _is_taken(self, name: str) -> bool:
+        try:
+            return self._catalog.get(name).revisions > 0
+        except AdapterNotFound:
+            return False
+
+    def _reporter(self, offer: Offer) -> Report:
+        def report(done: int, total: int | None) -> None:
+            self._progress[offer.name] = Progress(offer.source, "fetch", done, total)
+
+        return report
+
+    def _finished(self, name: str, began_s: float) -> None:
+        seconds = time.monotonic() - began_s
+        self._observer.on_event(StageFinished(name, LoadStage.STAGE, seconds))
+
+    def _record(self, offer: Offer, refused: Refused) -> None:
+        error, name = refused.error, offer.name
+        if isinstance(error, SourceChanging):
+            return
+        self._catalog.fail(name, error, offer.source)
+        judged = (str(error), refused.digest)
+        if self._logged.get(name) != judged:
+            self._logged[name] = judged
+            logger.warning("adapter refused", adapter=name, reason=error.reason, detail=str(error))
+
+
+def _arrival(offer: Offer, taken: Taken) -> Arrival:
+    return Arrival(
+        offer.name,
+        taken.digest,
+        taken.path,
+        taken.manifest,
+        taken.source,
+        offer.becomes,
+        offer.may_change_nothing,
+        offer.pinned,
+    )

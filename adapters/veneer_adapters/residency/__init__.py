@@ -1,0 +1,1 @@
+"""Which adapters are in the engine's slots, for how long, and on whose word."""

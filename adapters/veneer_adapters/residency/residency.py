@@ -1,0 +1,409 @@
+"""Which adapters are in the engine: slots, leases, one load at a time for each revision.
+
+The engine's own caches must never have to evict: room is made before anything is loaded,
+and what a request holds stays. Everything that decides runs between two awaits, so nothing
+can happen between a check and its claim; tasks of this file only carry decisions out.
+
+One queue, first come first served, of revisions that wait for a place. A request for what is
+in a device slot never waits in it.
+"""
+
+import asyncio
+import itertools
+import math
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from veneer_adapters.catalog.revision import Revision
+from veneer_adapters.errors import (
+    AdapterFailed,
+    AdapterRejected,
+    LoadFailed,
+    LoadTimedOut,
+    NoSlotFree,
+    quoted,
+)
+from veneer_adapters.events import (
+    ColdStart,
+    Evicted,
+    EvictionReason,
+    LoadFinished,
+    LoadStage,
+    Observer,
+    Origin,
+    Outcome,
+    StageFinished,
+    Unobserved,
+)
+from veneer_adapters.lifecycle import Event, State
+from veneer_adapters.residency.eviction import Resident
+from veneer_adapters.residency.host import AdapterHost
+from veneer_adapters.residency.slots import Capacity, Plan, Slot
+
+logger = structlog.get_logger(__name__)
+
+__all__ = ["AdapterHost", "Lease", "Observer", "Residency", "Unobserved"]
+
+
+class Voucher(Protocol):
+    """Says whether a revision may be used; asked around each load from disk."""
+
+    async def before_load(self, revision: Revision) -> None:
+        """Return when its files are what they should be; raises AdapterError."""
+
+    async def after_load(self, revision: Revision, engine_id: int) -> None:
+        """Return when it does in the engine what it should; raises AdapterError."""
+
+
+class Trusting:
+    """The voucher that asks nothing."""
+
+    async def before_load(self, revision: Revision) -> None:
+        """Trust the files."""
+
+    async def after_load(self, revision: Revision, engine_id: int) -> None:
+        """Trust the engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One request's hold on an adapter that is in a device slot."""
+
+    engine_id: int
+    engine_name: str
+    cold_start_s: float | None
+    """How long the request waited for a load, or None when it did not."""
+
+
+class Residency:
+    """Keeps revisions in the engine's slots for as long as requests hold them."""
+
+    def __init__(
+        self,
+        host: AdapterHost,
+        *,
+        device_slots: int,
+        host_slots: int,
+        load_timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        ids: Iterator[int] | None = None,
+        observer: Observer | None = None,
+        voucher: Voucher | None = None,
+    ) -> None:
+        """Manage the slots of ``host``, all of them empty now.
+
+        ``load_timeout_s`` is how long one request waits at most, for a place and for the load
+        together. ``ids`` yields the engine ids, none of them twice.
+        """
+        if device_slots < 1 or host_slots < 2:
+            raise ValueError("device_slots must be at least 1 and host_slots at least 2")
+        self._host = host
+        # One host slot stays empty: vLLM loads the newcomer before it evicts anybody.
+        self._capacity = Capacity(device_slots, host_slots - 1)
+        self._load_timeout_s = load_timeout_s
+        self._clock = clock
+        self._ids = ids or itertools.count(1)
+        self._observer = observer or Unobserved()
+        self._voucher = voucher or Trusting()
+        self._slots: dict[str, Slot] = {}
+        self._occupants: set[Slot] = set()
+        self._queue: deque[Slot] = deque()
+        self._pinned: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def lease(self, revision: Revision) -> AsyncIterator[Lease]:
+        """Hold ``revision`` in a device slot for the length of the block.
+
+        Concurrent leases of one revision share a single load, which goes on when some of them
+        give up. The adapter leaves its slot only when no lease is open.
+
+        Raises:
+            NoSlotFree: every slot stayed leased or pinned for ``load_timeout_s``.
+            LoadFailed: the engine refused it; all who waited see this, and no trace is left.
+            LoadTimedOut: the engine was still loading after ``load_timeout_s``.
+            AdapterFailed: its files are lost, or it failed its proof.
+        """
+        asked_s = self._clock()
+        slot = self._claim(revision)
+        cold_start_s = None
+        try:
+            if not slot.usable:
+                await self._wait(slot)
+                cold_start_s = self._clock() - asked_s
+                self._observer.on_event(ColdStart(revision.adapter, cold_start_s))
+            yield Lease(slot.engine_id, slot.key, cold_start_s)
+        finally:
+            self._release(slot)
+
+    async def warm(self, revision: Revision) -> None:
+        """Load ``revision``, and prove it if it never was; then it may leave again.
+
+        Raises what ``lease`` raises.
+        """
+        async with self.lease(revision):
+            return
+
+    async def pin(self, revision: Revision) -> None:
+        """Load ``revision`` and keep it in its device slot until ``unpin``.
+
+        Raises what ``lease`` raises; then it is not pinned.
+        """
+        async with self.lease(revision):
+            self._pinned.add(revision.engine_name)
+            self._slots[revision.engine_name].forgotten = False
+
+    def unpin(self, revision: Revision) -> None:
+        """Let ``revision`` be evicted again; a no-op when it is not pinned."""
+        self._pinned.discard(revision.engine_name)
+        self._admit()
+
+    def forget(self, revision: Revision) -> None:
+        """Unload ``revision`` as soon as nobody holds it, pinned or not.
+
+        Until then it goes on serving those who hold it or ask for it.
+        """
+        self._pinned.discard(revision.engine_name)
+        slot = self._slots.get(revision.engine_name)
+        if slot is not None:
+            slot.forgotten = True
+            self._drop_if_forgotten(slot)
+        self._admit()
+
+    def recall(self, revision: Revision) -> None:
+        """Take back ``forget``, unless it has left already."""
+        slot = self._slots.get(revision.engine_name)
+        if slot is not None:
+            slot.forgotten = False
+
+    def reset(self) -> None:
+        """Begin again with empty slots, after a restart of the engine.
+
+        Who waited gets LoadFailed, open leases end as usual, no engine id is used again.
+        Pins stay: what is pinned is kept once it is loaded again.
+        """
+        for task in self._tasks:
+            task.cancel()
+        for slot in {*self._slots.values(), *self._occupants}:
+            slot.on_device = slot.on_host = False
+            slot.failure = LoadFailed("The engine was restarted.")
+            slot.landed.set()
+        self._slots.clear()
+        self._occupants.clear()
+        self._queue.clear()
+
+    def snapshot(self) -> list[Resident]:
+        """Return what is in the engine's slots at this instant, by name."""
+        settled = [slot for slot in self._slots.values() if slot.state is State.RESIDENT]
+        return sorted((s.to_resident(self._pinned) for s in settled), key=lambda r: r.revision)
+
+    def digests(self) -> set[str]:
+        """Return the content of every revision that is in the engine, enters or leaves it."""
+        return {slot.revision.digest for slot in tuple(self._slots.values())}
+
+    def waiting(self) -> list[str]:
+        """Return, by engine name, the revisions that requests wait for at this instant."""
+        return sorted(slot.key for slot in self._slots.values() if slot.holds and not slot.usable)
+
+    def state_of(self, revision: Revision) -> State:
+        """Return what the engine does with ``revision``; READY when it has nothing of it."""
+        slot = self._slots.get(revision.engine_name)
+        return State.READY if slot is None else slot.state
+
+    # The decisions. No await in any of them: nothing else runs between check and claim.
+
+    def _claim(self, revision: Revision) -> Slot:
+        slot = self._slots.get(revision.engine_name)
+        if slot is None:
+            slot = self._slots[revision.engine_name] = Slot(revision)
+        slot.holds += 1
+        self._enqueue(slot)
+        self._admit()
+        return slot
+
+    def _release(self, slot: Slot) -> None:
+        slot.holds -= 1
+        slot.last_used_s = self._clock()
+        if slot.holds == 0:
+            self._dequeue(slot)
+            self._drop_if_forgotten(slot)
+        self._admit()
+
+    def _enqueue(self, slot: Slot) -> None:
+        waits = slot.state is State.READY or (slot.state is State.RESIDENT and not slot.on_device)
+        if waits and slot not in self._queue:
+            slot.asker = copy_context()
+            self._queue.append(slot)
+
+    def _dequeue(self, slot: Slot) -> None:
+        if slot in self._queue:
+            self._queue.remove(slot)
+        if slot.state is State.READY:
+            self._detach(slot)
+
+    def _detach(self, slot: Slot) -> None:
+        # From here on a new request gets a new slot, with a new engine id.
+        if self._slots.get(slot.key) is slot:
+            del self._slots[slot.key]
+
+    def _admit(self) -> None:
+        while self._queue:
+            slot = self._queue[0]
+            plan = self._capacity.plan(slot, self._occupants, self._pinned)
+            if plan is None:
+                return
+            self._queue.popleft()
+            if plan.unload is not None:
+                self._occupants.discard(plan.unload)
+                self._detach(plan.unload)
+            plan.commit(slot)
+            self._occupants.add(slot)
+            self._start(self._enter(slot, plan), slot.asker)
+
+    def _drop_if_forgotten(self, slot: Slot) -> None:
+        if slot.forgotten and slot.idle and slot in self._occupants:
+            slot.step(Event.EVICT)
+            self._detach(slot)
+            self._start(self._drop(slot))
+
+    def _start(self, work: Coroutine[None, None, None], asker: Context | None = None) -> None:
+        task = asyncio.create_task(work, context=asker)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # The acts: each carries out one decision and then lets the next one be taken.
+
+    async def _wait(self, slot: Slot) -> None:
+        try:
+            async with asyncio.timeout(self._load_timeout_s):
+                while not (slot.usable or slot.failure):
+                    await slot.landed.wait()
+        except TimeoutError:
+            raise self._timed_out(slot) from None
+        if isinstance(slot.failure, AdapterRejected):
+            adapter, failure = slot.revision.adapter, slot.failure
+            raise AdapterFailed(adapter, failure.reason, str(failure)) from failure
+        if slot.failure is not None:
+            adapter = quoted(slot.revision.adapter)
+            raise LoadFailed(f"The adapter {adapter} could not be loaded.") from slot.failure
+
+    def _timed_out(self, slot: Slot) -> NoSlotFree | LoadTimedOut:
+        adapter, wait = quoted(slot.revision.adapter), f"{self._load_timeout_s:g} s"
+        if slot in self._queue:
+            return NoSlotFree(f"No slot became free for the adapter {adapter} within {wait}.")
+        return LoadTimedOut(f"The adapter {adapter} was not loaded within {wait}.")
+
+    async def _enter(self, slot: Slot, plan: Plan) -> None:
+        try:
+            await self._leave(slot, plan)
+            await self._load(slot)
+        except Exception as error:  # Whatever the engine raised, every waiter is told.
+            await self._clean(slot, error)
+        else:
+            slot.step(Event.LOADED)
+            slot.last_used_s = self._clock()
+            slot.landed.set()
+            self._drop_if_forgotten(slot)
+        self._admit()
+
+    async def _leave(self, slot: Slot, plan: Plan) -> None:
+        try:
+            if plan.unload is not None:
+                await self._unload(plan.unload, "room")
+            if plan.deactivate is not None:
+                await self._deactivate(plan.deactivate)
+        except Exception:
+            plan.revoke(slot)
+            if plan.deactivate is not None:
+                self._drop_if_forgotten(plan.deactivate)
+            raise
+
+    async def _load(self, slot: Slot) -> None:
+        origin: Origin = "host" if slot.engine_id else "disk"
+        outcome: Outcome = "failed"
+        try:
+            if origin == "host":
+                with self._timed(slot, LoadStage.ACTIVATE):
+                    await self._host.activate_adapter(slot.engine_id)
+            else:
+                await self._load_from_disk(slot)
+            outcome = "loaded"
+        finally:
+            self._observer.on_event(LoadFinished(slot.revision.adapter, origin, outcome))
+
+    async def _load_from_disk(self, slot: Slot) -> None:
+        await self._voucher.before_load(slot.revision)
+        slot.engine_id = next(self._ids)
+        with self._timed(slot, LoadStage.LOAD):
+            await self._host.load_adapter(slot.engine_id, slot.key, slot.revision.path)
+        await self._voucher.after_load(slot.revision, slot.engine_id)
+
+    @contextmanager
+    def _timed(self, slot: Slot, stage: LoadStage) -> Iterator[None]:
+        started_s = self._clock()
+        try:
+            yield
+        finally:
+            seconds = self._clock() - started_s
+            self._observer.on_event(StageFinished(slot.revision.adapter, stage, seconds))
+
+    async def _clean(self, slot: Slot, error: Exception) -> None:
+        logger.warning("adapter not loaded", revision=slot.revision.header, error=repr(error))
+        slot.step(Event.LOAD_FAILED)
+        self._detach(slot)
+        slot.failure = error
+        await self._unload_or_log(slot, "load_failed")
+        slot.landed.set()
+
+    async def _drop(self, slot: Slot) -> None:
+        await self._unload_or_log(slot, "forgotten")
+        self._admit()
+
+    async def _unload_or_log(self, slot: Slot, reason: EvictionReason) -> None:
+        try:
+            await self._unload(slot, reason)
+        except Exception as error:  # It keeps its place and is the first to leave next time.
+            logger.warning("slot not cleaned", revision=slot.revision.header, error=repr(error))
+
+    async def _unload(self, slot: Slot, reason: EvictionReason) -> None:
+        if slot.engine_id:
+            try:
+                await self._host.unload_adapter(slot.engine_id)
+            except Exception:
+                self._keep(slot)
+                raise
+            self._observer.on_event(Evicted(slot.revision.adapter, "host", reason))
+        slot.step(Event.EVICTED)
+        self._occupants.discard(slot)
+
+    async def _deactivate(self, slot: Slot) -> None:
+        try:
+            await self._host.deactivate_adapter(slot.engine_id)
+        except Exception as error:
+            slot.on_device = True
+            self._detach(slot)
+            self._keep(slot)
+            # Some may have begun to wait for it to come back.
+            slot.failure = error
+            slot.landed.set()
+            raise
+        self._observer.on_event(Evicted(slot.revision.adapter, "device", "room"))
+        slot.step(Event.DEACTIVATED)
+        if slot.holds:
+            self._enqueue(slot)
+        self._drop_if_forgotten(slot)
+        self._admit()
+
+    def _keep(self, slot: Slot) -> None:
+        # It may still be in the engine: its place is not free until an unload succeeds.
+        slot.step(Event.EVICT_FAILED)
+        slot.forgotten = True
+        slot.last_used_s = -math.inf
+        self._occupants.add(slot)

@@ -1,0 +1,1 @@
+"""Files of strangers are read in processes that are thrown away."""

@@ -1,0 +1,134 @@
+"""The server's end of ``zygote``: one process that forks a throw-away child per question."""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+
+from veneer_adapters.errors import StorageFailed
+
+logger = logging.getLogger(__name__)
+
+_MAX_ANSWER_BYTES = 4 << 20
+_GRACE_S = 5.0
+"""How much later than a child's own deadline nobody waits for it any more."""
+_START_S = 60.0
+_MOMENT_S = 0.2
+
+
+class ZygoteGone(Exception):
+    """The process that forks is not there; another one can be started."""
+
+
+class Zygote:
+    """The running ``veneer_adapters.sandbox.zygote``. Threads may ask at the same time."""
+
+    def __init__(self) -> None:
+        """Start it; returns when it is able to fork.
+
+        Raises:
+            StorageFailed: it does not start.
+        """
+        self._lock = threading.Lock()
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.settimeout(_START_S)
+        with theirs:
+            try:
+                self._process = _start(theirs.fileno())
+            except OSError as error:
+                self._control.close()
+                raise _not_started() from error
+        self._greet()
+
+    def _greet(self) -> None:
+        try:
+            greeting = self._control.recv(64)
+        except OSError:
+            greeting = b""
+        if not greeting:
+            self.close()
+            raise _not_started()
+        if greeting != b"no network":
+            logger.warning("adapters are read with access to the network: no permission to leave")
+
+    def is_alive(self) -> bool:
+        """Return whether there is a process to fork."""
+        return self._process.poll() is None
+
+    def survived(self) -> bool:
+        """Return whether it lives on, given a moment to end with the child that just did."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_MOMENT_S)
+        return self.is_alive()
+
+    def exchange(self, request: bytes, wall_s: float) -> bytes:
+        """Return what one child answered to ``request``, empty when it was ended.
+
+        Raises:
+            ZygoteGone: there is nobody to fork it.
+        """
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs, self._lock:
+                try:
+                    socket.send_fds(self._control, [f"{wall_s}".encode()], [theirs.fileno()])
+                except OSError as error:
+                    raise ZygoteGone from error
+            ends = time.monotonic() + wall_s + _GRACE_S
+            with suppress(OSError):
+                ours.settimeout(wall_s + _GRACE_S)
+                ours.sendall(request)
+                ours.shutdown(socket.SHUT_WR)
+                return _receive(ours, ends)
+        return b""
+
+    def close(self) -> None:
+        """End it and its children; returns when it is gone."""
+        self._control.close()
+        try:
+            self._process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _start(control: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-P", "-s", "-S", "-m", "veneer_adapters.sandbox.zygote", str(control)],
+        env=_environment(),
+        pass_fds=[control],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        # Ctrl-C in the server's terminal is the server's business.
+        start_new_session=True,
+    )
+
+
+def _not_started() -> StorageFailed:
+    return StorageFailed("The process that reads adapters could not be started.")
+
+
+def _environment() -> dict[str, str]:
+    # None of ours: a reader that was taken over shall find no key there.
+    return {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        # A process that forks must have one thread.
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+    }
+
+
+def _receive(connection: socket.socket, ends: float) -> bytes:
+    answer = bytearray()
+    while part := connection.recv(1 << 16):
+        answer += part
+        if len(answer) > _MAX_ANSWER_BYTES:
+            return b""
+        connection.settimeout(max(0.001, ends - time.monotonic()))
+    return bytes(answer)

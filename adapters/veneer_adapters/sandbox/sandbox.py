@@ -1,0 +1,136 @@
+"""Files of strangers are read in a process that is thrown away, never in the server.
+
+A crash, a hang or a memory bomb of the reader is the refusal of one adapter.
+"""
+
+import errno
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Self
+
+from veneer_adapters.artifact.manifest import BaseFacts, Manifest
+from veneer_adapters.doctor.report import Repaired, Report
+from veneer_adapters.errors import NotRepairable, StorageFailed, Unparsable
+from veneer_adapters.sandbox.confinement import Limits
+from veneer_adapters.sandbox.forking import Zygote, ZygoteGone
+from veneer_adapters.sandbox.replies import MANIFEST, REPAIRED, REPORT, judge
+
+_MOST_AT_ONCE = 8
+_REPAIR = Limits(memory_bytes=16 << 30, cpu_s=3600, wall_s=3600.0, written_bytes=16 << 30)
+"""Folding a DoRA multiplies whole matrices of the base model."""
+
+
+class Sandbox:
+    """Reads adapters in throw-away processes. All methods block and may be called anywhere."""
+
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        at_once: int | None = None,
+        repair_cpu_s: int = 3600,
+    ) -> None:
+        """Read ``at_once`` adapters side by side, by default one per core and at most 8.
+
+        Each stays within ``limits``. Nothing is started before it is needed.
+        """
+        self._limits = limits or Limits()
+        self._repair_limits = replace(_REPAIR, cpu_s=repair_cpu_s)
+        self._free = threading.BoundedSemaphore(at_once or min(os.cpu_count() or 1, _MOST_AT_ONCE))
+        self._lock = threading.Lock()
+        self._zygote: Zygote | None = None
+        self._era = 0
+
+    def verify(self, folder: Path, facts: BaseFacts) -> Manifest:
+        """Return what ``checks.verify`` returns.
+
+        Raises:
+            AdapterRejected: the leaf ``checks.verify`` raised, or ``Unparsable``.
+            StorageFailed: the files cannot be read now, or no process can be started.
+        """
+        request = {"folder": str(folder), "facts": asdict(facts)}
+        return judge(self._ask("verify", request, self._limits), MANIFEST)
+
+    def examine(self, folder: Path, facts: BaseFacts) -> Report:
+        """Return what ``doctor.examine`` returns.
+
+        Raises:
+            Unparsable: the files could not be read within the limits.
+            StorageFailed: the files cannot be read now, or no process can be started.
+        """
+        request = {"folder": str(folder), "facts": asdict(facts)}
+        return judge(self._ask("examine", request, self._limits), REPORT)
+
+    def repair(
+        self, folder: Path, out: Path, facts: BaseFacts, base: Path | None = None
+    ) -> Repaired:
+        """Write a repaired copy of ``folder`` that loads; ``out`` appears when it is complete.
+
+        ``out`` must not exist, or be an empty folder. ``base`` is the base model's folder.
+
+        Raises:
+            NotRepairable: ``out`` is in use, or what ``repair.repair`` says.
+            AdapterRejected: the files are damaged beyond what can be read.
+            BaseUnreadable: ``base`` is not a model this can be compared with.
+            StorageFailed: reading or writing failed.
+        """
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise NotRepairable("The folder for the repaired copy exists and is not empty.")
+        request = {"folder": str(folder), "facts": asdict(facts), "base": base and str(base)}
+        try:
+            with tempfile.TemporaryDirectory(prefix=".veneer-", dir=out.parent) as scratch:
+                draft = Path(scratch) / "repaired"
+                draft.mkdir()
+                asked = {**request, "out": str(draft)}
+                repaired = judge(self._ask("repair", asked, self._repair_limits), REPAIRED)
+                draft.replace(out)
+        except OSError as error:
+            what = os.strerror(error.errno or errno.EIO)
+            raise StorageFailed(f"The repaired copy could not be written: {what}.") from error
+        return repaired
+
+    def close(self) -> None:
+        """End every process; what runs fails. Safe to do twice; a later call starts anew."""
+        with self._lock:
+            zygote, self._zygote = self._zygote, None
+            self._era += 1
+        if zygote is not None:
+            zygote.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _ask(self, job: str, request: Mapping[str, Any], limits: Limits) -> bytes:
+        asked = json.dumps({"job": job, "limits": asdict(limits), **request}).encode()
+        era = self._era
+        with self._free:
+            return self._exchange(asked, limits.wall_s, era)
+
+    def _exchange(self, request: bytes, wall_s: float, era: int) -> bytes:
+        # Once more, because a reader that was taken over may have ended everybody's zygote.
+        for _ in range(2):
+            with suppress(ZygoteGone):
+                zygote = self._running(era)
+                answer = zygote.exchange(request, wall_s)
+                if answer or zygote.survived():
+                    return answer
+        raise Unparsable
+
+    def _running(self, era: int) -> Zygote:
+        with self._lock:
+            if era != self._era:
+                raise StorageFailed("The process that reads adapters was ended.")
+            if self._zygote is None or not self._zygote.is_alive():
+                if self._zygote is not None:
+                    self._zygote.close()
+                self._zygote = Zygote()
+            return self._zygote

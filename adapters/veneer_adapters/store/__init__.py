@@ -1,0 +1,1 @@
+"""Verified adapters on disk, addressed by what they contain."""

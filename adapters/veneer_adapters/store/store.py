@@ -1,0 +1,207 @@
+"""Verified adapters on disk, addressed by what they contain.
+
+    <root>/sha256/ab/abcdef.../adapter_config.json, adapter_model.safetensors   read-only
+    <root>/tmp/                                  copies not verified yet, content going away
+
+Rule 1: what lies under ``sha256/`` is complete, never changes and is what its name says.
+Rule 2: it gets there by one rename, after everything in it was flushed to disk.
+Rule 3: it goes by one rename, and only when it is damaged or needed by nobody.
+"""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from veneer_adapters.errors import CacheFull, StorageFailed
+from veneer_adapters.store.contents import Contents
+from veneer_adapters.store.receiving import Received, receive, size_bytes
+from veneer_adapters.store.room import Room
+
+_DEFAULT_MAX_BYTES = 4 << 30
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+class Store:
+    """The content-addressed folder, for one process. Any thread may call any method.
+
+    All block on the disk except ``used``, ``release`` and ``total_bytes``.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        max_bytes: int = _DEFAULT_MAX_BYTES,
+        quota_bytes: int | None = None,
+        needed: Callable[[], Collection[str]] | None = None,
+    ) -> None:
+        """Open the store at ``root``, made if need be; leftovers of a crash are removed.
+
+        The files of one adapter may weigh ``max_bytes`` together, of all ``quota_bytes``.
+        ``needed`` returns the digests that must stay, from memory and without calling the
+        store; without it all must.
+        """
+        self._tmp = root / "tmp"
+        self._max_bytes = max_bytes
+        # Safe because the state folder is locked: nobody else's copies can lie here.
+        shutil.rmtree(self._tmp, ignore_errors=True)
+        self._tmp.mkdir(parents=True, exist_ok=True)
+        self._contents = Contents(root / "sha256", self._tmp)
+        self._inventory = self._contents.inventory
+        self._room = Room(self._inventory, quota_bytes, needed)
+
+    @property
+    def total_bytes(self) -> int:
+        """What all stored files weigh together."""
+        return self._inventory.total_bytes
+
+    def path(self, digest: str) -> Path:
+        """Return where the content with ``digest`` is, or would be."""
+        return self._contents.path(digest)
+
+    def has(self, digest: str) -> bool:
+        """Return whether the content with ``digest`` is stored."""
+        return self.path(digest).is_dir()
+
+    def find(self, digest: str) -> Path | None:
+        """Return where the content with ``digest`` is, or None when it is not stored."""
+        return self.path(digest) if self.has(digest) else None
+
+    def check(self, digest: str) -> bool:
+        """Return whether the content with ``digest`` is stored and is what its name says.
+
+        Hashes it at the first call of this process only. Damaged content is removed.
+
+        Raises:
+            StorageFailed: it could not be read at this moment.
+        """
+        with _storage_errors():
+            return self._contents.is_intact(digest)
+
+    def used(self, digest: str) -> None:
+        """Note that ``digest`` was used now; the order of use survives a restart."""
+        if self._inventory.use(digest):
+            self._contents.mark(digest)
+
+    def put(self, folder: Path) -> tuple[str, Path]:
+        """Store the artifact in ``folder`` unverified; return its digest and stored path.
+
+        Raises what ``receive`` and ``keep`` raise. Storing the same content again is a no-op.
+        """
+        received = self.receive(folder)
+        try:
+            return received.digest, self.keep(received)
+        finally:
+            self.discard(received)
+
+    def make_folder(self) -> Path:
+        """Return a new empty folder on the store's disk, the caller's to fill and to remove."""
+        with _storage_errors():
+            return Path(tempfile.mkdtemp(dir=self._tmp))
+
+    def receive(self, folder: Path) -> Received:
+        """Return a copy of the artifact in ``folder`` as it was at one instant.
+
+        Raises:
+            AdapterRejected: a file is missing, too large, or leaves the folder.
+            SourceChanging: the files changed while they were read.
+            CacheFull: the disk is full, and stayed so without what nobody needs.
+            StorageFailed: reading or writing failed.
+        """
+        with _storage_errors():
+            try:
+                return self._receive(folder)
+            except OSError as error:
+                if not self._makes_room(error, size_bytes(folder)):
+                    raise
+                return self._receive(folder)
+
+    def keep(self, received: Received) -> Path:
+        """Make ``received`` part of the store and return where it is now.
+
+        Afterwards it survives a power loss, and stays until ``release`` whatever ``needed``
+        says. A stored copy that was damaged is replaced.
+
+        Raises:
+            CacheFull: the disk or the quota is full of what is needed.
+            StorageFailed: the disk cannot be written.
+        """
+        digest = received.digest
+        self._contents.hold(digest)
+        try:
+            with _storage_errors():
+                if not self._contents.is_intact(digest):
+                    self._keep(received)
+        except BaseException:
+            self.release(digest)
+            raise
+        self._inventory.use(digest)
+        self._contents.mark(digest)
+        self.discard(received)
+        return self.path(digest)
+
+    def release(self, digest: str) -> None:
+        """End what one ``keep`` holds: ``needed`` tells of ``digest`` now, or never will."""
+        self._inventory.release(digest)
+
+    def discard(self, received: Received) -> None:
+        """Remove ``received``; safe after ``keep`` and to do twice."""
+        shutil.rmtree(received.path, ignore_errors=True)
+
+    def collect(self) -> list[str]:
+        """Remove what nobody needs, least recently used first, until the quota is kept.
+
+        Returns the digests of what is gone. Without a quota, or below it, nothing goes.
+
+        Raises:
+            StorageFailed: the store cannot be written.
+        """
+        with _storage_errors():
+            return self._contents.remove(self._room.choose)
+
+    def _receive(self, folder: Path) -> Received:
+        return receive(folder, self._tmp, max_bytes=self._max_bytes)
+
+    def _keep(self, received: Received) -> None:
+        try:
+            self._place(received)
+        except OSError as error:
+            if not self._makes_room(error, received.size_bytes):
+                raise
+            # Copied anew: what a failed flush left of the first copy cannot be trusted.
+            again = self._receive(received.path)
+            try:
+                if again.digest != received.digest:
+                    raise
+                self._place(again)
+            finally:
+                self.discard(again)
+
+    def _place(self, received: Received) -> None:
+        try:
+            self._contents.place(
+                *(received.digest, received.path, received.size_bytes),
+                choose=lambda: self._room.choose_for(received.size_bytes),
+            )
+        finally:
+            self._contents.empty_trash()
+
+    def _makes_room(self, error: OSError, wanted_bytes: int) -> bool:
+        if error.errno not in _FULL:
+            return False
+        return bool(self._contents.remove(lambda: self._room.choose_to_free(wanted_bytes)))
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        # Without the path: this sentence reaches clients.
+        what = os.strerror(error.errno or errno.EIO)
+        leaf = CacheFull if error.errno in _FULL else StorageFailed
+        raise leaf(f"The adapter's files could not be copied: {what}.") from error

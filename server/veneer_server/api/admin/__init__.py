@@ -1,0 +1,1 @@
+"""The routes under /v1/adapters, and vLLM's own."""

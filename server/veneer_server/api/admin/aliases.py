@@ -1,0 +1,117 @@
+"""The admin routes of aliases: move, split, roll back, forget, and what they were before."""
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+from pydantic import Field
+
+from veneer_adapters.catalog.alias import Alias, Guard, Sticky, Target
+from veneer_adapters.publishing.publishing import Wanted
+from veneer_server.api.admin.bodies import Body, parse, require_alias_name
+from veneer_server.api.admin.once import once
+from veneer_server.api.admin.pages import page
+from veneer_server.api.admin.paths import AdapterRoute, NameDep
+from veneer_server.api.admin.views import alias_json
+from veneer_server.api.deps import BodyDep, StateDep, require_key
+from veneer_server.engine.base import RequestRejected
+
+router = APIRouter(dependencies=[Depends(require_key)], route_class=AdapterRoute)
+
+_PATH = "/v1/adapters/{name}/aliases/{alias}"
+_Number = Annotated[int, Field(ge=1, lt=2**31)]
+
+
+class TargetBody(Body):
+    """One revision and its share."""
+
+    revision: _Number
+    weight: _Number = 1
+
+
+class GuardBody(Body):
+    """When a canary is taken back."""
+
+    min_requests: _Number
+    margin: float
+
+
+class AliasBody(Body):
+    """``PUT`` of an alias: one revision, or several with weights."""
+
+    revision: _Number | None = None
+    targets: list[TargetBody] | None = None
+    sticky: Sticky | None = None
+    guard: GuardBody | None = None
+
+
+@router.get(_PATH)
+async def show_alias(name: NameDep, alias: str, state: StateDep) -> Response:
+    """What one alias points to; its version is the ETag."""
+    return _answer(name, state.catalog.alias(name, alias))
+
+
+@router.put(_PATH)
+async def move_alias(
+    request: Request, name: NameDep, alias: str, body: BodyDep, state: StateDep
+) -> Response:
+    """Point an alias, made if need be, to what can serve; with If-Match only if it is as told."""
+    asked = parse(AliasBody, body)
+    guard = Guard(asked.guard.min_requests, asked.guard.margin) if asked.guard else None
+    wanted = Wanted(_targets(asked), asked.sticky, guard, _expected(request))
+    return _answer(name, await state.publishing.move(name, require_alias_name(alias), wanted))
+
+
+@router.delete(_PATH)
+async def remove_alias(
+    request: Request, name: NameDep, alias: str, state: StateDep
+) -> dict[str, Any]:
+    """Forget an alias."""
+    await state.catalog.remove_alias(name, alias, expected=_expected(request))
+    return {"adapter": name, "alias": alias, "object": "adapter.alias", "deleted": True}
+
+
+@router.post(f"{_PATH}/rollback")
+async def roll_back(request: Request, name: NameDep, alias: str, state: StateDep) -> Response:
+    """Point an alias to what it pointed to before."""
+
+    async def act() -> Response:
+        expected = _expected(request)
+        return _answer(name, await state.catalog.roll_back(name, alias, expected=expected))
+
+    return await once(request, state, {}, act)
+
+
+@router.get(f"{_PATH}/history")
+async def list_moves(
+    request: Request, name: NameDep, alias: str, state: StateDep
+) -> dict[str, Any]:
+    """What the alias was after each of its moves, the newest first."""
+    moves = await state.catalog.moves(name, alias)
+    return page(request, moves, lambda a: str(a.version), lambda a: alias_json(name, a))
+
+
+def _answer(name: str, alias: Alias) -> Response:
+    told = orjson.dumps(alias_json(name, alias))
+    return Response(told, headers={"etag": f'"{alias.version}"'}, media_type="application/json")
+
+
+def _targets(asked: AliasBody) -> tuple[Target, ...]:
+    if (asked.revision is None) == (asked.targets is None):
+        raise RequestRejected("give either 'revision' or 'targets'", param="revision")
+    if asked.revision is not None:
+        return (Target(asked.revision),)
+    return tuple(Target(t.revision, t.weight) for t in asked.targets or ())
+
+
+def _expected(request: Request) -> int | None:
+    if request.headers.get("if-none-match", "").strip() == "*":
+        return 0
+    text = request.headers.get("if-match")
+    if text is None or text.strip() == "*":
+        return None
+    version = text.strip().removeprefix("W/").strip('"')
+    if not version.isdecimal():
+        raise RequestRejected("must be the version of the alias, as in ETag", param="If-Match")
+    return int(version)

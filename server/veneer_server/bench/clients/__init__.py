@@ -1,0 +1,1 @@
+"""Who sends the requests: processes of their own."""

@@ -1,0 +1,138 @@
+"""``vllm bench serve``, imported once and kept, so that each run costs no start-up."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from veneer_server.bench.peers.peers import BASE
+from veneer_server.bench.peers.running import BenchFailed
+
+_LONGEST_S = 900
+_MARK = "RESULT "
+_PROGRAM = """
+import json, sys
+from vllm.benchmarks.serve import add_cli_args, main
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+parser = FlexibleArgumentParser()
+add_cli_args(parser)
+for line in sys.stdin:
+    found = main(parser.parse_args(json.loads(line)))
+    kept = {k: v for k, v in found.items() if isinstance(v, (int, float))}
+    print("\\nRESULT " + json.dumps(kept), flush=True)
+"""
+"""A text, because only the engine package may import vLLM; it runs in a process of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is asked of a server: random prompts, answered to full length."""
+
+    prompts: int
+    concurrency: int
+    tokens_in: int
+    tokens_out: int
+    seed: int
+    adapters: Sequence[str] = ()
+    """Asked for in turn; none: the base."""
+
+
+def flags(work: Work, url: str, tokenizer: Path) -> list[str]:
+    """Return the words of ``vllm bench serve`` for ``work``."""
+    given: dict[str, object] = {
+        "backend": "openai",
+        "base-url": url,
+        "model": BASE,
+        "tokenizer": tokenizer,
+        "dataset-name": "random",
+        "random-input-len": work.tokens_in,
+        "random-output-len": work.tokens_out,
+        "num-prompts": work.prompts,
+        "max-concurrency": work.concurrency,
+        "seed": work.seed,
+        "temperature": 0,
+        "ready-check-timeout-sec": 0,
+    }
+    words = [str(word) for key, value in given.items() for word in (f"--{key}", value)]
+    if work.adapters:
+        words += ["--lora-assignment", "round-robin", "--lora-modules", *work.adapters]
+    return [*words, "--ignore-eos", "--disable-tqdm"]
+
+
+class BenchServe:
+    """A running client."""
+
+    def __init__(self, process: subprocess.Popen[str], tokenizer: Path, log: Path) -> None:
+        self._process = process
+        self._tokenizer = tokenizer
+        self._log = log
+
+    def drive(self, url: str, work: Work) -> dict[str, float]:
+        """Have ``url`` do ``work``; return the numbers of vLLM's own summary.
+
+        Raises:
+            BenchFailed: the client died, or not every request was answered.
+        """
+        timer = threading.Timer(_LONGEST_S, self._process.kill)
+        timer.start()
+        try:
+            _pipe(self._process.stdin).write(json.dumps(flags(work, url, self._tokenizer)) + "\n")
+            _pipe(self._process.stdin).flush()
+            result = self._read()
+        except BrokenPipeError:
+            result = None
+        finally:
+            timer.cancel()
+        if result is None:
+            end = self._log.read_text(encoding="utf-8", errors="replace")[-1500:]
+            raise BenchFailed(f"vllm bench serve ended. The end of its log:\n{end}")
+        if result.get("completed") != work.prompts:
+            raise BenchFailed(f"only {result.get('completed')} of {work.prompts} were answered.")
+        return result
+
+    def _read(self) -> dict[str, float] | None:
+        for line in _pipe(self._process.stdout):
+            if line.startswith(_MARK):
+                found: dict[str, float] = json.loads(line.removeprefix(_MARK))
+                return found
+        return None
+
+
+def _pipe(stream: IO[str] | None) -> IO[str]:
+    if stream is None:
+        raise TypeError("the client was started without pipes")
+    return stream
+
+
+@contextmanager
+def bench_serve(environ: Mapping[str, str], tokenizer: Path, log: Path) -> Iterator[BenchServe]:
+    """Keep a client ready until the block ends."""
+    command = [
+        sys.executable,
+        "-m",
+        "veneer_server.bench.peers.tether",
+        sys.executable,
+        "-c",
+        _PROGRAM,
+    ]
+    with (
+        log.open("w", encoding="utf-8") as errors,
+        subprocess.Popen(  # noqa: S603 - a command of this package
+            command,
+            env={**environ, "VLLM_PLUGINS": "", "HF_HUB_OFFLINE": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            yield BenchServe(process, tokenizer, log)
+        finally:
+            process.kill()

@@ -1,0 +1,1 @@
+"""Who is compared: servers as processes, and what they are given to serve."""

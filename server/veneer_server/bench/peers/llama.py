@@ -1,0 +1,37 @@
+"""``python -m veneer_server.bench.peers.llama JSON``: llama.cpp's own server, until a signal."""
+
+import json
+import signal
+import sys
+from typing import Any
+
+_CONTEXT = 512
+"""Tokens for each stream: a prompt of 100 and an answer of 64 fit."""
+
+
+def main(asked: dict[str, Any]) -> None:
+    """Serve ``asked["gguf"]`` on ``asked["port"]`` with so many ``threads``."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = asked["gguf"]
+    params.hostnames = ["127.0.0.1"]
+    params.port = asked["port"]
+    params.n_parallel = asked["parallel"]
+    params.n_ctx = _CONTEXT * asked["parallel"]
+    params.cpuparams.n_threads = asked["threads"]
+    params.cpuparams_batch.n_threads = asked["threads"]
+    params.cache_prompt = False
+    params.lora_init_without_apply = True
+    params.lora_adapters = [
+        xllamacpp.CommonAdapterLoraInfo(path, 1.0) for path in asked["adapters"]
+    ]
+    server = xllamacpp.Server(params)
+    print(server.listening_address, flush=True)
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+
+
+if __name__ == "__main__":
+    # Blocked before the server starts its threads, so that they inherit it and `sigwait` sees it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    main(json.loads(sys.argv[1]))

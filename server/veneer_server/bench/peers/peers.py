@@ -1,0 +1,127 @@
+"""The servers that are compared, as commands.
+
+Rule 1: whatever must be equal (weights, precision, rank, slots, sequences, KV cache, no prefix
+cache) is taken from one ``Rig`` by every peer.
+Rule 2: this file starts nothing.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+KV_GIB = 2
+MAX_SEQS = 32
+BASE = "base"
+"""The model id of the base on every peer."""
+
+
+class Name(StrEnum):
+    """Every peer there is."""
+
+    VENEER = "Veneer"
+    DEFAULT = "vLLM default"
+    TUNED = "vLLM tuned"
+    PLAIN = "vLLM without LoRA"
+    LLAMA_Q4 = "llama.cpp Q4_1"
+    LLAMA_BF16 = "llama.cpp bf16"
+    VENEER_64 = "Veneer, rank 64"
+    DEFAULT_64 = "vLLM default, rank 64"
+    VENEER_WIDE = "Veneer, 64 slots"
+    VENEER_ONE = "Veneer, one slot"
+    VENEER_FP32 = "Veneer, fp32"
+
+    @property
+    def is_ours(self) -> bool:
+        """True for this server, however it is set."""
+        return self.startswith("Veneer")
+
+    @property
+    def is_llama(self) -> bool:
+        """True for llama.cpp."""
+        return self.startswith("llama.cpp")
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """What the peers of one comparison have in common."""
+
+    model: Path
+    port: int
+    folder: Path
+    """Adapters and state of our server; empty before each start."""
+    threads: Sequence[int]
+    """The CPUs a peer may compute on."""
+    gguf: Path | None = None
+    """What llama.cpp serves, with its adapters ``<index>.gguf`` beside it."""
+    max_rank: int = 16
+    device_slots: int = 32
+    host_slots: int = 64
+    dtype: str = "bfloat16"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One server: how it is started and how one knows that it is the right one."""
+
+    name: Name
+    command: Sequence[str]
+    environ: Mapping[str, str] = field(default_factory=dict)
+    ready_path: str = "/health"
+    must_log: str | None = None
+    """Words its log must hold, so that nobody measures our plugin as vLLM's own."""
+
+
+def peer(name: Name, rig: Rig) -> Peer:
+    """Return ``name``, set as ``rig`` says."""
+    if name.is_ours:
+        return _veneer(name, rig)
+    return _llama(name, rig) if name.is_llama else _vllm(name, rig)
+
+
+def _veneer(name: Name, rig: Rig) -> Peer:
+    environ = {
+        "VENEER_MODEL__NAME": BASE,
+        "VENEER_MODEL__DTYPE": rig.dtype,
+        "VENEER_STATE__DIR": str(rig.folder / "state"),
+        "VENEER_ADAPTERS__DIR": str(rig.folder / "adapters"),
+        "VENEER_ADAPTERS__MAX_RANK": str(rig.max_rank),
+        "VENEER_ADAPTERS__DEVICE_SLOTS": str(rig.device_slots),
+        "VENEER_ADAPTERS__HOST_SLOTS": str(rig.host_slots),
+        "VENEER_LIMITS__MAX_SEQS": str(MAX_SEQS),
+        "VENEER_ENGINE__KV_CACHE_GIB": str(KV_GIB),
+        "VENEER_ENGINE__ARGS__ENABLE_PREFIX_CACHING": "false",
+    }
+    code = "from veneer_server.commands.main import main; main()"
+    flags = ["serve", "--model", str(rig.model), "--port", str(rig.port)]
+    return Peer(name, [sys.executable, "-c", code, *flags], environ, "/readyz")
+
+
+def _vllm(name: Name, rig: Rig) -> Peer:
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    command += ["--model", str(rig.model), "--served-model-name", BASE, "--dtype", rig.dtype]
+    command += ["--host", "127.0.0.1", "--port", str(rig.port), "--max-num-seqs", str(MAX_SEQS)]
+    command += ["--kv-cache-memory-bytes", str(KV_GIB * 2**30), "--no-enable-prefix-caching"]
+    environ = {"VLLM_PLUGINS": "", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
+    if name is Name.PLAIN:
+        return Peer(name, command, environ)
+    command += ["--enable-lora", "--max-lora-rank", str(rig.max_rank)]
+    command += ["--max-loras", str(rig.device_slots), "--max-cpu-loras", str(rig.host_slots)]
+    if name is Name.TUNED:
+        command += ["--lora-target-modules", *TARGETS]
+        environ["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, rig.threads))
+    return Peer(name, command, environ, must_log="PunicaWrapperCPU")
+
+
+def _llama(name: Name, rig: Rig) -> Peer:
+    asked = {
+        "gguf": str(rig.gguf),
+        "port": rig.port,
+        "threads": len(rig.threads),
+        "parallel": 16,
+        "adapters": sorted(map(str, rig.gguf.parent.glob("adapters/*.gguf"))) if rig.gguf else [],
+    }
+    return Peer(name, [sys.executable, "-m", "veneer_server.bench.peers.llama", json.dumps(asked)])

@@ -1,0 +1,115 @@
+"""A peer as a process: started, ready, and gone when the block or this process ends."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from veneer_server.bench.peers.peers import Peer, Rig
+
+_START_S = 300
+_STOP_S = 30
+_POLL_S = 0.1
+
+
+class BenchFailed(Exception):
+    """A measurement cannot be made; the message is a sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A peer that answers."""
+
+    peer: Peer
+    url: str
+    pid: int
+    start_s: float
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds of the API process alone, without the engine's."""
+        stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8")
+        # The name in parentheses may hold anything; utime and stime are fields 14 and 15.
+        fields = stat.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def child_environ(environ: Mapping[str, str], peer: Peer) -> dict[str, str]:
+    """Return the variables of ``peer``: those of the user, without what would set a server."""
+    kept = {
+        key: value for key, value in environ.items() if not key.startswith(("VENEER_", "VLLM_"))
+    }
+    return {**kept, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", **peer.environ}
+
+
+@contextmanager
+def start(peer: Peer, rig: Rig, environ: Mapping[str, str], log: Path) -> Iterator[Running]:
+    """Run ``peer``, on empty folders, until the block ends.
+
+    Raises:
+        BenchFailed: it does not come up, or is not what it should be.
+    """
+    shutil.rmtree(rig.folder, ignore_errors=True)
+    (rig.folder / "adapters").mkdir(parents=True)
+    tethered = [sys.executable, "-m", "veneer_server.bench.peers.tether", *peer.command]
+    began = time.monotonic()
+    with log.open("w", encoding="utf-8") as out:
+        process = subprocess.Popen(  # noqa: S603 - commands of this package
+            tethered,
+            env=child_environ(environ, peer),
+            stdout=out,
+            stderr=out,
+            cwd=rig.folder,
+            start_new_session=True,
+        )
+    try:
+        url = f"http://127.0.0.1:{rig.port}"
+        _wait_ready(process, f"{url}{peer.ready_path}", peer, log)
+        took_s = time.monotonic() - began
+        _check_log(peer, log)
+        yield Running(peer, url, process.pid, took_s)
+    finally:
+        _end(process)
+
+
+def _wait_ready(process: subprocess.Popen[bytes], url: str, peer: Peer, log: Path) -> None:
+    deadline = time.monotonic() + _START_S
+    # One client: to make one costs 30 ms of CPU, which the peer that starts would miss.
+    with httpx.Client(timeout=2) as client:
+        while time.monotonic() < deadline and process.poll() is None:
+            with suppress(httpx.TransportError):
+                if client.get(url).status_code == httpx.codes.OK:
+                    return
+            time.sleep(_POLL_S)
+    ended = "does not answer" if process.poll() is None else f"ended with {process.returncode}"
+    raise BenchFailed(f"{peer.name} cannot start: it {ended}. The end of its log:\n{_tail(log)}")
+
+
+def _check_log(peer: Peer, log: Path) -> None:
+    if peer.must_log and peer.must_log not in log.read_text(encoding="utf-8", errors="replace"):
+        raise BenchFailed(
+            f"{peer.name} is not what it should be: its log does not say {peer.must_log}."
+        )
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")[-2000:]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    # vLLM's own children share its group; whoever outlived it must not disturb the next peer.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

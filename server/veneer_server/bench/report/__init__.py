@@ -1,0 +1,1 @@
+"""What came out, for people, logs and programs, and under which conditions."""

@@ -1,0 +1,1 @@
+"""A running server's adapter routes, for the commands."""

@@ -1,0 +1,140 @@
+"""The routes under ``/v1/adapters``, one method each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, ValidationError
+
+from veneer_server.commands.client.connection import Connection
+from veneer_server.commands.client.documents import Adapter, Alias, Page, Revision
+from veneer_server.commands.client.failures import NotVeneer
+from veneer_server.commands.client.targets import to_name
+
+_ROOT = "/v1/adapters"
+_PAGE = 1000
+"""The largest page the server gives."""
+
+Row = TypeVar("Row", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Listing(Generic[Row]):
+    """The rows of a listing, in the server's order."""
+
+    rows: tuple[Row, ...]
+    complete: bool
+    """False when the caller's limit left some out."""
+
+
+class AdaptersApi:
+    """A server's adapters. Every method raises ``ClientError`` when it could not be done."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def adapters(self, at_most: int | None = None) -> Listing[Adapter]:
+        """Return every adapter, page after page."""
+        return self._list(_ROOT, Adapter, at_most)
+
+    def adapter(self, name: str) -> Adapter:
+        """Return one adapter."""
+        return self._to(Adapter, self._connection.get(_path(name)))
+
+    def add(
+        self, name: str, source: str, *, pinned: bool = False, allow_no_effect: bool = False
+    ) -> None:
+        """Have the server begin to fetch a new adapter; the work goes on after the return."""
+        body = {
+            "name": to_name(name),
+            "source": source,
+            "pinned": pinned,
+            "allow_no_effect": allow_no_effect,
+            "wait": False,
+        }
+        self._connection.post(_ROOT, body)
+
+    def publish(
+        self, name: str, source: str, *, alias: str | None, allow_no_effect: bool = False
+    ) -> None:
+        """Have the server begin to fetch a new revision; ``alias`` moves once it is proven."""
+        body = {
+            "source": source,
+            "alias": alias,
+            "allow_no_effect": allow_no_effect,
+            "wait": False,
+        }
+        self._connection.post(_path(name, "revisions"), body)
+
+    def revisions(self, name: str, at_most: int | None = None) -> Listing[Revision]:
+        """Return every revision of an adapter."""
+        return self._list(_path(name, "revisions"), Revision, at_most)
+
+    def revision(self, name: str, number: int) -> Revision:
+        """Return one revision of an adapter."""
+        found = [each for each in self.revisions(name).rows if each.number == number]
+        if not found:
+            raise NotVeneer(self._connection.url, f"its revision {number} of {name} is not listed")
+        return found[0]
+
+    def move(
+        self, name: str, alias: str, body: Mapping[str, Any], if_version: int | None = None
+    ) -> Alias:
+        """Point an alias elsewhere, if it still has ``if_version``."""
+        path = _path(name, "aliases", alias)
+        return self._to(Alias, self._connection.put(path, body, if_version))
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Remove an alias; its revisions stay."""
+        self._connection.delete(_path(name, "aliases", alias))
+
+    def rollback(self, name: str, alias: str) -> Alias:
+        """Point an alias to where it pointed before."""
+        path = _path(name, "aliases", alias, "rollback")
+        return self._to(Alias, self._connection.post(path))
+
+    def history(self, name: str, alias: str, at_most: int | None = None) -> Listing[Alias]:
+        """Return where an alias pointed, move by move."""
+        return self._list(_path(name, "aliases", alias, "history"), Alias, at_most)
+
+    def pin(self, name: str, pinned: bool) -> None:
+        """Keep an adapter in its slot, or no longer."""
+        self._connection.patch(_path(name), {"pinned": pinned})
+
+    def load(self, name: str) -> None:
+        """Return when an adapter is in a slot."""
+        self._connection.post(_path(name, "load"))
+
+    def unload(self, name: str) -> None:
+        """Take an adapter out of the slots; its running requests finish."""
+        self._connection.post(_path(name, "unload"))
+
+    def delete(self, name: str) -> None:
+        """Remove an adapter with all its revisions and aliases."""
+        self._connection.delete(_path(name))
+
+    def _list(self, path: str, of: type[Row], at_most: int | None) -> Listing[Row]:
+        rows: list[Row] = []
+        params: dict[str, str | int] = {}
+        while True:
+            params["limit"] = _PAGE if at_most is None else min(_PAGE, at_most - len(rows))
+            page = self._to(Page, self._connection.get(path, params))
+            rows += [self._to(of, each) for each in page.data]
+            if not page.has_more or len(rows) == at_most:
+                return Listing(tuple(rows[:at_most]), complete=not page.has_more)
+            if not page.data or page.next is None or page.next == params.get("after"):
+                raise NotVeneer(self._connection.url, "its listing has no next page")
+            params["after"] = page.next
+
+    def _to(self, of: type[Row], document: Any) -> Row:
+        try:
+            return of.model_validate(document)
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "everything"
+            why = f"`{where}` of the {of.__name__.lower()} it sent is not as it should be"
+            raise NotVeneer(self._connection.url, why) from error
+
+
+def _path(name: str, *parts: str) -> str:
+    return "/".join((_ROOT, *(quote(part, safe="") for part in (to_name(name), *parts))))

@@ -1,0 +1,196 @@
+"""What a person sees of the answers: tables without borders, so that they also pipe well."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from veneer_server.commands.client.documents import Adapter, Alias, Revision
+from veneer_server.commands.client.failures import plain
+
+_NOTHING = "-"
+_PIPED_WIDTH = 1000
+"""Columns of a table that goes to a file or a program: nothing is folded there."""
+
+
+def adapters_table(adapters: Iterable[Adapter]) -> Table:
+    """Return one row for each adapter."""
+    return _table(
+        ("NAME", "STATE", "LIVE", "REVISIONS", "PINNED", "SOURCE", "REASON"),
+        (
+            (
+                adapter.name,
+                state_of(adapter),
+                number(adapter.live),
+                str(adapter.revisions),
+                "yes" if adapter.pinned else "",
+                adapter.source.location if adapter.source else _NOTHING,
+                adapter.reason or "",
+            )
+            for adapter in adapters
+        ),
+    )
+
+
+def revisions_table(revisions: Iterable[Revision]) -> Table:
+    """Return one row for each revision."""
+    return _table(
+        ("REVISION", "STATE", "DIGEST", "RANK", "MODULES", "SIZE", "CREATED", "SOURCE", "REASON"),
+        (
+            (
+                number(revision.number),
+                revision.state,
+                short(revision.digest),
+                number(revision.rank),
+                number(revision.modules),
+                size(revision.size_bytes),
+                moment(revision.created),
+                revision.source.location if revision.source else _NOTHING,
+                revision.reason or "",
+            )
+            for revision in revisions
+        ),
+    )
+
+
+def aliases_table(aliases: Iterable[Alias]) -> Table:
+    """Return one row for each alias, or for each move of one."""
+    return _table(
+        ("ALIAS", "REVISIONS", "STICKY", "GUARD", "VERSION", "SINCE", "BY"),
+        (
+            (
+                f"{alias.adapter}@{alias.alias}",
+                shares(alias),
+                alias.sticky or "",
+                guard(alias),
+                str(alias.version),
+                moment(alias.since),
+                alias.by or _NOTHING,
+            )
+            for alias in aliases
+        ),
+    )
+
+
+def adapter_facts(adapter: Adapter) -> Table:
+    """Return what is known of one adapter, a line for each fact."""
+    return _facts(
+        ("name", adapter.name),
+        ("state", state_of(adapter)),
+        ("reason", adapter.reason),
+        ("detail", adapter.detail),
+        ("live revision", number(adapter.live)),
+        ("latest revision", number(adapter.latest)),
+        ("revisions", str(adapter.revisions)),
+        ("pinned", "yes" if adapter.pinned else "no"),
+        ("read only", "yes" if adapter.read_only else "no"),
+        ("source", adapter.source.location if adapter.source else None),
+        ("created", moment(adapter.created)),
+    )
+
+
+def revision_facts(name: str, revision: Revision) -> Table:
+    """Return what is known of one revision, a line for each fact."""
+    change = revision.effect.largest_change if revision.effect else None
+    return _facts(
+        ("revision", f"{name}@{revision.number}"),
+        ("state", revision.state),
+        ("digest", revision.digest),
+        ("size", size(revision.size_bytes)),
+        ("rank", number(revision.rank)),
+        ("alpha", None if revision.alpha is None else f"{revision.alpha:g}"),
+        ("modules", number(revision.modules)),
+        ("target modules", ", ".join(revision.target_modules) or None),
+        ("base", revision.base),
+        ("dtype", revision.dtype),
+        ("source", revision.source.location if revision.source else None),
+        ("largest change", None if change is None else f"{change:.3g}"),
+    )
+
+
+def state_of(adapter: Adapter) -> str:
+    """Return the state, and how far the work on new content is."""
+    if adapter.progress is None:
+        return adapter.state
+    done, total = adapter.progress.done_bytes, adapter.progress.total_bytes
+    share = f" {100 * done // total}%" if done is not None and total else ""
+    return f"{adapter.state} ({adapter.progress.stage}{share})"
+
+
+def shares(alias: Alias) -> str:
+    """Return where requests go: ``4``, or ``90% 3, 10% 4``."""
+    if len(alias.targets) == 1:
+        return str(alias.targets[0].revision)
+    whole = sum(target.weight for target in alias.targets) or 1
+    return ", ".join(f"{100 * t.weight / whole:.3g}% {t.revision}" for t in alias.targets)
+
+
+def guard(alias: Alias) -> str:
+    """Return when the canary is taken back: ``+5% after 200``."""
+    if alias.guard is None:
+        return ""
+    return f"+{100 * alias.guard.margin:.3g}% after {alias.guard.min_requests}"
+
+
+def alias_line(alias: Alias) -> str:
+    """Return one sentence about where an alias points now."""
+    several = "revisions" if len(alias.targets) > 1 else "revision"
+    where = f"{alias.adapter}@{alias.alias} points to {several} {shares(alias)}"
+    sticky = f", sticky by {alias.sticky}" if alias.sticky else ""
+    guarded = f", guarded ({guard(alias)})" if alias.guard else ""
+    return plain(f"{where}{sticky}{guarded} (version {alias.version}).")
+
+
+def number(value: int | None) -> str:
+    """Return a number, or a dash for none."""
+    return _NOTHING if value is None else str(value)
+
+
+def size(size_bytes: int | None) -> str:
+    """Return a size as people write it."""
+    return _NOTHING if size_bytes is None else decimal(size_bytes)
+
+
+def moment(seconds: float | None) -> str:
+    """Return a time in UTC, to the second."""
+    if seconds is None:
+        return _NOTHING
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def short(digest: str) -> str:
+    """Return a digest as it can be written behind an ``@``."""
+    return digest[: len("sha256:") + 12]
+
+
+def show(*tables: Table) -> None:
+    """Print tables on standard output, in colour only on a terminal that wants it."""
+    out = Console()
+    if not out.is_terminal:
+        out = Console(width=_PIPED_WIDTH)
+    for index, table in enumerate(tables):
+        if index:
+            out.print()
+        out.print(table)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        table.add_column(head, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    return table
+
+
+def _facts(*facts: tuple[str, str | None]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        if value is not None:
+            table.add_row(Text(name, style="bold"), Text(plain(value)))
+    return table

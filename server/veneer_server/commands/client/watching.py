@@ -1,0 +1,81 @@
+"""Watching a server work on new content until it is settled."""
+
+import time
+from collections.abc import Callable, Iterator
+
+from veneer_server.commands.client.documents import Adapter, Revision
+from veneer_server.commands.client.failures import ContentRefused, LeftRunning, NotFinished
+from veneer_server.commands.client.routes import AdaptersApi
+
+_LOOK_EVERY_S = 0.2
+
+
+def follow(api: AdaptersApi, name: str, timeout_s: float) -> Iterator[Adapter]:
+    """Yield the adapter at every look; the last one is settled.
+
+    Raises:
+        NotFinished: it was not settled after ``timeout_s``.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        seen = api.adapter(name)
+        yield seen
+        if is_settled(seen):
+            return
+        if time.monotonic() >= deadline:
+            raise NotFinished(name, timeout_s)
+        time.sleep(_LOOK_EVERY_S)
+
+
+def is_settled(adapter: Adapter) -> bool:
+    """Return whether the server is done with the newest content, for good or ill."""
+    at_work = adapter.state in ("absent", "staging") and adapter.reason is None
+    return adapter.progress is None and not at_work
+
+
+def watch(
+    begin: Callable[[], None],
+    api: AdaptersApi,
+    name: str,
+    timeout_s: float,
+    show: Callable[[Adapter], None],
+) -> Adapter:
+    """Begin work on the server and show how it goes; return the settled adapter.
+
+    Raises:
+        NotFinished: it was not settled after ``timeout_s``.
+        LeftRunning: Ctrl-C; the server goes on.
+    """
+    try:
+        begin()
+        for seen in follow(api, name, timeout_s):
+            show(seen)
+    except KeyboardInterrupt:
+        raise LeftRunning(name) from None
+    return seen
+
+
+def outcome(
+    api: AdaptersApi, before: Adapter | None, after: Adapter, alias: str | None
+) -> Revision | None:
+    """Return the revision that the new content of a settled adapter is.
+
+    ``alias`` was to point to it. None when the files were known and no alias was to move: which
+    revision they are is not told.
+
+    Raises:
+        ContentRefused: the server will not serve them, or could not get them.
+    """
+    now = after.aliases.get(alias) if alias else None
+    if now is not None and (before is None or now != before.aliases.get(now.alias)):
+        return api.revision(after.name, now.targets[0].revision)
+    newest = None
+    if after.latest is not None and after.latest > ((before and before.latest) or 0):
+        newest = api.revision(after.name, after.latest)
+    # A reason may be older than this content when nothing else changed; then it is the safer guess.
+    refused = newest if newest is not None and newest.reason is not None else after
+    if refused.reason is not None:
+        raise ContentRefused(after.name, refused.reason, refused.detail)
+    if newest is None and now is not None:
+        return api.revision(after.name, now.targets[0].revision)
+    return newest

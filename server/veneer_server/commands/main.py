@@ -1,0 +1,265 @@
+"""``veneer``: serve, measure, and look at the configuration."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from veneer_server import __version__
+from veneer_server.commands import adapters as adapters_cli
+from veneer_server.commands.terminal import (
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    EXIT_IN_USE,
+    EXIT_INTERRUPTED,
+    EXIT_PORT,
+    ConfigOption,
+)
+from veneer_server.commands.terminal import failure as _failure
+from veneer_server.commands.terminal import load as _load
+from veneer_server.settings import Settings, SettingsError, asked_faults
+
+app = typer.Typer(
+    help="One base model, many LoRA adapters, one OpenAI-compatible URL.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+config = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+app.add_typer(config, name="config")
+app.add_typer(adapters_cli.group, name="adapters")
+
+
+@app.command()
+def serve(
+    config: ConfigOption = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Local folder or Hugging Face id. Default: the embedded SmolLM2."),
+    ] = None,
+    adapters: Annotated[
+        Path | None, typer.Option(help="Folder of your adapters; watched while serving.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to bind; 0 picks a free one.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="'vllm', or 'echo' to try the API without a model.")
+    ] = None,
+    unsafe_test_hooks: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Serve the base model and every adapter found in the adapter folders.
+
+    Every other setting: [bold]veneer config show[/bold], then
+    VENEER_<SECTION>__<FIELD>=value or a YAML file.
+    """
+    flags: dict[str, dict[str, Any]] = {
+        "server": {"host": host, "port": port},
+        "model": {"path": model},
+        "adapters": {"dir": adapters},
+        "engine": {"kind": engine},
+    }
+    _arm_faults(allowed=unsafe_test_hooks)
+    settings = _load(config, flags)
+    _run(settings)
+
+
+def _arm_faults(*, allowed: bool) -> None:
+    from veneer_adapters.faults import arm
+
+    try:
+        for spec in asked_faults(os.environ, allowed=allowed):
+            arm(spec)
+            typer.secho(f"Armed on purpose, for a test: {spec}", err=True, fg=typer.colors.RED)
+    except (SettingsError, ValueError) as error:
+        raise _failure(f"The settings cannot be used:\n{error}", EXIT_CONFIG) from error
+
+
+def _run(settings: Settings) -> None:
+    import uvloop
+
+    from veneer_adapters.errors import AdapterError, StateFolderInUse
+    from veneer_server.api.listener import PortTaken, bind
+    from veneer_server.app import serve as run
+    from veneer_server.engine.base import EngineNotStarted
+    from veneer_server.telemetry import logs
+    from veneer_server.telemetry.otel import ExportNotPossible
+
+    logs.configure(settings.observability.log_level, settings.observability.log_format)
+    try:
+        listener = bind(settings.server.host, settings.server.port)
+    except PortTaken as error:
+        raise _failure(f"{error}; choose another with --port", EXIT_PORT) from error
+    err = Console(stderr=True)
+    if not err.is_terminal:
+        err.print("Starting the engine (about 20 seconds) ...")
+    with listener, err.status("Starting the engine (about 20 seconds) ...") as status:
+
+        def announce(state: Any, bound_port: int) -> None:
+            status.stop()
+            _announce(settings, state, bound_port)
+
+        try:
+            uvloop.run(run(settings, listener, announce))
+        except StateFolderInUse as error:
+            status.stop()
+            raise _failure(f"Veneer cannot start: {error}", EXIT_IN_USE) from error
+        except (EngineNotStarted, AdapterError, ExportNotPossible) as error:
+            status.stop()
+            raise _failure(f"Veneer cannot start: {error}", EXIT_CONFIG) from error
+        except KeyboardInterrupt:
+            raise _failure("Stopped while starting.", EXIT_INTERRUPTED) from None
+
+
+def _announce(settings: Settings, state: Any, port: int) -> None:
+    host = "127.0.0.1" if settings.server.host in ("0.0.0.0", "::") else settings.server.host  # noqa: S104 - compared, not bound
+    host = f"[{host}]" if ":" in host else host
+    key = "$VENEER_SERVER__API_KEY" if settings.server.api_key else "none"
+    url = f"http://{host}:{port}/v1"
+    ready = [a.name for a in state.catalog.adapters() if a.live]
+    model = ready[0] if ready else state.engine.model.id
+    header = f' -H "Authorization: Bearer {key}"' if settings.server.api_key else ""
+    body = json.dumps(
+        {"model": model, "messages": [{"role": "user", "content": "What does a lighthouse do?"}]}
+    )
+    typer.echo(
+        f"\nVeneer {__version__} is ready. Models: {', '.join([state.engine.model.id, *ready])}\n\n"
+        f"  export OPENAI_BASE_URL={url} OPENAI_API_KEY={key}\n\n"
+        f"  curl {url}/chat/completions{header} -H 'Content-Type: application/json' \\\n"
+        f"    -d '{body}'\n\n"
+        f"Your own adapters: copy a PEFT folder into {settings.adapters.dir}/ while this runs.\n"
+    )
+    sys.stdout.flush()
+
+
+@app.command()
+def bench(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One round, less of everything: under 6 minutes.")
+    ] = False,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds over all peers. Default: 3, or 1 if quick.")
+    ] = None,
+    goals: Annotated[
+        str | None, typer.Option(help="Only these, as in G1,G3. Default: all.")
+    ] = None,
+    rank: Annotated[int, typer.Option(help="Rank of the adapters: 16 or 8.")] = 16,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of the model. Default: the embedded one.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port of the peers.", min=1, max=65535)] = 8377,
+    json: Annotated[Path | None, typer.Option(help="Write every figure to this file.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write an entry for a log to this file.")
+    ] = None,
+) -> None:
+    """Measure this server against its peers on this machine, and print a verdict per goal.
+
+    Peers are started one at a time: vLLM's own server (default, tuned, without LoRA), llama.cpp
+    (if the package xllamacpp is installed) and Veneer. Every figure is a ratio of two that were
+    measured in the same run. Leave the machine alone meanwhile. The full run takes under 40
+    minutes, needs 4 GB of disk for a while, and Ctrl-C shows what is known so far.
+    """
+    from veneer_server.api.listener import PortTaken
+    from veneer_server.bench import command
+    from veneer_server.bench.peers.running import BenchFailed
+    from veneer_server.bench.session import Asked
+    from veneer_server.engine.base import EngineNotStarted
+    from veneer_server.engine.starting import embedded_model
+
+    try:
+        if rank not in (8, 16):
+            raise BenchFailed("There are goals for the ranks 8 and 16 only.")
+        named = command.goal_ids(goals)
+        outputs = command.check_outputs(command.Outputs(json, markdown))
+        command.check_port(port)
+        folder, gguf = (model, None) if model else embedded_model()
+        asked = Asked(
+            model=command.check_model(folder),
+            gguf=gguf,
+            goals=named,
+            rounds=rounds or (1 if quick else 3),
+            rank=rank,
+            port=port,
+            threads=tuple(sorted(os.sched_getaffinity(0))),
+            quick=quick,
+        )
+        command.bench(asked, os.environ, outputs)
+    except PortTaken as error:
+        raise _failure(f"{error}; choose another with --port", EXIT_PORT) from error
+    except (BenchFailed, EngineNotStarted) as error:
+        raise _failure(str(error), EXIT_FAILED) from error
+    except KeyboardInterrupt:
+        raise _failure("Stopped.", EXIT_INTERRUPTED) from None
+
+
+@config.command()
+def show(config: ConfigOption = None) -> None:
+    """Print every setting as it resolves now, secrets masked."""
+    typer.echo(_load(config, {}).model_dump_json(indent=2))
+
+
+@app.command()
+def plan(
+    config: ConfigOption = None,
+    adapters: Annotated[
+        Path | None, typer.Option(help="Folder of adapters. Default: the configured ones.")
+    ] = None,
+    assume: Annotated[
+        str | None, typer.Option(help="Instead of a folder: COUNTxRANK, for instance 100x16.")
+    ] = None,
+    skew: Annotated[float, typer.Option(help="The n-th adapter is asked for 1/n**skew.")] = 1.0,
+    memory_gib: Annotated[float, typer.Option(help="For device slots and KV cache.")] = 4.0,
+    host_gib: Annotated[float, typer.Option(help="For copies in host memory.")] = 2.0,
+    cold: Annotated[float, typer.Option(help="Share of cold starts to aim at.")] = 0.01,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Say how many slots some adapters need, what they take, and how often one starts cold."""
+    from veneer_server.commands import plan as command
+    from veneer_server.commands.planning import DoesNotFit, Memory, ModelNotUnderstood
+    from veneer_server.engine.starting import model_folder
+    from veneer_server.wiring import roots
+
+    settings = _load(config, {})
+    folders = [adapters] if adapters else [root.path for root in roots(settings)]
+    ranks = _assumed(assume) if assume else command.ranks_in(folders)
+    if not ranks:
+        raise _failure("There are no adapters to plan for; name a folder, or --assume.", 1)
+    memory = Memory(int(memory_gib * 2**30), int(host_gib * 2**30))
+    try:
+        made = command.plan_for(
+            model_folder(settings),
+            ranks,
+            skew=skew,
+            at_once=settings.limits.max_seqs,
+            memory=memory,
+            cold=cold,
+        )
+    except (DoesNotFit, ModelNotUnderstood) as error:
+        raise _failure(f"There is no plan: {error}", 1) from error
+    typer.echo(command.to_json(made) if as_json else command.to_text(made, len(ranks)))
+
+
+def _assumed(text: str) -> list[int]:
+    count, _, rank = text.partition("x")
+    if not (count.isdigit() and rank.isdigit() and int(count) and int(rank)):
+        raise _failure("--assume is written COUNTxRANK, for instance 100x16.", 1)
+    return [int(rank)] * int(count)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """One base model, many LoRA adapters, one OpenAI-compatible URL."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point of the ``veneer`` command."""
+    app()

@@ -1,0 +1,78 @@
+"""``veneer plan``: read the model and the adapters, compute, print."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from veneer_server.commands.planning import (
+    Demand,
+    Memory,
+    ModelNotUnderstood,
+    Plan,
+    Shape,
+    make_plan,
+    zipf,
+)
+
+
+def plan_for(
+    model: Path, ranks: Sequence[int], *, skew: float, at_once: int, memory: Memory, cold: float
+) -> Plan:
+    """Return the plan for adapters of ``ranks``, the first one asked for most.
+
+    Raises:
+        ModelNotUnderstood: ``model`` has no config.json that says its sizes.
+        DoesNotFit: there is no plan.
+    """
+    config = _read(model / "config.json")
+    if config is None:
+        raise ModelNotUnderstood(f"{model} is not a local folder with a config.json")
+    demand = Demand(ranks, zipf(len(ranks), skew), at_once)
+    return make_plan(Shape.of(config), demand, memory, cold)
+
+
+def ranks_in(folders: Sequence[Path]) -> list[int]:
+    """Return the rank of every adapter below ``folders``; what is no adapter is left out."""
+    files = sorted(file for folder in folders for file in folder.rglob("adapter_config.json"))
+    configs = (_read(file) for file in files)
+    return [rank for config in configs if config and (rank := _rank(config))]
+
+
+def _rank(config: dict[str, Any]) -> int:
+    pattern = config.get("rank_pattern") or {}
+    ranks = [config.get("r"), *(pattern.values() if isinstance(pattern, dict) else ())]
+    return max((rank for rank in ranks if isinstance(rank, int)), default=0)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def to_text(plan: Plan, adapters: int) -> str:
+    """Return ``plan`` as the settings to write and what to expect of them."""
+    return (
+        f"adapters:  # for {adapters} of them\n"
+        f"  device_slots: {plan.device_slots}\n"
+        f"  host_slots: {plan.host_slots}\n"
+        f"  max_rank: {plan.max_rank}\n\n"
+        f"Device slots take {_gib(plan.device_bytes)}, copies in host memory "
+        f"{_gib(plan.host_bytes)}.\n"
+        f"What is left holds a KV cache of {plan.kv_tokens:,} tokens.\n"
+        f"Of the requests for adapters {plan.cold_share:.1%} start cold, "
+        f"{plan.disk_share:.1%} from disk.\n"
+    )
+
+
+def to_json(plan: Plan) -> str:
+    """Return ``plan`` for programs."""
+    return json.dumps(asdict(plan))
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"

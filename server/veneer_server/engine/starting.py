@@ -1,0 +1,86 @@
+"""The configured engine, and where its model lies: the only file that names a concrete engine."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
+
+from veneer_server.engine.base import Engine
+from veneer_server.engine.vllm import embedded
+from veneer_server.engine.vllm.options import EngineOptions, environment
+from veneer_server.settings import EMBEDDED, Settings
+from veneer_server.telemetry import otel
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def embedded_model() -> tuple[Path, Path]:
+    """Return the embedded model as a checkpoint, converted on first use, and as GGUF.
+
+    Raises:
+        EngineNotStarted: its package is not installed.
+    """
+    return embedded.ensure_checkpoint(), embedded.packaged_gguf()
+
+
+async def start_engine(settings: Settings) -> Engine:
+    """Return the configured engine, able to serve."""
+    if settings.engine.kind == "echo":
+        from veneer_server.engine.echo import EchoEngine
+
+        return EchoEngine(name=settings.model.name or "echo")
+    # vLLM reads its environment while it is imported and hands it to the processes it spawns.
+    os.environ.update(environment(os.environ, os.sched_getaffinity(0), os.getpid()))
+    from veneer_server.engine.vllm.engine import VllmEngine
+
+    return await VllmEngine.start(_engine_options(settings))
+
+
+def model_folder(settings: Settings) -> Path:
+    """Return where the base model lies; the embedded one is converted first if need be."""
+    if settings.model.path == EMBEDDED:
+        return embedded.ensure_checkpoint()
+    return Path(settings.model.path)
+
+
+def model_on_disk(settings: Settings) -> tuple[Path | None, str]:
+    """Return where the base model lies on this machine, None when it does not yet, and its name.
+
+    Nothing is converted and nothing fetched.
+    """
+    path = settings.model.path
+    if path == EMBEDDED:
+        folder = embedded.cache_folder()
+        return (folder if (folder / "config.json").is_file() else None), embedded.ROOT
+    if Path(path).is_dir():
+        return Path(path), path
+    cached = try_to_load_from_cache(path, "config.json") if _HUB_ID.fullmatch(path) else None
+    return (Path(cached).parent if isinstance(cached, str) else None), path
+
+
+def _engine_options(settings: Settings) -> EngineOptions:
+    model, gib = settings.model, settings.engine.kv_cache_gib
+    is_embedded = model.path == EMBEDDED
+    path = str(model_folder(settings)) if is_embedded else model.path
+    return EngineOptions(
+        model=path,
+        name=model.name or (embedded.NAME if is_embedded else Path(path).name.lower()),
+        root=embedded.ROOT if is_embedded else model.path,
+        dtype=model.dtype,
+        max_len=model.max_len,
+        kv_cache_bytes=int(gib * 2**30) if gib else None,
+        device_slots=settings.adapters.device_slots,
+        host_slots=settings.adapters.host_slots,
+        max_rank=settings.adapters.max_rank,
+        max_seqs=settings.limits.max_seqs,
+        chat_template=embedded.CHAT_TEMPLATE if is_embedded else None,
+        tool_call_parser=embedded.TOOL_CALL_PARSER if is_embedded else None,
+        args=_traced(os.environ) | settings.engine.args,
+    )
+
+
+def _traced(environ: Mapping[str, str]) -> dict[str, str]:
+    export = otel.asked_for(environ)
+    return {} if export is None else {"otlp_traces_endpoint": export.endpoint}

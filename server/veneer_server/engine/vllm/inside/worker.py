@@ -1,0 +1,156 @@
+"""What the gateway may ask of a worker: which adapters it holds, and how it computes them.
+
+vLLM mixes ``VeneerWorkerExtension`` into its worker; ``collective_rpc`` reaches the methods by
+name, between two steps. What a load may fail with is returned as text, never raised.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
+
+from veneer_server.engine.vllm.lora.layer import LayerStacks
+from veneer_server.engine.vllm.lora.loads import CpuPlacement, Loads, Placement, VllmPlacement
+from veneer_server.engine.vllm.lora.op import PunicaWrapperVeneer
+from veneer_server.engine.vllm.lora.slots import SlotWeights
+
+Failure = str | None
+"""What went wrong, as ``NameOfTheError: sentence``."""
+
+
+class VeneerWorkerExtension:
+    """RPCs added to vLLM's worker. Every name is prefixed, for they share its namespace."""
+
+    model_runner: Any
+    _loads: Loads
+
+    def veneer_lora_op(self) -> str:
+        """Return the class that applies adapters in this worker, or ``none`` without LoRA."""
+        if not hasattr(self.model_runner, "lora_manager"):
+            return "none"
+        ops = {type(module.punica_wrapper).__name__ for module in self._slots().modules.values()}
+        return ",".join(sorted(ops))
+
+    def veneer_lora_kernel(self) -> str:
+        """Return what computes adapters in a decode step: ``numba``, ``torch``, or vLLM's op."""
+        wrappers = _veneer_wrappers(self._slots())
+        return wrappers[0].kernel if wrappers else "vllm"
+
+    def veneer_prepare_slots(self, cpus: list[int]) -> str:
+        """Lay every slot out as the op wants it; return ``packed`` or ``vllm``, who fills them.
+
+        Once, before the first load. ``cpus`` are those that may prepare loads.
+        """
+        slots = self._slots()
+        placement = _choose_placement(self.model_runner.lora_manager)
+        self._loads = Loads(
+            placement, slots.lora_index_to_id, host_slots=slots.capacity, cpus=frozenset(cpus)
+        )
+        return "packed" if isinstance(placement, CpuPlacement) else "vllm"
+
+    def veneer_mix_counts(self) -> dict[str, int]:
+        """Return the counters of ``lora_cpu.MixCounts``; empty when another op is in use."""
+        wrappers = _veneer_wrappers(self._slots())
+        return wrappers[0].counts() if wrappers else {}
+
+    def veneer_adaptable_modules(self) -> dict[str, tuple[int, int]]:
+        """Return ``(in_features, out_features)`` of every linear module an adapter may touch.
+
+        Names are those of the checkpoint, as PEFT writes them after ``base_model.model.``.
+        """
+        slots = self._slots()
+        found: dict[str, tuple[int, int]] = {}
+        for name, module in slots.modules.items():
+            if isinstance(module, BaseLinearLayerWithLoRA):
+                found |= _unpack(module, slots.packed_modules.get(name, [name]))
+        return found
+
+    def veneer_begin_load(self, engine_id: int, name: str, path: str) -> Failure:
+        """Start to bring an adapter into a device slot: from its host copy, or from ``path``.
+
+        Returns at once; ``veneer_finish_load`` tells the rest. A no-op for what is there already.
+        """
+        return _try(lambda: self._loads.begin(engine_id, name, path))
+
+    def veneer_finish_load(self, engine_id: int) -> bool | Failure:
+        """Return whether requests may carry the adapter now; False while it is being prepared.
+
+        After a failure no trace of the adapter is left.
+        """
+        done = False
+
+        def finish() -> None:
+            nonlocal done
+            done = self._loads.finish(engine_id)
+
+        return _try(finish) or done
+
+    def veneer_deactivate_adapter(self, engine_id: int) -> None:
+        """Free the device slot; the host copy stays. Twice is a no-op."""
+        self._loads.deactivate(engine_id)
+
+    def veneer_unload_adapter(self, engine_id: int) -> None:
+        """Free both slots, also of a load under way. Twice is a no-op."""
+        self._loads.unload(engine_id)
+
+    def veneer_matched_modules(self, engine_id: int) -> list[str] | None:
+        """Return the modules that have weights of a loaded adapter; None when it is not here.
+
+        Names are those of ``veneer_adaptable_modules``.
+        """
+        return self._loads.matched(engine_id)
+
+    def veneer_adapters(self) -> dict[str, list[int]]:
+        """Return the engine ids in ``host`` and in ``device`` slots, each sorted."""
+        return self._loads.resident()
+
+    def _slots(self) -> Any:
+        return self.model_runner.lora_manager._adapter_manager
+
+
+def _try(act: Callable[[], None]) -> Failure:
+    # Workers must all answer: with several of them, vLLM stops listening at the first exception.
+    try:
+        act()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _choose_placement(lora_manager: Any) -> Placement:
+    slots = lora_manager._adapter_manager
+    arranged = _arrange(slots)
+    wrappers = _veneer_wrappers(slots)
+    if len(arranged) != len(slots.modules) or len(wrappers) != 1:
+        return VllmPlacement(lora_manager)
+    if any(layer.stored is None for layer in arranged.values()):
+        return VllmPlacement(lora_manager)
+    return CpuPlacement(slots, SlotWeights(arranged), wrappers[0])
+
+
+def _arrange(slots: Any) -> dict[tuple[str, ...], LayerStacks]:
+    """Lay out all layers of our op; return those that are whole here, by names of their slices."""
+    found = {}
+    for name, module in slots.modules.items():
+        wrapper = module.punica_wrapper
+        if not isinstance(module, BaseLinearLayerWithLoRA):
+            continue
+        if not isinstance(wrapper, PunicaWrapperVeneer):
+            continue
+        layer = wrapper.arrange(module.lora_a_stacked, module.lora_b_stacked)
+        names = tuple(slots.packed_modules.get(name, [name]))
+        if module.tp_size == 1 and len(names) == module.n_slices:
+            found[names] = layer
+    return found
+
+
+def _veneer_wrappers(slots: Any) -> list[PunicaWrapperVeneer]:
+    wrappers = slots.punica_wrapper_mapping.values()
+    return [wrapper for wrapper in wrappers if isinstance(wrapper, PunicaWrapperVeneer)]
+
+
+def _unpack(module: Any, names: list[str]) -> dict[str, tuple[int, int]]:
+    base = module.base_layer
+    widths = getattr(base, "output_sizes", None) or [base.output_size]
+    widths = widths if len(widths) == len(names) else [base.output_size]
+    return {name: (base.input_size, width) for name, width in zip(names, widths, strict=True)}

@@ -1,0 +1,1 @@
+"""LoRA on CPU: the op, its kernel, its slots and loads."""

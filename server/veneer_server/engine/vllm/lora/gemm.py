@@ -1,0 +1,85 @@
+"""The LoRA products in torch: two matrix products per adapter and slice.
+
+The route of long prompts, and of every row where the kernel of ``lora_kernel`` cannot run.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from veneer_server.engine.vllm.lora.layer import LayerStacks
+from veneer_server.engine.vllm.lora.rows import Groups
+
+LONG_WORK = {torch.bfloat16: 6400.0, torch.float32: math.inf}
+"""From how much work, rows of one adapter times its rank, matrix products beat the kernel.
+
+Measured (docs/adr/0003): only bfloat16 products do, by an instruction the kernel has not got.
+A dtype that is not named has no kernel."""
+
+
+def gather(x: torch.Tensor, groups: Groups) -> torch.Tensor:
+    """Return the grouped rows of ``x``, ``(n, width)``; a view where it can be."""
+    return x.index_select(0, groups.rows) if groups.span is None else x[groups.span]
+
+
+def scatter_add(y: torch.Tensor, delta: torch.Tensor, groups: Groups) -> None:
+    """Add ``delta`` ``(n, width)`` to the grouped rows of ``y``; other rows keep their bits."""
+    if groups.span is None:
+        y.index_add_(0, groups.rows, delta.to(y.dtype))
+    else:
+        y[groups.span] += delta.to(y.dtype)
+
+
+def shrink(x: torch.Tensor, lora_a: torch.Tensor, slot: int, rank: int) -> torch.Tensor:
+    """Return ``x @ A.T`` in the dtype of ``x``: ``(n, in)`` of one slot's rows to ``(n, rank)``."""
+    return torch.mm(x, lora_a[slot, 0, :rank].to(x.dtype).t())
+
+
+def expand(h: torch.Tensor, lora_b: torch.Tensor, slot: int, out: torch.Tensor) -> None:
+    """Write ``h @ B.T`` into ``out``: ``(n, rank)`` of one slot's rows to ``(n, out)``."""
+    torch.mm(h, lora_b[slot, 0, :, : h.shape[1]].to(h.dtype).t(), out=out)
+
+
+def working_dtype(work: int, dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype to multiply in: float32, whose small products start faster.
+
+    Much work is done in bfloat16 where that is the model's dtype; ``h`` is then rounded once more.
+    """
+    much = work >= LONG_WORK[torch.bfloat16]
+    return dtype if much and dtype == torch.bfloat16 else torch.float32
+
+
+def add_products(
+    y: torch.Tensor, x: torch.Tensor, layer: LayerStacks, groups: Groups, scale: float
+) -> None:
+    """Add ``B A x`` to the grouped rows of ``y`` ``(rows, sum of out)``, in place."""
+    most = max((stop - start) * layer.top_ranks[slot] for slot, start, stop in groups.runs)
+    if most == 0:
+        return
+    picked = gather(x, groups).to(working_dtype(most, x.dtype))
+    widths = [stack.shape[2] for stack in layer.b]
+    delta = torch.empty(len(picked), sum(widths), dtype=picked.dtype)
+    own = layer.ranks[[slot for slot, _, _ in groups.runs]]
+    for i, columns in enumerate(delta.split(widths, dim=1)):
+        write_delta(columns, picked, layer.a[i], layer.b[i], groups, own[:, i].tolist())
+    scatter_add(y[:, : sum(widths)], delta if scale == 1.0 else delta * scale, groups)
+
+
+def write_delta(
+    delta: torch.Tensor,
+    x: torch.Tensor,
+    lora_a: torch.Tensor,
+    lora_b: torch.Tensor,
+    groups: Groups,
+    ranks: Sequence[int],
+) -> None:
+    """Fill ``delta`` ``(n, out)`` with ``B A x`` of the grouped rows ``x`` ``(n, in)``.
+
+    ``ranks`` are those of each run's slot; rank 0 gives zeros.
+    """
+    for (slot, start, stop), rank in zip(groups.runs, ranks, strict=True):
+        if rank == 0:
+            delta[start:stop].zero_()
+        else:
+            expand(shrink(x[start:stop], lora_a, slot, rank), lora_b, slot, delta[start:stop])

@@ -1,0 +1,131 @@
+"""An adapter's weights as a CPU's slots hold them: read, scaled, cast and laid out.
+
+Pure numpy, which lets other threads run while it reads, casts and copies. Nothing here knows
+of vLLM or of slots. ``stored`` is a numpy dtype of ``lora_layer.STORED``: float32, or uint16
+for bfloat16.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from veneer_adapters.artifact.files import WEIGHTS_FILE
+from veneer_adapters.artifact.manifest import Pair, read_artifact
+from veneer_adapters.artifact.tensors import Tensor
+from veneer_adapters.errors import Truncated
+
+Array = np.ndarray[Any, Any]
+
+_WORDS = {"BF16": np.uint16, "F16": np.float16, "F32": np.float32}
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPair:
+    """The two matrices of one module, in the order and dtype of a slot."""
+
+    a: Array
+    """``(rank, in)``."""
+    b: Array
+    """``(rank, out)``, with the adapter's scaling in it."""
+
+
+Packed = Mapping[str, PackedPair]
+"""By the module's name in the checkpoint."""
+
+
+def pack(folder: Path, stored: np.dtype[Any]) -> dict[str, PackedPair]:
+    """Return the weights of the adapter in ``folder``, independent of its files.
+
+    B is scaled in float32 and rounded once.
+
+    Raises:
+        AdapterRejected: the files are not, or no longer, a well-formed adapter.
+        OSError: they cannot be read.
+    """
+    # The store's own files: what they are was looked at before they came in.
+    artifact = read_artifact(folder, open_file=lambda where, name: (where / name).open("rb"))
+    packed = _reserve(artifact.pairs, stored)
+    scratch = _Scratch(max(max(own.a.size, own.b.size) for own in packed.values()))
+    with (folder / WEIGHTS_FILE).open("rb", buffering=0) as file:
+        for module, pair in artifact.pairs.items():
+            scale = artifact.config.scaling_of(module)
+            own = packed[module]
+            _write(_read(file, pair.a, own.a), 1.0, own.a, scratch)
+            _write(_read(file, pair.b).T, scale, own.b, scratch)
+    return packed
+
+
+def _reserve(pairs: Mapping[str, Pair], stored: np.dtype[Any]) -> dict[str, PackedPair]:
+    # One allocation: the kernel hands out thousands of small pages far slower than few large.
+    size = sum(math.prod(t.shape) for pair in pairs.values() for t in (pair.a, pair.b))
+    arena = np.empty(size, stored)
+    packed = {}
+    for module, pair in pairs.items():
+        rank, width = pair.a.shape
+        a, arena = arena[: rank * width], arena[rank * width :]
+        b, arena = arena[: rank * pair.b.shape[0]], arena[rank * pair.b.shape[0] :]
+        packed[module] = PackedPair(a.reshape(rank, width), b.reshape(rank, -1))
+    return packed
+
+
+def _read(file: FileIO, tensor: Tensor, into: Array | None = None) -> Array:
+    """Return a matrix as it is stored, in ``into`` where that has the dtype for it."""
+    dtype = _WORDS[tensor.dtype]
+    # Not by mmap: a file that shrinks would end the process instead of this load.
+    words = np.empty(tensor.shape, dtype) if into is None or into.dtype != dtype else into
+    file.seek(tensor.start)
+    if file.readinto(words.data.cast("B")) != words.nbytes:
+        raise Truncated("The weights file ends before its last tensor.")
+    return words
+
+
+class _Scratch:
+    """Room for one matrix of ``size`` numbers and for what rounding it takes."""
+
+    def __init__(self, size: int) -> None:
+        self.numbers = np.empty(size, np.float32)
+        self.carry = np.empty(size, np.uint32)
+
+
+def _write(words: Array, scale: float, into: Array, scratch: _Scratch) -> None:
+    """Make ``into`` the values of ``words`` times ``scale``."""
+    if scale == 1.0 and words.dtype == into.dtype:
+        if words is not into:
+            into[:] = words
+        return
+    numbers = scratch.numbers[: words.size].reshape(words.shape)
+    widen(words, numbers)
+    numbers *= np.float32(scale)
+    if into.dtype == np.float32:
+        into[:] = numbers
+    else:
+        round_to_bfloat16(numbers, scratch.carry[: words.size].reshape(words.shape), into)
+
+
+def widen(words: Array, into: Array) -> None:
+    """Make float32 ``into`` the values of ``words``; uint16 is bfloat16."""
+    if words.dtype == np.uint16:
+        bits = into.view(np.uint32)
+        bits[:] = words
+        bits <<= 16
+    else:
+        into[:] = words
+
+
+def round_to_bfloat16(numbers: Array, carry: Array, into: Array) -> None:
+    """Make ``into`` the bfloat16 nearest to finite float32 ``numbers``, ties to even.
+
+    Overwrites ``numbers`` and uint32 ``carry``.
+    """
+    bits = numbers.view(np.uint32)
+    np.right_shift(bits, 16, out=carry)
+    carry &= 1
+    carry += 0x7FFF
+    bits += carry
+    bits >>= 16
+    into[:] = bits

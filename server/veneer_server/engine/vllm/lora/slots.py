@@ -1,0 +1,97 @@
+"""The slots of a CPU, written from any thread: no step reads a slot that is mapped to nobody.
+
+Rule: beyond the rank of the adapter that was written last, a slot holds zeros.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from veneer_adapters.errors import LoadFailed, NoEffect
+from veneer_server.engine.vllm.lora.layer import LayerStacks, Ranks
+from veneer_server.engine.vllm.lora.pack import Array, Packed
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one module's weights lie: one slice of one layer's stacks."""
+
+    layer: int
+    """``id`` of the layer's stacks of A, as ``SlotRanks`` knows it."""
+    slice: int
+    a: Array
+    """``(slots, max_rank, in)``."""
+    b: Array
+    """``(slots, max_rank, out)``."""
+
+
+class SlotWeights:
+    """Every slot of one model, as numpy sees it."""
+
+    def __init__(self, layers: Mapping[tuple[str, ...], LayerStacks]) -> None:
+        """Write into ``layers``, each by the names of its slices.
+
+        Raises:
+            ValueError: a layer has a layout or dtype that numpy cannot write.
+        """
+        self._places = {
+            name: place
+            for names, layer in layers.items()
+            for name, place in zip(names, _places(layer), strict=True)
+        }
+        some = next(iter(self._places.values()))
+        self.stored: np.dtype[Any] = some.a.dtype
+        """The dtype that ``pack`` must produce."""
+        self._dirty = [0] * len(some.a)
+        self._slices = {id(layer.a): len(layer.a) for layer in layers.values()}
+
+    def write(self, slot: int, packed: Packed) -> None:
+        """Fill ``slot``; it must be mapped to no adapter until this has returned.
+
+        Raises:
+            NoEffect: no module of the model is named.
+            LoadFailed: a module is unknown or has another shape; the slot may be half written.
+        """
+        self._require_known(packed)
+        rank = max(len(pair.a) for pair in packed.values())
+        dirty, self._dirty[slot] = self._dirty[slot], max(self._dirty[slot], rank)
+        for name, place in self._places.items():
+            pair = packed.get(name)
+            _overwrite(place.a[slot], None if pair is None else pair.a, dirty, name)
+            _overwrite(place.b[slot], None if pair is None else pair.b, dirty, name)
+        self._dirty[slot] = rank
+
+    def ranks(self, packed: Packed) -> dict[int, Ranks]:
+        """Return the rank of each slice by layer, 0 where ``packed`` leaves it alone."""
+        found = {layer: [0] * count for layer, count in self._slices.items()}
+        for name, pair in packed.items():
+            place = self._places[name]
+            found[place.layer][place.slice] = len(pair.a)
+        return {layer: tuple(ranks) for layer, ranks in found.items()}
+
+    def _require_known(self, packed: Packed) -> None:
+        unknown = packed.keys() - self._places.keys()
+        if not unknown:
+            return
+        if len(unknown) == len(packed):
+            raise NoEffect("no tensor of the adapter matches a module of the model")
+        raise LoadFailed(f"the model has no module {min(unknown)!r}")
+
+
+def _places(layer: LayerStacks) -> list[Place]:
+    if layer.stored is None:
+        raise ValueError("the stacks of a layer are not plain arrays")
+    pairs = zip(*layer.stored, strict=True)
+    return [Place(id(layer.a), i, a[:, 0], b[:, 0]) for i, (a, b) in enumerate(pairs)]
+
+
+def _overwrite(stack: Array, rows: Array | None, dirty: int, name: str) -> None:
+    """Write ``rows`` to the top of ``stack``, and zeros below them down to ``dirty`` rows."""
+    rank = 0 if rows is None else len(rows)
+    if rows is not None:
+        if rank > len(stack) or rows.shape[1] != stack.shape[1]:
+            raise LoadFailed(f"the weights of {name!r} do not fit their slot")
+        stack[:rank] = rows
+    stack[rank:dirty] = 0

@@ -1,0 +1,1 @@
+"""How canaries do, and taking them back."""

@@ -1,0 +1,137 @@
+"""Watches how requests through a guarded alias end. Others cost one comparison each."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from functools import partial
+from typing import Any, Protocol
+
+from veneer_adapters.canaries.guarding import Guarding
+from veneer_adapters.canaries.tally import Ending
+from veneer_adapters.catalog.alias import Alias
+from veneer_server.engine.base import NO_WEIGHTS, Endpoint, Frames
+from veneer_server.serving.canaries.structured import Structure, judge, structure_of
+from veneer_server.serving.canaries.texts import Texts
+from veneer_server.serving.resolving import Resolved
+from veneer_server.telemetry.observation import Observation
+
+_MOST_WAITING = 100
+"""Answers that wait to be judged; beyond, an answer counts as one without structure."""
+
+
+class Watch(Protocol):
+    """Sees one request: its answer in one of two forms, then its end."""
+
+    def document(self, body: Mapping[str, Any]) -> None:
+        """See a whole answer."""
+
+    def stream(self, frames: Frames) -> Frames:
+        """Return ``frames``, seen as they pass."""
+
+    def ended(self, seen: Observation) -> None:
+        """Count the request, as ``seen`` says it ended."""
+
+
+class _Unwatched:
+    def document(self, body: Mapping[str, Any]) -> None:
+        """See nothing."""
+
+    def stream(self, frames: Frames) -> Frames:
+        return frames
+
+    def ended(self, seen: Observation) -> None:
+        """Count nothing."""
+
+
+_UNWATCHED = _Unwatched()
+
+
+class Canaries:
+    """Tells a ``Guarding`` of every request that went through a guarded alias."""
+
+    def __init__(self, guarding: Guarding) -> None:
+        self._guarding = guarding
+        self._judge = ThreadPoolExecutor(1, thread_name_prefix="judge")
+        self._waiting = 0
+
+    def watch(self, resolved: Resolved, endpoint: Endpoint, body: Mapping[str, Any]) -> Watch:
+        """Return what sees the request; it does nothing when no guard asks for it."""
+        alias, revision = resolved.guarded, resolved.revision
+        if alias is None or revision is None or endpoint in NO_WEIGHTS:
+            return _UNWATCHED
+        count = partial(self._guarding.count, revision.adapter, alias, revision.number)
+        structure = structure_of(endpoint, body)
+        if structure is None:
+            return _Counted(count)
+        return _Read(count, Texts(endpoint), partial(self.judge, structure))
+
+    def failed(self, endpoint: Endpoint, adapter: str, alias: Alias, revision: int) -> None:
+        """Count a request that ``alias`` sent to a revision that cannot serve any more."""
+        if endpoint not in NO_WEIGHTS:
+            self._guarding.count(adapter, alias, revision, Ending.FAILED)
+
+    def judge(self, structure: Structure, texts: list[str], then: "_Count") -> None:
+        """Tell ``then``, later and on the event loop, whether ``texts`` keep ``structure``."""
+        if self._waiting >= _MOST_WAITING:
+            then(Ending.ANSWERED)
+            return
+
+        def done(future: "asyncio.Future[Ending]") -> None:
+            self._waiting -= 1
+            if not future.cancelled():
+                then(future.result())
+
+        self._waiting += 1
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(self._judge, judge, structure, texts).add_done_callback(done)
+
+    def close(self) -> None:
+        """Judge nothing more."""
+        self._judge.shutdown(wait=False, cancel_futures=True)
+
+
+_Count = Callable[[Ending], None]
+
+
+class _Counted(_Unwatched):
+    """A request whose answer may say what it likes."""
+
+    def __init__(self, count: _Count) -> None:
+        self._count = count
+
+    def ended(self, seen: Observation) -> None:
+        """Count an answer or a failure; what is the client's doing counts for nothing."""
+        if seen.outcome == "failed":
+            self._count(Ending.FAILED)
+        elif seen.outcome == "completed":
+            self._completed()
+
+    def _completed(self) -> None:
+        self._count(Ending.ANSWERED)
+
+
+class _Read(_Counted):
+    """A request that asked for structure."""
+
+    def __init__(
+        self, count: _Count, texts: Texts, judge: Callable[[list[str], _Count], None]
+    ) -> None:
+        super().__init__(count)
+        self._texts = texts
+        self._judge = judge
+
+    def document(self, body: Mapping[str, Any]) -> None:
+        self._texts.document(body)
+
+    async def stream(self, frames: Frames) -> Frames:
+        async with aclosing(frames):
+            async for frame in frames:
+                self._texts.frame(frame)
+                yield frame
+
+    def _completed(self) -> None:
+        if self._texts.cut:
+            self._count(Ending.BROKEN)
+        else:
+            self._judge(self._texts.found(), self._count)

@@ -1,0 +1,1 @@
+"""Every metric, span and log line."""

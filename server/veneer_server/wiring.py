@@ -1,0 +1,201 @@
+"""Everything between HTTP and the engine, put together from the settings."""
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from stamina.instrumentation import set_on_retry_hooks
+
+from veneer_adapters.canaries.guarding import Guarding
+from veneer_adapters.catalog.catalog import Catalog
+from veneer_adapters.catalog.database import Database
+from veneer_adapters.catalog.replays import Answers
+from veneer_adapters.catalog.revision import Revision
+from veneer_adapters.catalog.upkeep import Upkeep
+from veneer_adapters.catalog.usage import Usage
+from veneer_adapters.events import Observers
+from veneer_adapters.lifecycle import State as Stage
+from veneer_adapters.publishing.checkup import Checkup
+from veneer_adapters.publishing.following import Following
+from veneer_adapters.publishing.intake import Intake, source_of
+from veneer_adapters.publishing.publishing import Publishing
+from veneer_adapters.publishing.pulling import Puller
+from veneer_adapters.publishing.staging import Offer, Staging
+from veneer_adapters.residency.hot_set import HotSet
+from veneer_adapters.residency.residency import Residency
+from veneer_adapters.residency.vouching import Vouching
+from veneer_adapters.sandbox.sandbox import Sandbox
+from veneer_adapters.sources.base import Root
+from veneer_adapters.sources.fetching import Fetching
+from veneer_adapters.sources.remote import remote_sources
+from veneer_adapters.store.store import Store
+from veneer_server.api.deps import State
+from veneer_server.engine.base import Engine
+from veneer_server.serving.canaries.watching import Canaries
+from veneer_server.serving.requests import RequestService
+from veneer_server.serving.resolving import Resolver
+from veneer_server.settings import Settings
+from veneer_server.telemetry.metrics import Metrics
+from veneer_server.telemetry.tracing import Tracing
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What runs a server, beside the state its routes see."""
+
+    state: State
+    following: Following
+    hot_set: HotSet
+    usage: Usage
+    upkeep: Upkeep
+    canaries: Canaries
+
+    async def warm(self, room: int) -> None:
+        """Load what is pinned, then what is used most, into at most ``room`` slots."""
+        ready = {a.name: a.live for a in self.state.catalog.adapters() if a.live}
+        names = await self.usage.most_used(room)
+        hot = [ready[name] for name in names if name in ready]
+        await self.hot_set.load([r for r in hot if r.state is Stage.READY], room=room)
+
+
+async def assemble(
+    settings: Settings, engine: Engine, tracing: Tracing, database: Database, sandbox: Sandbox
+) -> Parts:
+    """Return what serves adapters of ``engine``; nothing runs or is staged yet."""
+    metrics = Metrics(CollectorRegistry())
+    observers = Observers(metrics, tracing)
+
+    def needed() -> set[str]:
+        return catalog.digests() | residency.digests()
+
+    store = _open_store(settings, needed)
+    catalog = await Catalog.open(database, store.path)
+    intake = Intake(
+        store,
+        lambda folder: sandbox.verify(folder, engine.facts),
+        roots=roots(settings),
+        fetching=_fetching(settings),
+    )
+    residency = Residency(
+        engine,
+        device_slots=settings.adapters.device_slots,
+        host_slots=settings.adapters.host_slots,
+        load_timeout_s=settings.adapters.load_timeout_s,
+        clock=time.monotonic,
+        observer=observers,
+        voucher=Vouching(
+            *(catalog, store, engine, intake.restore),
+            shared=database.shared,
+            observer=observers,
+        ),
+    )
+    hot_set = HotSet(residency)
+    catalog.watch(hot_set.on_change)
+    publishing = Publishing(catalog, residency.warm)
+    staging = Staging(
+        intake,
+        catalog,
+        publishing,
+        reserved={engine.model.id},
+        observer=observers,
+    )
+    usage = Usage(database)
+    guarding = Guarding(catalog, observers)
+    canaries = Canaries(guarding)
+    resolver = Resolver(
+        engine.model.id, catalog, _puller(settings, staging), on_failed=canaries.failed
+    )
+    _observe(metrics, settings, engine, catalog, residency)
+    state = State(
+        settings=settings,
+        engine=engine,
+        catalog=catalog,
+        answers=Answers(database),
+        staging=staging,
+        publishing=publishing,
+        checkup=Checkup(intake, sandbox, engine.facts),
+        residency=residency,
+        requests=RequestService(
+            engine, resolver, residency, metrics, tracing, usage=usage, canaries=canaries
+        ),
+        guarding=guarding,
+        metrics=metrics,
+        tracing=tracing,
+        started_s=int(time.time()),
+    )
+    shared_roots = roots(settings) if database.shared else None
+    following = Following(staging, catalog, shared_roots=shared_roots)
+    return Parts(state, following, hot_set, usage, Upkeep(catalog, usage), canaries)
+
+
+def _open_store(settings: Settings, needed: Callable[[], Collection[str]]) -> Store:
+    gib = settings.adapters.quota_gib
+    return Store(
+        settings.adapters.store or settings.state.dir / "store",
+        max_bytes=settings.sources.max_bytes,
+        quota_bytes=int(gib * 2**30) if gib else None,
+        needed=needed,
+    )
+
+
+def _fetching(settings: Settings) -> Fetching:
+    sources = settings.sources
+    # By default it would count each retry in a registry that /metrics shows, under its own name.
+    set_on_retry_hooks(())
+    return remote_sources(
+        hub_orgs=sources.hub_orgs,
+        https_hosts=sources.https_hosts,
+        private_hosts=sources.private_hosts,
+        buckets=sources.buckets,
+        timeout_s=sources.timeout_s,
+        max_bytes=sources.max_bytes,
+        ca_file=sources.ca_file,
+    )
+
+
+def _puller(settings: Settings, staging: Staging) -> Puller:
+    async def pull(name: str, location: str) -> Revision:
+        return await staging.stage(Offer(name, source_of(location), is_new=True))
+
+    return Puller(settings.sources.pull, pull, deadline_s=settings.sources.timeout_s)
+
+
+def _observe(
+    metrics: Metrics, settings: Settings, engine: Engine, catalog: Catalog, residency: Residency
+) -> None:
+    metrics.built(base_model=engine.model.id, lora_op=engine.lora_op())
+    metrics.observe_slots(lambda: _count_slots(settings, residency))
+    metrics.observe_residents(lambda: [(r.adapter, r.level) for r in residency.snapshot()])
+    metrics.observe_routing(settings.adapters.device_slots, lambda: _routed(catalog, residency))
+    metrics.observe_adapters(
+        engine.model.id, lambda: {a.name: str(a.state) for a in catalog.adapters()}
+    )
+
+
+def _routed(catalog: Catalog, residency: Residency) -> tuple[list[str], list[str]]:
+    """Return what is in device slots and what is waited for, under the names clients use."""
+    live = {a.live.engine_name: a.name for a in catalog.adapters() if a.live}
+    loaded = [r.revision for r in residency.snapshot() if r.level == "device"]
+    # The engine name of an older revision is a name clients may use, only a longer one.
+    return (
+        sorted(live.get(name, name) for name in loaded),
+        sorted(live.get(name, name) for name in residency.waiting()),
+    )
+
+
+def _count_slots(settings: Settings, residency: Residency) -> dict[tuple[str, ...], int]:
+    residents = residency.snapshot()
+    device = sum(r.level == "device" for r in residents)
+    return {
+        ("device", "used"): device,
+        ("device", "free"): settings.adapters.device_slots - device,
+        ("host", "used"): len(residents),
+        ("host", "free"): settings.adapters.host_slots - 1 - len(residents),
+    }
+
+
+def roots(settings: Settings) -> tuple[Root, ...]:
+    """Return the folders adapters may come from, the writable one first."""
+    own = Root(settings.adapters.dir, read_only=False)
+    return own, *(Root(path, read_only=True) for path in settings.adapters.roots)

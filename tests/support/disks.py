@@ -1,0 +1,57 @@
+"""Disks of a megabyte, to be filled: a real one where this process may mount, and a pretence."""
+
+import errno
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from veneer_adapters.store import copying
+
+SIZE_BYTES = 1 << 20
+
+
+@contextmanager
+def mounted(folder: Path) -> Iterator[None]:
+    """Mount a tmpfs of ``SIZE_BYTES`` at ``folder``."""
+    folder.mkdir()
+    _run("mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "tmpfs", str(folder))
+    try:
+        yield
+    finally:
+        _run("umount", "--lazy", str(folder))
+
+
+@contextmanager
+def pretended(folder: Path) -> Iterator[None]:
+    """Let the writes of adapters fail with ENOSPC once ``folder`` holds ``SIZE_BYTES``."""
+    folder.mkdir()
+
+    def full_at(point: str) -> None:
+        files = (file for file in folder.rglob("*") if file.is_file())
+        if point == "store.write" and sum(f.stat().st_size for f in files) > SIZE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(copying, "fault_point", full_at)
+        yield
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+
+
+def _may_mount() -> bool:
+    probe = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]  # noqa: S108 - its own
+    try:
+        return subprocess.run(probe, check=False, capture_output=True, timeout=30).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+DISKS: list[Callable[[Path], AbstractContextManager[None]]] = [pretended]
+if _may_mount():
+    DISKS.append(mounted)
