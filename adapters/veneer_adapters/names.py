@@ -31,7 +31,6 @@ _SELECTOR = re.compile(
     r"|sha256:(?P<digest>[0-9a-f]{12,64})"
     rf"|(?P<alias>{_ALIAS})))?"
 )
-_RESERVED = frozenset({"check"})
 
 _MAX_SUGGESTIONS = 3
 _MAX_COMPARED = 100
@@ -58,8 +57,8 @@ class Selector:
 
 
 def is_adapter_name(text: str) -> bool:
-    """Return whether ``text`` may name an adapter (``check`` is a route, so it may not)."""
-    return _NAME.fullmatch(text) is not None and text not in _RESERVED
+    """Return whether ``text`` may name an adapter."""
+    return _NAME.fullmatch(text) is not None
 
 
 def is_alias_name(text: str) -> bool:
@@ -76,7 +75,7 @@ def parse_model(text: str, bases: Collection[str]) -> Selector | None:
     if text in bases:
         return None
     match = _SELECTOR.fullmatch(_without_base(text, bases))
-    if match is None or match["adapter"] in _RESERVED:
+    if match is None:
         raise AdapterNotFound(text, close_matches(text, bases))
     if match["number"]:
         return Selector(match["adapter"], number=int(match["number"]))

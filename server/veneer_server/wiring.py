@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 from stamina.instrumentation import set_on_retry_hooks
 
+from veneer_adapters.adapters import Adapters
 from veneer_adapters.canaries.guarding import Guarding
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.database import Database
-from veneer_adapters.catalog.replays import Answers
+from veneer_adapters.catalog.replays import Replays
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.catalog.upkeep import Upkeep
 from veneer_adapters.catalog.usage import Usage
 from veneer_adapters.events import Observers
-from veneer_adapters.lifecycle import State as Stage
+from veneer_adapters.lifecycle import State
 from veneer_adapters.publishing.checkup import Checkup
 from veneer_adapters.publishing.following import Following
 from veneer_adapters.publishing.intake import Intake, source_of
@@ -30,11 +31,13 @@ from veneer_adapters.sources.base import Root
 from veneer_adapters.sources.fetching import Fetching
 from veneer_adapters.sources.remote import remote_sources
 from veneer_adapters.store.store import Store
-from veneer_server.api.deps import State
+from veneer_server.api.admin.paths import RESERVED
+from veneer_server.api.deps import Server
 from veneer_server.engine.base import Engine
-from veneer_server.serving.canaries.watching import Canaries
+from veneer_server.serving.canaries.trials import Canaries
 from veneer_server.serving.requests import RequestService
 from veneer_server.serving.resolving import Resolver
+from veneer_server.serving.watching import Watching
 from veneer_server.settings import Settings
 from veneer_server.telemetry.metrics import Metrics
 from veneer_server.telemetry.tracing import Tracing
@@ -42,21 +45,25 @@ from veneer_server.telemetry.tracing import Tracing
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What runs a server, beside the state its routes see."""
+    """What a server is made of: what its routes may use, and what runs behind them."""
 
-    state: State
+    server: Server
+    catalog: Catalog
+    staging: Staging
+    residency: Residency
     following: Following
     hot_set: HotSet
     usage: Usage
     upkeep: Upkeep
+    guarding: Guarding
     canaries: Canaries
 
     async def warm(self, room: int) -> None:
         """Load what is pinned, then what is used most, into at most ``room`` slots."""
-        ready = {a.name: a.live for a in self.state.catalog.adapters() if a.live}
+        ready = {a.name: a.live for a in self.catalog.adapters() if a.live}
         names = await self.usage.most_used(room)
         hot = [ready[name] for name in names if name in ready]
-        await self.hot_set.load([r for r in hot if r.state is Stage.READY], room=room)
+        await self.hot_set.load([r for r in hot if r.state is State.READY], room=room)
 
 
 async def assemble(
@@ -93,40 +100,47 @@ async def assemble(
     hot_set = HotSet(residency)
     catalog.watch(hot_set.on_change)
     publishing = Publishing(catalog, residency.warm)
+    reserved = {**RESERVED, engine.model.id: "the name of the base model"}
     staging = Staging(
         intake,
         catalog,
         publishing,
-        reserved={engine.model.id},
+        reserved=reserved,
         observer=observers,
     )
     usage = Usage(database)
     guarding = Guarding(catalog, observers)
     canaries = Canaries(guarding)
     resolver = Resolver(
-        engine.model.id, catalog, _puller(settings, staging), on_failed=canaries.failed
+        engine.model.id, catalog, _puller(settings, staging, reserved), on_failed=canaries.failed
     )
     _observe(metrics, settings, engine, catalog, residency)
-    state = State(
+    watching = Watching(engine.model.id, metrics, tracing, usage, canaries)
+    server = Server(
         settings=settings,
         engine=engine,
-        catalog=catalog,
-        answers=Answers(database),
-        staging=staging,
-        publishing=publishing,
-        checkup=Checkup(intake, sandbox, engine.facts),
-        residency=residency,
-        requests=RequestService(
-            engine, resolver, residency, metrics, tracing, usage=usage, canaries=canaries
+        adapters=Adapters(
+            catalog, staging, publishing, residency, Checkup(intake, sandbox, engine.facts)
         ),
-        guarding=guarding,
+        requests=RequestService(engine, resolver, residency, watching),
+        replays=Replays(database),
         metrics=metrics,
         tracing=tracing,
         started_s=int(time.time()),
     )
     shared_roots = roots(settings) if database.shared else None
-    following = Following(staging, catalog, shared_roots=shared_roots)
-    return Parts(state, following, hot_set, usage, Upkeep(catalog, usage), canaries)
+    return Parts(
+        server=server,
+        catalog=catalog,
+        staging=staging,
+        residency=residency,
+        following=Following(staging, catalog, shared_roots=shared_roots),
+        hot_set=hot_set,
+        usage=usage,
+        upkeep=Upkeep(catalog, usage),
+        guarding=guarding,
+        canaries=canaries,
+    )
 
 
 def _open_store(settings: Settings, needed: Callable[[], Collection[str]]) -> Store:
@@ -154,11 +168,12 @@ def _fetching(settings: Settings) -> Fetching:
     )
 
 
-def _puller(settings: Settings, staging: Staging) -> Puller:
+def _puller(settings: Settings, staging: Staging, reserved: Collection[str]) -> Puller:
     async def pull(name: str, location: str) -> Revision:
         return await staging.stage(Offer(name, source_of(location), is_new=True))
 
-    return Puller(settings.sources.pull, pull, deadline_s=settings.sources.timeout_s)
+    deadline_s = settings.sources.timeout_s
+    return Puller(settings.sources.pull, pull, deadline_s=deadline_s, reserved=reserved)
 
 
 def _observe(

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from veneer_server.api.errors import InvalidRequest, UnsupportedParameter
 from veneer_server.api.official.bodies import prepare
-from veneer_server.engine.base import Endpoint, NotSupported, RequestRejected
+from veneer_server.engine.base import Endpoint
 
 CHAT, RESPONSES, MESSAGES = Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.MESSAGES
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -53,7 +54,7 @@ def test_a_null_is_absent(endpoint: Endpoint) -> None:
 )
 @pytest.mark.parametrize("endpoint", Endpoint)
 def test_fields_that_steer_the_engine_are_refused(endpoint: Endpoint, name: str) -> None:
-    with pytest.raises(NotSupported) as refused:
+    with pytest.raises(UnsupportedParameter) as refused:
         prepare(endpoint, {"model": "m", name: "x"})
     assert refused.value.param == name
 
@@ -73,7 +74,7 @@ MISLEADING = [
 @pytest.mark.requirement("requests:no-silent-loss")
 @pytest.mark.parametrize(("endpoint", "fields"), MISLEADING)
 def test_a_field_without_effect_is_refused(endpoint: Endpoint, fields: dict[str, Any]) -> None:
-    with pytest.raises(NotSupported) as refused:
+    with pytest.raises(UnsupportedParameter) as refused:
         prepare(endpoint, {"model": "m", **fields})
     assert [refused.value.param] == list(fields)
 
@@ -107,7 +108,7 @@ OUT_OF_BOUNDS = [
 @pytest.mark.requirement("requests:bounds")
 @pytest.mark.parametrize(("name", "value"), OUT_OF_BOUNDS)
 def test_a_value_out_of_bounds_is_refused_with_its_name(name: str, value: Any) -> None:
-    with pytest.raises(RequestRejected) as refused:
+    with pytest.raises(InvalidRequest) as refused:
         prepare(CHAT, {"model": "m", name: value})
     assert refused.value.param == name
     assert f"'{name}'" in str(refused.value)
@@ -198,6 +199,6 @@ def test_insisting_on_a_call_of_no_tool_stays_for_the_engine_to_refuse() -> None
 
 @pytest.mark.requirement("tools:hosted")
 def test_a_hosted_tool_is_refused() -> None:
-    with pytest.raises(NotSupported) as refused:
+    with pytest.raises(UnsupportedParameter) as refused:
         prepare(RESPONSES, {"tools": [{"type": "web_search"}]})
     assert refused.value.param == "tools[0].type"

@@ -134,7 +134,7 @@ async def test_an_adapter_that_moves_no_number_has_no_effect(
     assert effect.largest_change == 0.0
     with pytest.raises(NoEffect):
         judge(effect)
-    judge(effect, declared_no_effect=True)
+    judge(effect, allow_no_effect=True)
 
 
 async def test_a_measurement_beside_eight_streams_finds_the_same_and_changes_none(

@@ -39,7 +39,7 @@ def _routes(served: Served):  # noqa: ANN202 - starlette's own type
     from veneer_server.api import generation, models
     from veneer_server.api.admin import adapters
 
-    assert served.state is not None
+    assert served.parts is not None
     return [r for module in (adapters, generation, models) for r in module.router.routes]
 
 
@@ -107,10 +107,10 @@ async def test_an_unforeseen_error_is_a_500_that_tells_nothing_but_its_request_i
 
 
 async def test_while_draining_the_server_is_alive_but_not_ready(echo: Served) -> None:
-    assert echo.state is not None
+    assert echo.parts is not None
     async with httpx.AsyncClient(base_url=echo.url) as client:
         assert (await client.get("/readyz")).status_code == 200
-        echo.state.draining.set()
+        echo.parts.server.draining.set()
         async with asyncio.timeout(5):
             assert (await client.get("/readyz")).status_code == 503
             assert (await client.get("/livez")).status_code == 200

@@ -237,10 +237,10 @@ async def test_a_request_that_failed_may_be_sent_again_with_its_key(api: Api) ->
 async def test_what_a_server_that_died_did_with_a_key_is_not_done_again(api: Api) -> None:
     await api.add("mine")
     await api.publish("mine", 1)
-    assert api.served.state is not None
+    assert api.served.parts is not None
     path = "/v1/adapters/mine/aliases/live/rollback"
     asked = hashlib.sha256(f"POST {path}\n{{}}".encode()).hexdigest()
-    await api.served.state.answers.begin("k1", asked)
+    await api.served.parts.server.replays.begin("k1", asked)
     found = await api.ask("POST", "/mine/aliases/live/rollback", idempotency_key="k1")
     assert fault(found)[:2] == (409, "idempotency_outcome_unknown")
     assert await api.answered_by("mine") == "mine@2"

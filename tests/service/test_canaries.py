@@ -52,12 +52,12 @@ class Rig(Api):
         self.answers[self.revision(revision).engine_name] = answer
 
     def revision(self, number: int) -> Any:
-        assert self.served.state is not None
-        return self.served.state.catalog.revisions("mine")[number - 1]
+        assert self.served.parts is not None
+        return self.served.parts.catalog.revisions("mine")[number - 1]
 
     def counted(self) -> dict[int, Tally]:
-        assert self.served.state is not None
-        return dict(self.served.state.guarding.tallies("mine", "live"))
+        assert self.served.parts is not None
+        return dict(self.served.parts.guarding.tallies("mine", "live"))
 
     async def until_counted(self, *wanted: int, **more: Any) -> None:
         """Ask until each of the targets was counted so often, or the alias has moved."""
@@ -67,8 +67,8 @@ class Rig(Api):
                     break
                 await self.chat("mine", **more)
                 await asyncio.sleep(0)
-        assert self.served.state is not None
-        await self.served.state.guarding.settled()
+        assert self.served.parts is not None
+        await self.served.parts.guarding.settled()
 
     async def run(self, *, times: int = ENOUGH, revisions: int = 2, **more: Any) -> dict[str, Any]:
         """Send requests until each target was counted ``times``; return what the alias is then."""
@@ -170,8 +170,8 @@ async def test_an_engine_that_fails_for_both_moves_nothing(rig: Rig) -> None:
 
 async def test_a_canary_whose_files_are_lost_is_taken_back(rig: Rig) -> None:
     await rig.split()
-    assert rig.served.state is not None
-    await rig.served.state.catalog.refuse(rig.revision(2), ContentLost("Its files are gone."))
+    assert rig.served.parts is not None
+    await rig.served.parts.catalog.refuse(rig.revision(2), ContentLost("Its files are gone."))
     assert fault(await rig.chat("mine@2"))[:2] == (409, "adapter_failed")
     assert at(await rig.run()) == ([1], "guard")
 

@@ -166,8 +166,8 @@ async def test_a_stream_of_an_adapter_that_is_removed_meanwhile_is_completed(
             first = await anext(lines)
             assert (await client.ask("DELETE", "/mine")).status_code == 200
             assert await client.answers("mine") == "model_not_found"
-            assert client.served.state is not None
-            assert client.served.state.residency.digests() == set(contents(tmp_path))
+            assert client.served.parts is not None
+            assert client.served.parts.residency.digests() == set(contents(tmp_path))
             engine.go_on.set()
             rest = [line async for line in lines if line]
         assert rest[-1] == "data: [DONE]"
@@ -176,7 +176,7 @@ async def test_a_stream_of_an_adapter_that_is_removed_meanwhile_is_completed(
         assert text.startswith("[mine@sha256:")
         assert text.endswith("] one two")
         async with asyncio.timeout(NEAR_S):
-            while client.served.state.residency.digests():
+            while client.served.parts.residency.digests():
                 await asyncio.sleep(POLL_S)
 
 

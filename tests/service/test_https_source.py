@@ -23,7 +23,7 @@ from veneer_adapters.errors import (
     SourceUnavailable,
     TooLarge,
 )
-from veneer_adapters.sources.fetching import Fetched, Fetching, Progress
+from veneer_adapters.sources.fetching import Fetched, Fetching, OnBytes
 from veneer_adapters.sources.https import HttpsFetcher
 from veneer_adapters.sources.remote import remote_sources
 from veneer_adapters.sources.vetting import Resolve, Vetting
@@ -113,10 +113,10 @@ class Site:
         self._fetching = fetching
 
     async def fetch(
-        self, location: str | None = None, progress: Progress = lambda done, total: None
+        self, location: str | None = None, on_bytes: OnBytes = lambda done, total: None
     ) -> Fetched:
         async with asyncio.timeout(30):
-            return await self._fetching.fetch(location or self.folder, self.into, progress)
+            return await self._fetching.fetch(location or self.folder, self.into, on_bytes)
 
     async def refused(self, location: str | None = None) -> AdapterError:
         with pytest.raises(AdapterError) as caught:
@@ -141,7 +141,7 @@ def site(tls: ssl.SSLContext, ca_file: Path, into: Path) -> Open:
 async def test_both_files_arrive_and_nothing_else_is_asked_for(site: Open) -> None:
     seen: list[tuple[int, int | None]] = []
     async with site() as here:
-        found = await here.fetch(progress=lambda *step: seen.append(step))
+        found = await here.fetch(on_bytes=lambda *step: seen.append(step))
         assert found == Fetched(here.into, f"{here.folder}/")
         assert here.server.paths == [f"/adapters/x/{name}" for name in FILES]
     assert files(here.into) == CONTENT

@@ -23,7 +23,7 @@ from veneer_adapters.errors import (
     SourceUnavailable,
     TooLarge,
 )
-from veneer_adapters.sources.fetching import Fetched, Fetching, Progress
+from veneer_adapters.sources.fetching import Fetched, Fetching, OnBytes
 from veneer_adapters.sources.hub import HubFetcher
 from veneer_adapters.sources.remote import remote_sources
 
@@ -124,7 +124,7 @@ class There:
         location: str = "hf://org/name",
         *,
         orgs: tuple[str, ...] = ("org",),
-        progress: Progress = lambda done, total: None,
+        on_bytes: OnBytes = lambda done, total: None,
         timeout_s: float = 20,
         max_bytes: int = 1 << 20,
     ) -> Fetched:
@@ -133,7 +133,7 @@ class There:
             [fetcher], timeout_s=timeout_s, max_bytes=max_bytes, tries=3, pause_s=0.01
         )
         async with asyncio.timeout(30):
-            return await asking.fetch(location, self.into, progress)
+            return await asking.fetch(location, self.into, on_bytes)
 
     async def refused(self, location: str = "hf://org/name", **options: Any) -> AdapterError:
         with pytest.raises(AdapterError) as caught:
@@ -155,7 +155,7 @@ def files(folder: Path) -> dict[str, bytes]:
 async def test_both_files_arrive_at_the_commit_the_revision_means(hub: Hub, there: There) -> None:
     hub.commits[COMMIT]["README.md"] = b"no"
     seen: list[tuple[int, int | None]] = []
-    found = await there.fetch(progress=lambda *step: seen.append(step))
+    found = await there.fetch(on_bytes=lambda *step: seen.append(step))
     assert found == Fetched(there.into, f"hf://org/name@{COMMIT}")
     assert files(there.into) == OLD
     size = sum(map(len, OLD.values()))

@@ -37,14 +37,14 @@ def series(text: str) -> dict[str, list[dict[str, str]]]:
 
 
 async def test_ten_thousand_invented_names_add_one_series(echo: Served) -> None:
-    assert echo.state is not None
+    assert echo.parts is not None
     async with httpx.AsyncClient(base_url=echo.url) as client:
         await client.post("/v1/chat/completions", json={"model": "x", "messages": MESSAGES})
         before = await page(client)
         for number in range(10_000):
             body = {"model": f"invented-{number}", "messages": MESSAGES}
             with pytest.raises(AdapterNotFound):
-                await echo.state.requests.respond(Endpoint.CHAT, body)
+                await echo.parts.server.requests.respond(Endpoint.CHAT, body)
         for number in range(20):
             body = {"model": f"invented-{number}", "messages": MESSAGES}
             await client.post("/v1/chat/completions", json=body)
@@ -65,10 +65,10 @@ async def test_five_hundred_served_adapters_have_two_hundred_values(tmp_path: Pa
         httpx.AsyncClient(base_url=served.url) as client,
     ):
         await until_served(served, *names)
-        assert served.state is not None
+        assert served.parts is not None
         for name in names:
             body = {"model": name, "messages": MESSAGES}
-            await served.state.requests.respond(Endpoint.CHAT, body)
+            await served.parts.server.requests.respond(Endpoint.CHAT, body)
         found = series(await page(client))
     values = {labels["adapter"] for labels in found["veneer_requests_total"]}
     assert len(values) == 200
@@ -120,10 +120,10 @@ async def test_a_request_the_engine_refuses_is_not_the_adapters_failure(echo: Se
 
 
 async def test_the_engine_is_up_until_it_stops(echo: Served) -> None:
-    assert echo.state is not None
+    assert echo.parts is not None
     async with httpx.AsyncClient(base_url=echo.url) as client:
         assert "veneer_engine_up 1.0" in await page(client)
-        echo.state.engine.stop()
+        echo.parts.server.engine.stop()
         await client.get("/readyz")
         text = await page(client)
     assert "veneer_engine_up 0.0" in text

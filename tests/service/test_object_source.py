@@ -18,7 +18,7 @@ from veneer_adapters.errors import (
     SourceUnavailable,
     TooLarge,
 )
-from veneer_adapters.sources.fetching import Fetched, Fetching, Progress
+from veneer_adapters.sources.fetching import Fetched, Fetching, OnBytes
 from veneer_adapters.sources.objectstore import ObjectStoreFetcher
 from veneer_adapters.sources.remote import remote_sources
 
@@ -85,10 +85,10 @@ def fetching(*buckets: str, timeout_s: float = 20, max_bytes: int = 20 << 20) ->
 
 
 async def fetch(
-    into: Path, location: str = HERE, progress: Progress = lambda done, total: None, **options: Any
+    into: Path, location: str = HERE, on_bytes: OnBytes = lambda done, total: None, **options: Any
 ) -> Fetched:
     async with asyncio.timeout(30):
-        return await fetching(**options).fetch(location, into, progress)
+        return await fetching(**options).fetch(location, into, on_bytes)
 
 
 async def refused(into: Path, location: str = HERE, *buckets: str, **options: Any) -> AdapterError:
@@ -102,7 +102,7 @@ async def refused(into: Path, location: str = HERE, *buckets: str, **options: An
 async def test_both_files_arrive_and_no_others(s3: Any, into: Path) -> None:
     upload(s3, {"README.md": b"no", "optimizer.pt": b"no"})
     seen: list[tuple[int, int | None]] = []
-    await fetch(into, progress=lambda *step: seen.append(step))
+    await fetch(into, on_bytes=lambda *step: seen.append(step))
     assert files(into) == OLD
     assert (seen[0], seen[-1]) == ((0, SIZE), (SIZE, SIZE))
 
@@ -144,7 +144,7 @@ async def test_an_upload_while_one_is_read_is_never_mixed_with_it(
         if done >= at and uploads:
             upload(s3, uploads.pop())
 
-    await fetch(into, progress=upload_once)
+    await fetch(into, on_bytes=upload_once)
     assert not uploads
     assert files(into) == NEW
 
@@ -159,7 +159,7 @@ async def test_files_that_never_stop_changing_are_given_up(s3: Any, into: Path) 
             upload(s3, {WEIGHTS_FILE: b"%d" % count})
 
     with pytest.raises(SourceUnavailable, match="changed while"):
-        await fetch(into, progress=upload_always)
+        await fetch(into, on_bytes=upload_always)
     assert count == 3
     assert files(into) == {}
 
@@ -169,7 +169,7 @@ async def test_files_that_vanish_while_they_are_read_are_missing(s3: Any, into: 
         s3.delete_object(Bucket="bucket", Key=f"adapters/x/{WEIGHTS_FILE}")
 
     with pytest.raises(MissingFile):
-        await fetch(into, progress=remove)
+        await fetch(into, on_bytes=remove)
     assert files(into) == {}
 
 

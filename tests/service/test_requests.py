@@ -33,8 +33,8 @@ async def test_more_adapters_than_slots_are_all_served(tmp_path: Path) -> None:
         for _ in range(3):
             said = await asyncio.gather(*(ask(name) for name in names))
             assert [text.split("@")[0] for text in said] == [f"[{name}" for name in names]
-        assert served.state is not None
-        residents = served.state.residency.snapshot()
+        assert served.parts is not None
+        residents = served.parts.residency.snapshot()
         assert sum(resident.level == "device" for resident in residents) <= 2
         assert len(residents) <= 3
 
@@ -117,10 +117,10 @@ async def test_an_engine_that_dies_ends_each_request_with_one_honest_error(
         text = (await raw.post("/v1/chat/completions", json=body)).text
         assert '"code":"engine_lost"' in text
         assert "[DONE]" not in text
-        state = served.state
-        assert state is not None
+        assert served.parts is not None
         failed = {"adapter": "echo", "endpoint": "chat", "outcome": "failed"}
-        assert state.metrics.registry.get_sample_value("veneer_requests_total", failed) == 3
+        registry = served.parts.server.metrics.registry
+        assert registry.get_sample_value("veneer_requests_total", failed) == 3
 
 
 class SilentEngine(EchoEngine):
@@ -159,9 +159,9 @@ async def test_a_client_that_hangs_up_stops_the_generation(tmp_path: Path, strea
             await engine.begun.wait()
             asking.cancel()
         await engine.closed.wait()
-        assert served.state is not None
+        assert served.parts is not None
         labels = {"adapter": "echo", "endpoint": "chat", "outcome": "cancelled"}
-        registry = served.state.metrics.registry
+        registry = served.parts.server.metrics.registry
         while registry.get_sample_value("veneer_requests_total", labels) != 1:
             await asyncio.sleep(POLL_S)
 
@@ -179,8 +179,8 @@ async def test_at_the_drain_deadline_what_still_runs_gets_an_error(
     ):
         asking = asyncio.create_task(client.post("/v1/chat/completions", json=body))
         await engine.begun.wait()
-        assert served.state is not None
-        served.state.deadline.set()
+        assert served.parts is not None
+        served.parts.server.deadline.set()
         found = await asking
         assert '"code":"server_shutting_down"' in found.text
         assert found.status_code == (200 if stream else 503)

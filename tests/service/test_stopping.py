@@ -5,7 +5,7 @@ import os
 import signal
 from pathlib import Path
 
-from veneer_server.api.deps import State
+from veneer_server.api.deps import Server
 from veneer_server.api.listener import bind
 from veneer_server.app import serve
 from veneer_server.settings import Settings
@@ -19,7 +19,7 @@ async def test_a_stop_asked_for_on_reading_ready_is_obeyed(tmp_path: Path) -> No
     }
     settings = Settings.load(environ={}, flags=flags)
 
-    def stop(_state: State, _port: int) -> None:
+    def stop(_server: Server, _port: int) -> None:
         assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -134,9 +134,9 @@ FOUND: dict[str, Callable[[Path], None]] = {
 
 async def settled(served: Served) -> None:
     """Return when nothing waits to be finished."""
-    assert served.state is not None
+    assert served.parts is not None
     async with asyncio.timeout(NEAR_S):
-        while served.state.catalog.waiting():
+        while served.parts.catalog.waiting():
             await asyncio.sleep(POLL_S)
 
 

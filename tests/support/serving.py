@@ -17,14 +17,14 @@ from typing import Any
 
 import structlog
 
-from veneer_server.api.deps import State
-from veneer_server.api.listener import Listener, bind
-from veneer_server.app import running, to_asgi
+from veneer_server.api.listener import bind
+from veneer_server.app import running, to_listener
 from veneer_server.engine.base import Engine
 from veneer_server.engine.echo import EchoEngine
 from veneer_server.settings import Settings
 from veneer_server.telemetry import logs
 from veneer_server.telemetry.tracing import Tracing
+from veneer_server.wiring import Parts
 
 POLL_S = 0.05
 """Pause between two looks at a condition; the waits themselves are bounded by a timeout."""
@@ -40,7 +40,7 @@ class Served:
     """Without ``/v1``."""
     adapters: Path
     """Its watched, writable adapter folder."""
-    state: State | None = None
+    parts: Parts | None = None
     """What it is made of, when it runs in this process."""
     process: subprocess.Popen[str] | None = None
     log: Path | None = None
@@ -51,18 +51,13 @@ async def serve_app(
     settings: Settings, engine: Engine, tracing: Tracing | None = None
 ) -> AsyncIterator[Served]:
     """Serve ``engine`` on a free loopback port, by a real uvicorn in this event loop."""
-    async with running(settings, engine=engine, tracing=tracing or Tracing()) as state:
-        server = Listener(
-            to_asgi(state),
-            draining=state.draining,
-            deadline=state.deadline,
-            drain_timeout_s=settings.server.drain_timeout_s,
-        )
+    async with running(settings, engine=engine, tracing=tracing or Tracing()) as parts:
+        server = to_listener(parts.server)
         with bind("127.0.0.1", 0) as listener:
             task = asyncio.create_task(server.serve(sockets=[listener]))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             try:
-                yield Served(url, settings.adapters.dir, state)
+                yield Served(url, settings.adapters.dir, parts)
             finally:
                 server.request_stop()
                 async with asyncio.timeout(10):
@@ -89,9 +84,9 @@ async def serve_echo(
 
 async def until_served(served: Served, *names: str) -> None:
     """Return when every one of ``names`` has a revision that can serve."""
-    assert served.state is not None
+    assert served.parts is not None
     async with asyncio.timeout(60):
-        while not {a.name for a in served.state.catalog.adapters() if a.live} >= {*names}:
+        while not {a.name for a in served.parts.catalog.adapters() if a.live} >= {*names}:
             await asyncio.sleep(POLL_S)
 
 

@@ -287,4 +287,4 @@ def _log_moves(before: Entry | None, after: Entry) -> None:
             event = "adapter published" if alias.by == "publish" else "alias moved"
             revision = after.revisions[alias.main - 1]
             told = {"adapter": after.name, "alias": alias.name, "by": alias.by}
-            logger.info(event, **told, revision=revision.header, targets=len(alias.targets))
+            logger.info(event, **told, revision=revision.label, targets=len(alias.targets))

@@ -36,7 +36,7 @@ class Arrival:
     source: Source
     becomes: str | None = LIVE
     """The alias that is to point to it, once it is proved."""
-    may_change_nothing: bool = False
+    allow_no_effect: bool = False
     pinned: bool = False
 
 
@@ -214,7 +214,7 @@ class Entry:
             manifest=arrival.manifest,
             created=now,
             source=arrival.source,
-            may_change_nothing=arrival.may_change_nothing,
+            allow_no_effect=arrival.allow_no_effect,
             becomes=arrival.becomes,
         )
 
@@ -250,5 +250,5 @@ def _again(known: Revision, arrival: Arrival) -> Revision:
         reason=None,
         detail=None,
         becomes=arrival.becomes,
-        may_change_nothing=arrival.may_change_nothing,
+        allow_no_effect=arrival.allow_no_effect,
     )

@@ -26,10 +26,10 @@ class Effect:
     stands out from the others, and the base's is not. Any other repetition can be trained."""
 
 
-def judge(effect: Effect, *, declared_no_effect: bool = False) -> None:
+def judge(effect: Effect, *, allow_no_effect: bool = False) -> None:
     """Return when an adapter with this effect may serve.
 
-    ``declared_no_effect``: its owner says that it changes nothing, and wants it served.
+    ``allow_no_effect``: its owner says that it changes nothing, and wants it served.
 
     Raises:
         NonFinite: the engine computes NaN or infinity with it.
@@ -40,7 +40,7 @@ def judge(effect: Effect, *, declared_no_effect: bool = False) -> None:
         raise NonFinite("With the adapter the engine computes NaN or infinity.")
     if effect.repeats:
         raise GarbageOutput("With the adapter the engine answers with nothing but token 0.")
-    if declared_no_effect:
+    if allow_no_effect:
         return
     if effect.modules == 0:
         raise NoEffect("No module of the base model has weights of the adapter.")

@@ -1,4 +1,4 @@
-"""What was answered to each idempotency key, so that a request sent twice acts once.
+"""What became of each request that carries a key, so that a request sent twice acts once.
 
 Source of the contract: https://docs.stripe.com/api/idempotent_requests
 """
@@ -14,31 +14,25 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from veneer_adapters.catalog.database import Database
-from veneer_adapters.catalog.tables import answers
+from veneer_adapters.catalog.tables import replays
 from veneer_adapters.errors import StorageFailed
 
 KEPT_S = 24 * 3600
-"""How long an answer is repeated."""
-_UNKNOWN = 0
+"""How long an outcome is repeated."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """One answer that is given again to the same request."""
+class Replay:
+    """What is known of a request that was sent before."""
 
     request: str
-    """A digest of the request it was given to."""
-    status: int
-    body: str
-
-    @property
-    def is_known(self) -> bool:
-        """Whether there is an answer: its server may have died, or still be at it."""
-        return self.status != _UNKNOWN
+    """A digest of the request."""
+    outcome: str | None
+    """What ``finish`` was told; None when a server died on it, or is still at it."""
 
 
-class Answers:
-    """The answers of the last 24 hours, by key."""
+class Replays:
+    """The outcomes of the last 24 hours, by key."""
 
     def __init__(self, database: Database, *, now: Callable[[], float] = time.time) -> None:
         self._database = database
@@ -58,37 +52,35 @@ class Answers:
             if not self._asking[key]:
                 del self._asking[key], self._turns[key]
 
-    async def begin(self, key: str, request: str) -> Answered | None:
+    async def begin(self, key: str, request: str) -> Replay | None:
         """Note that ``key`` is acted on now and return None, or return what is known of it.
-
-        What a server noted and never answered, because it died, is known without an answer.
 
         Raises:
             StorageFailed: nothing was noted.
         """
         now = int(self._now())
-        row = {"key": key, "request": request, "status": _UNKNOWN, "body": "", "created": now}
+        row = {"key": key, "request": request, "outcome": None, "created": now}
         try:
             async with self._database.noting() as connection:
-                stale = sa.delete(answers).where(answers.c.created <= now - KEPT_S)
+                stale = sa.delete(replays).where(replays.c.created <= now - KEPT_S)
                 await connection.execute(stale)
-                asked = sa.select(answers.c.request, answers.c.status, answers.c.body)
-                found = (await connection.execute(asked.where(answers.c.key == key))).first()
+                asked = sa.select(replays.c.request, replays.c.outcome)
+                found = (await connection.execute(asked.where(replays.c.key == key))).first()
                 if found is None:
-                    await connection.execute(sa.insert(answers), row)
+                    await connection.execute(sa.insert(replays), row)
         except StorageFailed as error:
             if isinstance(error.__cause__, IntegrityError):
-                return Answered(request, _UNKNOWN, "")  # another server was faster
+                return Replay(request, None)  # another server was faster
             raise
-        return Answered(*found) if found else None
+        return Replay(*found) if found else None
 
-    async def finish(self, key: str, status: int, body: str) -> None:
-        """Remember what was answered to ``key``; raises StorageFailed."""
-        change = sa.update(answers).where(answers.c.key == key)
+    async def finish(self, key: str, outcome: str) -> None:
+        """Remember what became of the request with ``key``; raises StorageFailed."""
+        change = sa.update(replays).where(replays.c.key == key)
         async with self._database.noting() as connection:
-            await connection.execute(change.values(status=status, body=body))
+            await connection.execute(change.values(outcome=outcome))
 
     async def forget(self, key: str) -> None:
         """Let ``key`` be acted on again: nothing happened; raises StorageFailed."""
         async with self._database.noting() as connection:
-            await connection.execute(sa.delete(answers).where(answers.c.key == key))
+            await connection.execute(sa.delete(replays).where(replays.c.key == key))

@@ -11,7 +11,7 @@ from veneer_adapters.catalog.proof import Effect
 from veneer_adapters.lifecycle import State
 
 _ENGINE_HEX = 24
-_HEADER_HEX = 12
+_LABEL_HEX = 12
 
 SourceKind = Literal["folder", "path", "hf", "https", "s3", "gs", "az"]
 
@@ -52,7 +52,7 @@ class Revision:
     detail: str | None = None
     effect: Effect | None = None
     """What the engine measured, once it did."""
-    may_change_nothing: bool = False
+    allow_no_effect: bool = False
     """Whether its publisher declared that it has no effect."""
     becomes: str | None = None
     """The alias that is to point here once it is READY."""
@@ -63,9 +63,20 @@ class Revision:
         return f"{self.adapter}@sha256:{self.digest[:_ENGINE_HEX]}"
 
     @property
-    def header(self) -> str:
-        """The value of ``x-veneer-adapter``."""
-        return f"{self.adapter}@{self.number}#sha256:{self.digest[:_HEADER_HEX]}"
+    def label(self) -> str:
+        """What people are shown: ``name@number#sha256:`` and the first 12 hex digits."""
+        return f"{self.adapter}@{self.number}#sha256:{self.digest[:_LABEL_HEX]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the staging of one name has come."""
+
+    source: Source
+    stage: Literal["fetch", "prove"]
+    done_bytes: int = 0
+    total_bytes: int | None = None
+    """None while it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +85,13 @@ class Adapter:
 
     name: str
     state: State
-    """STAGED, READY or FAILED; what the engine does with the live revision residency knows."""
+    """From the catalog: STAGED, READY or FAILED. From ``veneer_adapters.adapters``: also what
+    the engine does with the live revision, or STAGING while the first content is on its way."""
     live: Revision | None
     """What most requests for the bare name get."""
     source: Source
-    created: int
-    """When the name was first published, or failed, in seconds since 1970."""
+    created: int | None
+    """When the name was first published, or failed, in seconds since 1970; None before that."""
     reason: str | None = None
     """Why the newest content was refused, as a stable code; also while an older one serves."""
     detail: str | None = None
@@ -89,6 +101,8 @@ class Adapter:
     aliases: Mapping[str, Alias] = field(default_factory=dict)
     revisions: int = 0
     """How many there have been; also the number of the latest."""
+    progress: Progress | None = None
+    """How far something is that is being staged for this name by request."""
 
     @property
     def read_only(self) -> bool:

@@ -129,7 +129,7 @@ def _revision_row(revision: Revision) -> Row:
         "reason": revision.reason,
         "detail": revision.detail,
         "effect": _EFFECT.dump_json(revision.effect).decode(),
-        "may_change_nothing": revision.may_change_nothing,
+        "allow_no_effect": revision.allow_no_effect,
         "becomes": revision.becomes,
     }
 
@@ -147,6 +147,6 @@ def _to_revision(row: Row, where: Callable[[str], Path]) -> Revision:
         reason=row["reason"],
         detail=row["detail"],
         effect=_EFFECT.validate_json(row["effect"] or "null"),
-        may_change_nothing=row["may_change_nothing"],
+        allow_no_effect=row["allow_no_effect"],
         becomes=row["becomes"],
     )

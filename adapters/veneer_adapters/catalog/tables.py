@@ -54,7 +54,7 @@ revisions = Table(
     Column("reason", String(64)),
     Column("detail", Text),
     Column("effect", Text),
-    Column("may_change_nothing", Boolean, nullable=False),
+    Column("allow_no_effect", Boolean, nullable=False),
     Column("becomes", String(64)),
     UniqueConstraint("adapter", "digest", name="revisions_content"),
 )
@@ -88,13 +88,12 @@ usage = Table(
 )
 """How often each adapter was asked for; not part of what the clock counts."""
 
-answers = Table(
-    "answers",
+replays = Table(
+    "replays",
     metadata,
     Column("key", String(255), primary_key=True),
     Column("request", String(64), nullable=False),
-    Column("status", Integer, nullable=False),
-    Column("body", Text, nullable=False),
+    Column("outcome", Text),
     Column("created", BigInteger, nullable=False),
 )
-"""What was answered to each ``Idempotency-Key``."""
+"""What became of each request that may be sent again with the same key."""

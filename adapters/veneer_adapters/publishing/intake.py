@@ -23,14 +23,11 @@ from veneer_adapters.errors import (
     quoted,
 )
 from veneer_adapters.sources.base import Root
-from veneer_adapters.sources.fetching import Fetching
+from veneer_adapters.sources.fetching import Fetching, OnBytes
 from veneer_adapters.store.store import Store
 
 Verify = Callable[[Path], Manifest]
 """Reads the files of a folder and returns their facts, or raises AdapterRejected."""
-
-Report = Callable[[int, int | None], None]
-"""Is told the bytes fetched so far, and how many there are if that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +84,7 @@ class Intake:
         self._free_workers = asyncio.Semaphore(workers)
 
     async def take(
-        self, source: Source, *, root: Root | None = None, report: Report = _unheard
+        self, source: Source, *, root: Root | None = None, on_bytes: OnBytes = _unheard
     ) -> Taken:
         """Return what ``source`` holds now, verified and stored.
 
@@ -103,7 +100,7 @@ class Intake:
                 return await asyncio.to_thread(
                     self._take_folder, folder, source, roots, is_watched=root is not None
                 )
-        return await self._take_remote(source, report)
+        return await self._take_remote(source, on_bytes)
 
     def check(self, source: Source) -> None:
         """Return when ``source`` is one that may be asked; asks and reads nothing.
@@ -135,11 +132,11 @@ class Intake:
             raise refused.error from refused
         self.release(taken)
         if taken.digest != revision.digest:
-            raise ContentLost(f"The source of {quoted(revision.header)} has other content now.")
+            raise ContentLost(f"The source of {quoted(revision.label)} has other content now.")
 
     @asynccontextmanager
     async def borrowed(
-        self, source: Source, report: Report = _unheard
+        self, source: Source, on_bytes: OnBytes = _unheard
     ) -> AsyncIterator[tuple[Path, Source]]:
         """Give a folder with what ``source`` holds now, and where exactly that came from.
 
@@ -155,14 +152,14 @@ class Intake:
             raise SourceNotAllowed("This server fetches nothing over a network.")
         into = await asyncio.to_thread(self._store.make_folder)
         try:
-            fetched = await self._fetching.fetch(source.location, into, report)
+            fetched = await self._fetching.fetch(source.location, into, on_bytes)
             yield fetched.folder, replace(source, location=fetched.pinned)
         finally:
             await asyncio.to_thread(shutil.rmtree, into, ignore_errors=True)
 
-    async def _take_remote(self, source: Source, report: Report) -> Taken:
+    async def _take_remote(self, source: Source, on_bytes: OnBytes) -> Taken:
         try:
-            async with self.borrowed(source, report) as (folder, exact), self._free_workers:
+            async with self.borrowed(source, on_bytes) as (folder, exact), self._free_workers:
                 return await asyncio.to_thread(self._keep, folder, exact)
         except AdapterError as error:
             raise Refused(error, None) from error

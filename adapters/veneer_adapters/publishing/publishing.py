@@ -94,7 +94,7 @@ class Publishing:
         proved = self._catalog.current(revision)
         if proved.becomes is not None:
             # It is in the engine since a proof that could not be written down.
-            name = quoted(revision.header)
+            name = quoted(revision.label)
             raise StateBusy(f"The proof of {name} is not written down yet; unload it, try again.")
         return proved
 

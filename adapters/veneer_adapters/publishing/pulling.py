@@ -6,7 +6,7 @@ had is not asked for again for a while: a client that invents names costs the so
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from cachetools import TLRUCache
 
@@ -35,6 +35,7 @@ class Puller:
         pull: Pull,
         *,
         deadline_s: float,
+        reserved: Collection[str] = (),
         negative_ttl_s: float = 5.0,
         max_remembered: int = 10_000,
         parallel: int = 4,
@@ -42,11 +43,13 @@ class Puller:
     ) -> None:
         """Remember a failure for ``negative_ttl_s``, or as long as the source asked, up to 60 s.
 
-        ``parallel`` names are pulled at once; waiting for one's turn counts as time.
+        ``reserved`` names are never looked for. ``parallel`` names are pulled at once; waiting
+        for one's turn counts as time.
         """
         self._templates = templates
         self._pull = pull
         self._deadline_s = deadline_s
+        self._reserved = frozenset(reserved)
         self._free = asyncio.Semaphore(parallel)
         self._running: dict[str, asyncio.Task[Revision]] = {}
 
@@ -76,13 +79,16 @@ class Puller:
         remembered = self._failed.get(name)
         if remembered is not None:
             raise remembered.with_traceback(None)
-        if not self._templates or not is_adapter_name(name):
+        if not (self._templates and self._may_be_one(name)):
             raise AdapterNotFound(name)
         if name not in self._running:
             task = asyncio.create_task(self._look_everywhere(name))
             self._running[name] = task
             task.add_done_callback(lambda done: self._finish(name, done))
         return await asyncio.shield(self._running[name])
+
+    def _may_be_one(self, name: str) -> bool:
+        return is_adapter_name(name) and name not in self._reserved
 
     def _finish(self, name: str, task: asyncio.Task[Revision]) -> None:
         del self._running[name]

@@ -6,13 +6,13 @@ to who asked; what lies in a watched folder is recorded in the catalog and told 
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from veneer_adapters.catalog.catalog import Arrival, Catalog
-from veneer_adapters.catalog.revision import Revision, Source
+from veneer_adapters.catalog.revision import Progress, Revision, Source
 from veneer_adapters.errors import (
     AdapterError,
     AdapterExists,
@@ -23,9 +23,10 @@ from veneer_adapters.errors import (
 )
 from veneer_adapters.events import LoadStage, Observer, StageFinished, Unobserved
 from veneer_adapters.names import LIVE, is_adapter_name
-from veneer_adapters.publishing.intake import Intake, Refused, Report, Taken
+from veneer_adapters.publishing.intake import Intake, Refused, Taken
 from veneer_adapters.publishing.publishing import Publishing
 from veneer_adapters.sources.base import Root
+from veneer_adapters.sources.fetching import OnBytes
 
 logger = structlog.get_logger(__name__)
 
@@ -40,21 +41,10 @@ class Offer:
     """The alias that is to point to it; None leaves every alias where it is."""
     is_new: bool = False
     """Whether the name must not exist yet."""
-    may_change_nothing: bool = False
+    allow_no_effect: bool = False
     """Whether its publisher declares that it has no effect."""
     pinned: bool = False
     """Whether what is live is to stay in its device slot from the beginning."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the staging of one name is."""
-
-    source: Source
-    stage: str
-    """``fetch``, then ``prove``."""
-    done_bytes: int = 0
-    total_bytes: int | None = None
 
 
 class Staging:
@@ -66,14 +56,14 @@ class Staging:
         catalog: Catalog,
         publishing: Publishing,
         *,
-        reserved: Collection[str] = (),
+        reserved: Mapping[str, str] | None = None,
         observer: Observer | None = None,
     ) -> None:
-        """Publish what ``intake`` takes; ``reserved`` names mean the base model already."""
+        """Publish what ``intake`` takes; ``reserved`` tells what some names mean already."""
         self._intake = intake
         self._catalog = catalog
         self._publishing = publishing
-        self._reserved = frozenset(reserved)
+        self._reserved = reserved or {}
         self._observer = observer or Unobserved()
         self._logged: dict[str, tuple[str, str | None]] = {}
         self._progress: dict[str, Progress] = {}
@@ -158,7 +148,7 @@ class Staging:
     async def _take_and_publish(self, offer: Offer) -> Revision:
         began_s = time.monotonic()
         self._progress[offer.name] = Progress(offer.source, "fetch")
-        taken = await self._intake.take(offer.source, report=self._reporter(offer))
+        taken = await self._intake.take(offer.source, on_bytes=self._reporter(offer))
         self._progress[offer.name] = Progress(offer.source, "prove")
         arrival = _arrival(offer, taken)
         try:
@@ -175,7 +165,7 @@ class Staging:
         if not is_adapter_name(name):
             raise NameNotAllowed(f"{quoted(name)} is not a name an adapter can have.")
         if name in self._reserved:
-            raise NameNotAllowed(f"{quoted(name)} is the name of the base model.")
+            raise NameNotAllowed(f"{quoted(name)} is {self._reserved[name]}.")
         if offer.is_new and self._is_taken(name):
             raise AdapterExists(f"There is an adapter {quoted(name)} already.")
 
@@ -185,7 +175,7 @@ class Staging:
         except AdapterNotFound:
             return False
 
-    def _reporter(self, offer: Offer) -> Report:
+    def _reporter(self, offer: Offer) -> OnBytes:
         def report(done: int, total: int | None) -> None:
             self._progress[offer.name] = Progress(offer.source, "fetch", done, total)
 
@@ -214,6 +204,6 @@ def _arrival(offer: Offer, taken: Taken) -> Arrival:
         taken.manifest,
         taken.source,
         offer.becomes,
-        offer.may_change_nothing,
+        offer.allow_no_effect,
         offer.pinned,
     )

@@ -55,7 +55,7 @@ class HotSet:
             try:
                 await self._residency.warm(revision)
             except AdapterError as error:
-                logger.warning("adapter not warmed", revision=revision.header, why=str(error))
+                logger.warning("adapter not warmed", revision=revision.label, why=str(error))
 
     async def keep(self) -> None:
         """Pin and unpin as the catalog changes, until cancelled."""
@@ -79,7 +79,7 @@ class HotSet:
             try:
                 await self._residency.pin(revision)
             except AdapterError as error:
-                logger.warning("adapter not pinned", revision=revision.header, why=str(error))
+                logger.warning("adapter not pinned", revision=revision.label, why=str(error))
             else:
                 self._pinned[name] = revision
 

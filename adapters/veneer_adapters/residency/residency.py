@@ -43,13 +43,13 @@ from veneer_adapters.events import (
     Unobserved,
 )
 from veneer_adapters.lifecycle import Event, State
+from veneer_adapters.residency.engine import AdapterEngine
 from veneer_adapters.residency.eviction import Resident
-from veneer_adapters.residency.host import AdapterHost
 from veneer_adapters.residency.slots import Capacity, Plan, Slot
 
 logger = structlog.get_logger(__name__)
 
-__all__ = ["AdapterHost", "Lease", "Observer", "Residency", "Unobserved"]
+__all__ = ["AdapterEngine", "Lease", "Observer", "Residency", "Unobserved"]
 
 
 class Voucher(Protocol):
@@ -87,7 +87,7 @@ class Residency:
 
     def __init__(
         self,
-        host: AdapterHost,
+        host: AdapterEngine,
         *,
         device_slots: int,
         host_slots: int,
@@ -355,7 +355,7 @@ class Residency:
             self._observer.on_event(StageFinished(slot.revision.adapter, stage, seconds))
 
     async def _clean(self, slot: Slot, error: Exception) -> None:
-        logger.warning("adapter not loaded", revision=slot.revision.header, error=repr(error))
+        logger.warning("adapter not loaded", revision=slot.revision.label, error=repr(error))
         slot.step(Event.LOAD_FAILED)
         self._detach(slot)
         slot.failure = error
@@ -370,7 +370,7 @@ class Residency:
         try:
             await self._unload(slot, reason)
         except Exception as error:  # It keeps its place and is the first to leave next time.
-            logger.warning("slot not cleaned", revision=slot.revision.header, error=repr(error))
+            logger.warning("slot not cleaned", revision=slot.revision.label, error=repr(error))
 
     async def _unload(self, slot: Slot, reason: EvictionReason) -> None:
         if slot.engine_id:

@@ -16,7 +16,7 @@ from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.errors import AdapterRejected, AdapterUnavailable, ContentLost, quoted
 from veneer_adapters.events import LoadStage, Observer, StageFinished, Unobserved
 from veneer_adapters.lifecycle import State
-from veneer_adapters.residency.host import AdapterHost
+from veneer_adapters.residency.engine import AdapterEngine
 from veneer_adapters.store.store import Store
 
 logger = structlog.get_logger(__name__)
@@ -29,7 +29,7 @@ class Vouching:
         self,
         catalog: Catalog,
         store: Store,
-        engine: AdapterHost,
+        engine: AdapterEngine,
         restore: Callable[[Revision], Awaitable[None]],
         *,
         shared: bool = False,
@@ -61,7 +61,7 @@ class Vouching:
             await self._restore(revision)
         except AdapterRejected as error:
             lost = ContentLost(
-                f"The stored files of {quoted(revision.header)} are gone or damaged, and its"
+                f"The stored files of {quoted(revision.label)} are gone or damaged, and its"
                 f" source cannot replace them: {error}"
             )
             if not self._shared:
@@ -82,7 +82,7 @@ class Vouching:
         began_s = time.monotonic()
         effect = await self._engine.measure_effect(engine_id, revision.engine_name)
         try:
-            judge(effect, declared_no_effect=current.may_change_nothing)
+            judge(effect, allow_no_effect=current.allow_no_effect)
         except AdapterRejected as error:
             await self._catalog.refuse(revision, error)
             raise
@@ -97,4 +97,4 @@ class Vouching:
             if revision.becomes is not None:
                 raise
             # It did prove itself: requests need not wait for the catalog; its next load does.
-            logger.warning("proof not recorded", revision=revision.header, why=str(error))
+            logger.warning("proof not recorded", revision=revision.label, why=str(error))

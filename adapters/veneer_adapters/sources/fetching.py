@@ -16,7 +16,7 @@ from veneer_adapters.artifact.files import FILES
 from veneer_adapters.errors import SourceNotAllowed, SourceUnavailable, TooLarge, quoted
 from veneer_adapters.sources.locations import parse_location
 
-Progress = Callable[[int, int | None], None]
+OnBytes = Callable[[int, int | None], None]
 """Bytes so far, and in total if known. Counts begin again when a source is asked again; an
 error it raises ends the fetch."""
 
@@ -45,7 +45,7 @@ class Fetcher(Protocol):
 
     schemes: frozenset[str]
 
-    async def fetch(self, location: str, into: Path, progress: Progress) -> Fetched:
+    async def fetch(self, location: str, into: Path, on_bytes: OnBytes) -> Fetched:
         """Fetch both files into the empty folder ``into``, asking the source once.
 
         Raises:
@@ -87,7 +87,7 @@ class Fetching:
         self._fetcher_for(location)
 
     async def fetch(
-        self, location: str, into: Path, progress: Progress = lambda done, total: None
+        self, location: str, into: Path, on_bytes: OnBytes = lambda done, total: None
     ) -> Fetched:
         """Fetch both files of the adapter at ``location`` into the empty folder ``into``.
 
@@ -106,7 +106,7 @@ class Fetching:
         deadline = asyncio.timeout(self._timeout_s)
         try:
             async with deadline:
-                return await self._ask(fetcher, location, into, self._capped(progress), failures)
+                return await self._ask(fetcher, location, into, self._capped(on_bytes), failures)
         except TryAgain as error:
             _empty(into)
             raise SourceUnavailable(str(error), retry_after_s=error.retry_after_s) from error
@@ -121,7 +121,7 @@ class Fetching:
         fetcher: Fetcher,
         location: str,
         into: Path,
-        progress: Progress,
+        on_bytes: OnBytes,
         failures: list[TryAgain],
     ) -> Fetched:
         ends_s = asyncio.get_running_loop().time() + self._timeout_s
@@ -146,14 +146,14 @@ class Fetching:
         ):
             with attempt:
                 _empty(into)
-                return await fetcher.fetch(location, into, progress)
+                return await fetcher.fetch(location, into, on_bytes)
         raise AssertionError("unreachable: stamina raises when the tries are used up")
 
-    def _capped(self, progress: Progress) -> Progress:
+    def _capped(self, on_bytes: OnBytes) -> OnBytes:
         def count(done: int, total: int | None) -> None:
             if max(done, total or 0) > self._max_bytes:
                 raise TooLarge(f"The adapter is larger than the {self._max_bytes} bytes allowed.")
-            progress(done, total)
+            on_bytes(done, total)
 
         return count
 

@@ -21,7 +21,7 @@ from veneer_adapters.errors import (
     SourceUnavailable,
     quoted,
 )
-from veneer_adapters.sources.fetching import Fetched, Progress, TryAgain
+from veneer_adapters.sources.fetching import Fetched, OnBytes, TryAgain
 from veneer_adapters.sources.locations import parse_host, parse_location
 from veneer_adapters.sources.vetting import Vetting
 from veneer_adapters.sources.writing import receive
@@ -50,7 +50,7 @@ class HttpsFetcher:
         if ca_file is not None:
             self._trust.load_verify_locations(ca_file)
 
-    async def fetch(self, location: str, into: Path, progress: Progress) -> Fetched:
+    async def fetch(self, location: str, into: Path, on_bytes: OnBytes) -> Fetched:
         """Fetch both files of the folder at ``location``; see ``Fetcher``."""
         parsed = parse_location(location)
         if parsed.pin:
@@ -63,25 +63,25 @@ class HttpsFetcher:
         ) as client:
             done = 0
             for name in FILES:
-                done = await self._fetch_file(client, folder.join(name), into, done, progress)
+                done = await self._fetch_file(client, folder.join(name), into, done, on_bytes)
         return Fetched(into, str(folder))
 
     async def _fetch_file(
-        self, client: httpx.AsyncClient, url: httpx.URL, into: Path, done: int, progress: Progress
+        self, client: httpx.AsyncClient, url: httpx.URL, into: Path, done: int, on_bytes: OnBytes
     ) -> int:
         name = url.path.rpartition("/")[2]
         async with _translated(url.host), self._answer(client, url) as response:
             _require_file(response, name)
             size = _announced_bytes(response)
             total = done + size if size is not None and name == FILES[-1] else None
-            progress(done, total)
+            on_bytes(done, total)
             arrived, hashed = 0, hashlib.sha256()
 
             def seen(chunk: bytes) -> None:
                 nonlocal arrived
                 arrived += len(chunk)
                 hashed.update(chunk)
-                progress(done + arrived, total)
+                on_bytes(done + arrived, total)
 
             await receive(_body(response), into / name, seen)
             _require_digest(response, name, hashed.digest())

@@ -16,7 +16,7 @@ from huggingface_hub import HfApi, constants
 from veneer_adapters.artifact.files import FILES
 from veneer_adapters.artifact.opening import sha256_of
 from veneer_adapters.errors import ChecksumMismatch, MissingFile, SourceNotAllowed, quoted
-from veneer_adapters.sources.fetching import Fetched, Progress
+from veneer_adapters.sources.fetching import Fetched, OnBytes
 from veneer_adapters.sources.hub_errors import translated
 from veneer_adapters.sources.hub_thread import Threads, Work
 from veneer_adapters.sources.locations import parse_location
@@ -79,15 +79,15 @@ class HubFetcher:
         self._cache_dir = cache_dir
         self._threads = Threads()
 
-    async def fetch(self, location: str, into: Path, progress: Progress) -> Fetched:
+    async def fetch(self, location: str, into: Path, on_bytes: OnBytes) -> Fetched:
         """Fetch both files of the repository at ``location``; see ``Fetcher``."""
         repository = parse_repository(location)
         org = repository.id.partition("/")[0]
         if _ANY not in self._orgs and org not in self._orgs:
             raise SourceNotAllowed(f"{quoted(org)} is not one adapters may come from on the Hub.")
-        commit, *files = await self._threads.run(partial(self._download, repository), progress)
+        commit, *files = await self._threads.run(partial(self._download, repository), on_bytes)
         size = await in_thread(_bytes, files)
-        progress(size, size)
+        on_bytes(size, size)
         for name, cached in zip(FILES, files, strict=True):
             await in_thread(shutil.copyfile, cached, into / name)
         return Fetched(into, repository.at(commit))

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from huggingface_hub.utils.tqdm import tqdm
 
 from veneer_adapters.errors import AdapterError
-from veneer_adapters.sources.fetching import Progress, TryAgain
+from veneer_adapters.sources.fetching import OnBytes, TryAgain
 
 _T = TypeVar("_T")
 
@@ -23,9 +23,9 @@ _T = TypeVar("_T")
 class Work:
     """One download, as seen by its thread."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, progress: Progress) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_bytes: OnBytes) -> None:
         self._loop = loop
-        self._progress = progress
+        self._progress = on_bytes
         self._done = 0
         self._total: int | None = None
         self._refusal: AdapterError | None = None
@@ -54,7 +54,7 @@ class Work:
         self._loop.call_soon_threadsafe(self._tell, self._done)
 
     def bar(self) -> type[tqdm]:
-        """Return the only hook huggingface_hub has: a progress bar, which shows nothing."""
+        """Return the only hook huggingface_hub has: a on_bytes bar, which shows nothing."""
         work = self
 
         class Bar(tqdm):
@@ -85,7 +85,7 @@ class Threads:
         self._limit = limit
         self._running: set[threading.Thread] = set()
 
-    async def run(self, function: Callable[[Work], _T], progress: Progress) -> _T:
+    async def run(self, function: Callable[[Work], _T], on_bytes: OnBytes) -> _T:
         """Return what ``function`` returns in a thread; a cancelled caller leaves it alone.
 
         Raises:
@@ -94,7 +94,7 @@ class Threads:
         self._running = {thread for thread in self._running if thread.is_alive()}
         if len(self._running) >= self._limit:
             raise TryAgain("Too many downloads from the Hub have not ended yet.")
-        work = Work(asyncio.get_running_loop(), progress)
+        work = Work(asyncio.get_running_loop(), on_bytes)
         result: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
         thread = threading.Thread(
             target=_work, args=(function, work, result), name="veneer-hub", daemon=True

@@ -23,7 +23,7 @@ from obstore.store import ObjectStore, from_url
 
 from veneer_adapters.artifact.files import FILES
 from veneer_adapters.errors import MissingFile, SourceNotAllowed, SourceUnavailable, quoted
-from veneer_adapters.sources.fetching import Fetched, Progress, TryAgain
+from veneer_adapters.sources.fetching import Fetched, OnBytes, TryAgain
 from veneer_adapters.sources.locations import Location, parse_location
 from veneer_adapters.sources.writing import receive
 
@@ -60,7 +60,7 @@ class ObjectStoreFetcher:
         self._part_bytes = part_bytes
         self._stores: dict[tuple[str, str], ObjectStore] = {}
 
-    async def fetch(self, location: str, into: Path, progress: Progress) -> Fetched:
+    async def fetch(self, location: str, into: Path, on_bytes: OnBytes) -> Fetched:
         """Fetch both files below the prefix ``location``; see ``Fetcher``.
 
         A location with a pin, as ``Fetched.pinned`` has, is the content it names or missing.
@@ -81,7 +81,7 @@ class ObjectStoreFetcher:
             pin = _pin(seen)
             if parsed.pin not in ("", pin):
                 raise MissingFile("The bucket has other files there now.")
-            await self._read_all(store, seen, into, progress)
+            await self._read_all(store, seen, into, on_bytes)
         return Fetched(into, str(replace(parsed, pin=pin)))
 
     def _store(self, location: Location) -> ObjectStore:
@@ -91,15 +91,15 @@ class ObjectStoreFetcher:
         return self._stores[key]
 
     async def _read_all(
-        self, store: ObjectStore, files: Sequence[_Seen], into: Path, progress: Progress
+        self, store: ObjectStore, files: Sequence[_Seen], into: Path, on_bytes: OnBytes
     ) -> None:
         total, done = sum(file.size for file in files), 0
-        progress(done, total)
+        on_bytes(done, total)
 
         def seen(chunk: bytes) -> None:
             nonlocal done
             done += len(chunk)
-            progress(done, total)
+            on_bytes(done, total)
 
         for name, file in zip(FILES, files, strict=True):
             await receive(_parts(store, file, self._part_bytes), into / name, seen)

@@ -1,4 +1,4 @@
-"""What routes ask for: the server's state, a checked key, a JSON object."""
+"""What routes ask for: the server, a checked key, a JSON object."""
 
 import asyncio
 import hmac
@@ -8,13 +8,8 @@ from typing import Annotated, Any
 import orjson
 from fastapi import Depends, Request
 
-from veneer_adapters.canaries.guarding import Guarding
-from veneer_adapters.catalog.catalog import Catalog
-from veneer_adapters.catalog.replays import Answers
-from veneer_adapters.publishing.checkup import Checkup
-from veneer_adapters.publishing.publishing import Publishing
-from veneer_adapters.publishing.staging import Staging
-from veneer_adapters.residency.residency import Residency
+from veneer_adapters.adapters import Adapters
+from veneer_adapters.catalog.replays import Replays
 from veneer_server.api.errors import BodyTooLarge, InvalidJson, NotAnObject, Unauthorized
 from veneer_server.engine.base import Engine
 from veneer_server.serving.requests import RequestService
@@ -24,19 +19,14 @@ from veneer_server.telemetry.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """Everything that lives as long as the server; built in ``veneer_server.app``."""
+class Server:
+    """What routes may use, for as long as the server lives; built in ``veneer_server.wiring``."""
 
     settings: Settings
     engine: Engine
-    catalog: Catalog
-    answers: Answers
-    staging: Staging
-    publishing: Publishing
-    checkup: Checkup
-    residency: Residency
+    adapters: Adapters
     requests: RequestService
-    guarding: Guarding
+    replays: Replays
     metrics: Metrics
     tracing: Tracing
     started_s: int
@@ -47,21 +37,21 @@ class State:
     """Set when running requests may take no longer."""
 
 
-def _state(request: Request) -> State:
-    state: State = request.app.state.veneer
-    return state
+def _server(request: Request) -> Server:
+    server: Server = request.app.state.server
+    return server
 
 
-StateDep = Annotated[State, Depends(_state)]
+ServerDep = Annotated[Server, Depends(_server)]
 
 
-def require_key(request: Request, state: StateDep) -> None:
+def require_key(request: Request, server: ServerDep) -> None:
     """Let only the configured key pass; without one, everybody on this machine may.
 
     Raises:
         Unauthorized: the same for a missing and for a wrong key.
     """
-    expected = state.settings.server.api_key
+    expected = server.settings.server.api_key
     if expected is None:
         return
     given = presented_key(request)
@@ -76,7 +66,7 @@ def presented_key(request: Request) -> str:
     return given.strip()
 
 
-async def read_object(request: Request, state: StateDep) -> dict[str, Any]:
+async def read_object(request: Request, server: ServerDep) -> dict[str, Any]:
     """Return the body, a JSON object no larger than the limit.
 
     Raises:
@@ -84,7 +74,7 @@ async def read_object(request: Request, state: StateDep) -> dict[str, Any]:
         InvalidJson: not JSON (UTF-8, no NaN), or nested too deeply.
         NotAnObject: JSON of another kind.
     """
-    raw = await _read_bounded(request, state.settings.limits.max_body_bytes)
+    raw = await _read_bounded(request, server.settings.limits.max_body_bytes)
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:

@@ -6,6 +6,8 @@ serves a plain answer and, once a stream has begun, its last event.
     ApiFault
     ├── InvalidJson, NotAnObject   the body is not a JSON object
     ├── BodyTooLarge
+    ├── InvalidRequest             a field, a header or a query that cannot be meant
+    │   └── UnsupportedParameter   a field that would have no effect, or is not for clients
     ├── Unauthorized
     ├── KeyReused                  an Idempotency-Key that belongs to another request
     ├── OutcomeUnknown             what it did the first time was never noted
@@ -43,6 +45,18 @@ class NotAnObject(ApiFault):
 
 class BodyTooLarge(ApiFault):
     """The body is larger than ``limits.max_body_bytes``."""
+
+
+class InvalidRequest(ApiFault):
+    """What a route cannot act on; ``param`` names the field, header or query."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class UnsupportedParameter(InvalidRequest):
+    """A field that would have no effect here, or that only the server may set."""
 
 
 class Unauthorized(ApiFault):
@@ -96,6 +110,8 @@ _TABLE: dict[type[Exception], ApiError] = {
     engine.EngineUnavailable: ApiError(503, _SERVER, "engine_unavailable", retry_after_s=10),
     InvalidJson: ApiError(400, _INVALID, "invalid_json"),
     NotAnObject: ApiError(400, _INVALID, "invalid_json"),
+    UnsupportedParameter: ApiError(400, _INVALID, "unsupported_parameter"),
+    InvalidRequest: ApiError(400, _INVALID, None),
     BodyTooLarge: ApiError(413, _INVALID, "request_too_large"),
     Unauthorized: ApiError(401, _INVALID, "invalid_api_key"),
     KeyReused: ApiError(409, _INVALID, "idempotency_key_reused", param="Idempotency-Key"),

@@ -7,7 +7,7 @@ import orjson
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from veneer_server.api.deps import BodyDep, State, StateDep, presented_key, require_key
+from veneer_server.api.deps import BodyDep, Server, ServerDep, presented_key, require_key
 from veneer_server.api.official.answers import to_document, to_events
 from veneer_server.api.official.bodies import prepare
 from veneer_server.api.streams import ClientGone, EventStream, run_until_gone
@@ -28,17 +28,17 @@ PATHS = {
 }
 
 
-async def generate(request: Request, body: BodyDep, state: StateDep) -> Response:
+async def generate(request: Request, body: BodyDep, server: ServerDep) -> Response:
     """Answer with the base model or with the adapter named in ``model``."""
     endpoint = PATHS[request.url.path]
     request.state.model = body.get("model")
     asked = prepare(endpoint, body)
-    work = state.requests.respond(endpoint, asked, request.state.ids, _asker(request, body))
+    work = server.requests.respond(endpoint, asked, request.state.ids, _asker(request, body))
     try:
-        found = await run_until_gone(work, request.receive, state.deadline)
+        found = await run_until_gone(work, request.receive, server.deadline)
     except ClientGone:
         return Response(status_code=499)
-    return _answer(request, endpoint, body, found, state)
+    return _answer(request, endpoint, body, found, server)
 
 
 def _asker(request: Request, body: dict[str, Any]) -> Asker:
@@ -49,7 +49,7 @@ def _asker(request: Request, body: dict[str, Any]) -> Asker:
 
 
 def _answer(
-    request: Request, endpoint: Endpoint, body: dict[str, Any], found: Any, state: State
+    request: Request, endpoint: Endpoint, body: dict[str, Any], found: Any, server: Server
 ) -> Response:
     served: Served = found.served
     headers = _headers(served)
@@ -59,13 +59,13 @@ def _answer(
         document = to_document(endpoint, found.body, served.asked)
         return Response(orjson.dumps(document), headers=headers, media_type="application/json")
     convert = to_events(endpoint, model=served.asked, asked=body)
-    return EventStream(found, convert, state.deadline, headers)
+    return EventStream(found, convert, server.deadline, headers)
 
 
 def _headers(served: Served) -> dict[str, str]:
     headers = {}
     if served.revision is not None:
-        headers["x-veneer-adapter"] = served.revision.header
+        headers["x-veneer-adapter"] = served.revision.label
     if served.cold_start_s is not None:
         headers["x-veneer-cold-start-ms"] = str(round(served.cold_start_s * 1000))
     return headers

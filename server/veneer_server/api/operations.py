@@ -10,7 +10,7 @@ from prometheus_client.exposition import choose_encoder, generate_latest
 from prometheus_client.registry import Collector
 
 from veneer_server import __version__
-from veneer_server.api.deps import State, StateDep
+from veneer_server.api.deps import Server, ServerDep
 from veneer_server.api.errors import ShuttingDown
 from veneer_server.engine.base import EngineUnavailable
 
@@ -26,43 +26,47 @@ async def live() -> dict[str, str]:
 @router.get("/readyz")
 @router.get("/health")
 @router.get("/ping")
-async def ready(state: StateDep) -> dict[str, str]:
+async def ready(server: ServerDep) -> dict[str, str]:
     """The engine is up and the server takes requests."""
-    await _check(state)
+    await _check(server)
     return {"status": "ok"}
 
 
-async def _check(state: State) -> None:
-    if state.draining.is_set():
+async def _check(server: Server) -> None:
+    if server.draining.is_set():
         raise ShuttingDown("The server is shutting down.")
-    await state.engine.check_health()
+    await server.engine.check_health()
 
 
-async def _is_up(state: State) -> bool:
+async def _is_up(server: Server) -> bool:
     try:
-        await state.engine.check_health()
+        await server.engine.check_health()
     except EngineUnavailable:
         return False
     return True
 
 
 @router.get("/version")
-async def version(state: StateDep) -> JSONResponse:
+async def version(server: ServerDep) -> JSONResponse:
     """Which server this is."""
     return JSONResponse(
-        {"version": __version__, "model": state.engine.model.id, "lora_op": state.engine.lora_op()}
+        {
+            "version": __version__,
+            "model": server.engine.model.id,
+            "lora_op": server.engine.lora_op(),
+        }
     )
 
 
 @router.get("/metrics")
-async def metrics(request: Request, state: StateDep) -> Response:
+async def metrics(request: Request, server: ServerDep) -> Response:
     """vLLM's metrics and ours.
 
     Plain 0.0.4 text unless the scraper can read UTF-8 names: newer formats would otherwise
     turn ``vllm:*`` into ``vllm_*``.
     """
-    state.metrics.engine_is(up=await _is_up(state))
-    both = _Both((REGISTRY, state.metrics.snapshot()))
+    server.metrics.engine_is(up=await _is_up(server))
+    both = _Both((REGISTRY, server.metrics.snapshot()))
     accept = request.headers.get("accept", "")
     encode: Callable[[Collector], bytes] = generate_latest
     content_type = "text/plain; version=0.0.4; charset=utf-8"

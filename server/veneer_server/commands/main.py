@@ -98,9 +98,9 @@ def _run(settings: Settings) -> None:
         err.print("Starting the engine (about 20 seconds) ...")
     with listener, err.status("Starting the engine (about 20 seconds) ...") as status:
 
-        def announce(state: Any, bound_port: int) -> None:
+        def announce(server: Any, bound_port: int) -> None:
             status.stop()
-            _announce(settings, state, bound_port)
+            _announce(settings, server, bound_port)
 
         try:
             uvloop.run(run(settings, listener, announce))
@@ -114,19 +114,20 @@ def _run(settings: Settings) -> None:
             raise _failure("Stopped while starting.", EXIT_INTERRUPTED) from None
 
 
-def _announce(settings: Settings, state: Any, port: int) -> None:
+def _announce(settings: Settings, server: Any, port: int) -> None:
     host = "127.0.0.1" if settings.server.host in ("0.0.0.0", "::") else settings.server.host  # noqa: S104 - compared, not bound
     host = f"[{host}]" if ":" in host else host
     key = "$VENEER_SERVER__API_KEY" if settings.server.api_key else "none"
     url = f"http://{host}:{port}/v1"
-    ready = [a.name for a in state.catalog.adapters() if a.live]
-    model = ready[0] if ready else state.engine.model.id
+    base = server.engine.model.id
+    ready = [a.name for a in server.adapters.every() if a.live]
+    model = ready[0] if ready else base
     header = f' -H "Authorization: Bearer {key}"' if settings.server.api_key else ""
     body = json.dumps(
         {"model": model, "messages": [{"role": "user", "content": "What does a lighthouse do?"}]}
     )
     typer.echo(
-        f"\nVeneer {__version__} is ready. Models: {', '.join([state.engine.model.id, *ready])}\n\n"
+        f"\nVeneer {__version__} is ready. Models: {', '.join([base, *ready])}\n\n"
         f"  export OPENAI_BASE_URL={url} OPENAI_API_KEY={key}\n\n"
         f"  curl {url}/chat/completions{header} -H 'Content-Type: application/json' \\\n"
         f"    -d '{body}'\n\n"

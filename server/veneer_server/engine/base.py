@@ -17,11 +17,10 @@ names it was told to load, and nothing of public names, slots, tenants or HTTP.
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Protocol
 
 from veneer_adapters.artifact.manifest import BaseFacts
-from veneer_adapters.catalog.proof import Effect
+from veneer_adapters.residency.engine import AdapterEngine
 
 
 class Endpoint(StrEnum):
@@ -112,7 +111,7 @@ class EngineNotStarted(EngineError):
     """The engine cannot be started as configured."""
 
 
-class Engine(Protocol):
+class Engine(AdapterEngine, Protocol):
     """Loads adapters and generates with them. Started and stopped by whoever built it."""
 
     @property
@@ -131,29 +130,6 @@ class Engine(Protocol):
         Raises:
             RequestRejected: the body cannot be served.
             EngineDown: there is no engine to serve it; may also be raised by the stream.
-        """
-
-    async def load_adapter(self, engine_id: int, engine_name: str, path: Path) -> None:
-        """Make ``engine_name`` usable by ``respond``: verified weights, in a device slot.
-
-        A failure leaves no trace of the adapter.
-        """
-
-    async def activate_adapter(self, engine_id: int) -> None:
-        """Copy a loaded adapter from its host slot into a device slot."""
-
-    async def deactivate_adapter(self, engine_id: int) -> None:
-        """Leave the device slot; the host copy stays. No request may be using the adapter."""
-
-    async def unload_adapter(self, engine_id: int) -> None:
-        """Forget the adapter everywhere. No request may be using it; twice is a no-op."""
-
-    async def measure_effect(self, engine_id: int, engine_name: str) -> Effect:
-        """Return what the adapter, which is in a device slot, does to a short greedy answer.
-
-        Raises:
-            LoadFailed: the adapter is not loaded.
-            EngineDown: there is no engine to ask.
         """
 
     async def check_health(self) -> None:

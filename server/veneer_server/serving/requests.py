@@ -11,7 +11,6 @@ from typing import Any
 from uuid import uuid4
 
 from veneer_adapters.catalog.revision import Revision
-from veneer_adapters.catalog.usage import Usage
 from veneer_adapters.residency.residency import Lease, Residency
 from veneer_server.engine.base import (
     NO_WEIGHTS,
@@ -20,14 +19,11 @@ from veneer_server.engine.base import (
     Endpoint,
     Engine,
     Frames,
-    RequestRejected,
 )
-from veneer_server.serving.canaries.watching import Canaries
 from veneer_server.serving.resolving import Asker, Resolved, Resolver
-from veneer_server.serving.tokens import counted, usage_of, with_usage
-from veneer_server.telemetry.metrics import Metrics
+from veneer_server.serving.tokens import with_usage
+from veneer_server.serving.watching import Watching
 from veneer_server.telemetry.observation import Observation
-from veneer_server.telemetry.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +78,14 @@ class RequestService:
         engine: Engine,
         resolver: Resolver,
         residency: Residency,
-        metrics: Metrics,
-        tracing: Tracing,
+        watching: Watching,
         *,
-        usage: Usage,
-        canaries: Canaries,
         new_id: Callable[[], str] = lambda: uuid4().hex,
     ) -> None:
         self._engine = engine
         self._resolver = resolver
         self._residency = residency
-        self._metrics = metrics
-        self._tracing = tracing
-        self._usage = usage
-        self._canaries = canaries
+        self._watching = watching
         self._new_id = new_id
 
     async def respond(
@@ -115,40 +105,24 @@ class RequestService:
             EngineError: the engine refused or failed.
         """
         resolved = await self._resolver.resolve(endpoint, body, asker)
-        asked, revision = resolved.asked, resolved.revision
-        if revision is not None:
-            self._usage.count(revision.adapter)
-        watch = self._canaries.watch(resolved, endpoint, body)
         async with AsyncExitStack() as stack:
-            stack.callback(lambda: watch.ended(seen))  # the last to run: seen is final then
-            name = revision.adapter if revision else self._engine.model.id
-            seen = stack.enter_context(self._metrics.request(endpoint, name, ids))
-            span = stack.enter_context(self._tracing.generation(endpoint, asked, body))
-            stack.callback(lambda: span.ended(seen))
-            span.answered_by(revision.header if revision else name)
-            with span.current():
-                lease = await self._lease(endpoint, revision, stack)
-            served = Served(asked, revision, seen, _waited_s(resolved, lease))
+            watch = stack.enter_context(self._watching.request(resolved, endpoint, body, ids))
+            with watch.current():
+                lease = await self._lease(endpoint, resolved.revision, stack)
+            waited_s = _waited_s(resolved, lease)
+            served = Served(resolved.asked, resolved.revision, watch.seen, waited_s)
             model = lease.engine_name if lease else self._engine.model.id
             asking, hide_usage = with_usage(endpoint, body)
-            call = Call(endpoint, {**asking, "model": model}, self._new_id(), span.headers())
-            found = await self._ask(call, seen)
+            call = Call(endpoint, {**asking, "model": model}, self._new_id(), watch.headers())
+            with watch.asking():
+                found = await self._engine.respond(call)
             if isinstance(found, Answer):
                 watch.document(found.body)
-                return _to_document(served, found)
+                return Document(served, found.body)
             # Closed before the lease ends: a slot must not change under a running request.
             await stack.enter_async_context(aclosing(found))
-            found = await stack.enter_async_context(aclosing(watch.stream(found)))
-            watched = counted(found, endpoint, seen, hide_usage=hide_usage)
-            return await self._begin(served, watched, stack)
+            return await self._begin(served, watch.frames(found, hide_usage=hide_usage), stack)
         raise AssertionError("an exit stack swallowed an exception")  # pragma: no cover
-
-    async def _ask(self, call: Call, seen: Observation) -> Answer | Frames:
-        try:
-            return await self._engine.respond(call)
-        except RequestRejected:
-            seen.rejected()
-            raise
 
     async def _begin(self, served: Served, watched: Frames, stack: AsyncExitStack) -> Stream:
         await stack.enter_async_context(aclosing(watched))
@@ -161,7 +135,7 @@ class RequestService:
     ) -> Lease | None:
         if revision is None or endpoint in NO_WEIGHTS:
             return None
-        with self._tracing.lease():
+        with self._watching.lease():
             return await stack.enter_async_context(self._residency.lease(revision))
 
 
@@ -169,10 +143,3 @@ def _waited_s(resolved: Resolved, lease: Lease | None) -> float | None:
     waits = (resolved.pulled_s, lease.cold_start_s if lease else None)
     known = [seconds for seconds in waits if seconds is not None]
     return sum(known) if known else None
-
-
-def _to_document(served: Served, answer: Answer) -> Document:
-    if (usage := usage_of(answer.body)) is not None:
-        served.seen.used(*usage)
-    served.seen.completed()
-    return Document(served, answer.body)

@@ -1,18 +1,16 @@
-"""Which parts of an answer carry tokens, and how many the engine counted. Pure but for ``counted``.
+"""Which parts of an answer carry tokens, and how many the engine counted. Pure.
 
 An event is judged by a few of its bytes: a quotation mark inside a text is escaped, so an
 unescaped ``"usage":{`` is the member and never what somebody wrote. Only an event that has
 it is parsed, one of a stream as a rule.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import orjson
 
-from veneer_server.engine.base import Endpoint, Frames, RequestRejected
-from veneer_server.telemetry.observation import Observation
+from veneer_server.engine.base import Endpoint
 
 _ASKS_FOR_USAGE = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
 """Elsewhere a stream ends with its usage unasked."""
@@ -48,6 +46,11 @@ _TESTS: dict[Endpoint, Callable[[bytes], bool]] = {
 }
 
 
+def is_usage_only(frame: bytes) -> bool:
+    """Return whether an event that carries counts carries nothing else."""
+    return _USAGE_ONLY in frame
+
+
 def usage_of_frame(frame: bytes) -> Usage | None:
     """Return the counts an event carries, if it carries any."""
     if _USAGE not in frame:
@@ -63,27 +66,3 @@ def usage_of(body: Mapping[str, Any]) -> Usage | None:
             read = usage.get("prompt_tokens") or usage.get("input_tokens") or 0
             return Usage(read, usage.get("completion_tokens") or usage.get("output_tokens") or 0)
     return None
-
-
-async def counted(
-    frames: Frames, endpoint: Endpoint, seen: Observation, *, hide_usage: bool
-) -> Frames:
-    """Pass ``frames`` on and tell ``seen`` of each token, of the usage, and of the end."""
-    # This runs once per token: two searches and a count.
-    carries_tokens = token_test(endpoint)
-    try:
-        async for frame in frames:
-            if carries_tokens(frame):
-                seen.token()
-            if _USAGE in frame and (usage := usage_of_frame(frame)) is not None:
-                seen.used(*usage)
-                if hide_usage and _USAGE_ONLY in frame:
-                    continue
-            yield frame
-    except (asyncio.CancelledError, GeneratorExit):
-        seen.cancelled()
-        raise
-    except RequestRejected:
-        seen.rejected()
-        raise
-    seen.completed()

@@ -99,8 +99,8 @@ def test_every_setting_stands_in_the_example_file() -> None:
 async def test_every_route_is_documented(tmp_path: Path) -> None:
     flags = {"adapters": {"dir": tmp_path / "a"}, "state": {"dir": tmp_path / "s"}}
     loaded = Settings.load(environ={}, flags=flags)
-    async with running(loaded, engine=EchoEngine()) as state:
-        routes = [r for r in create_app(state).routes if isinstance(r, APIRoute)]
+    async with running(loaded, engine=EchoEngine()) as parts:
+        routes = [r for r in create_app(parts.server).routes if isinstance(r, APIRoute)]
     served = {f"{m} {re.sub('{.*?}', '{id}', r.path)}" for r in routes for m in r.methods}
     assert {cells[0].strip("`") for cells in rows("docs/api.md", "route")} == served
 

@@ -14,8 +14,8 @@ from veneer_server.api.admin.once import once
 from veneer_server.api.admin.pages import page
 from veneer_server.api.admin.paths import AdapterRoute, NameDep
 from veneer_server.api.admin.views import alias_json
-from veneer_server.api.deps import BodyDep, StateDep, require_key
-from veneer_server.engine.base import RequestRejected
+from veneer_server.api.deps import BodyDep, ServerDep, require_key
+from veneer_server.api.errors import InvalidRequest
 
 router = APIRouter(dependencies=[Depends(require_key)], route_class=AdapterRoute)
 
@@ -47,59 +47,59 @@ class AliasBody(Body):
 
 
 @router.get(_PATH)
-async def show_alias(name: NameDep, alias: str, state: StateDep) -> Response:
+async def show_alias(name: NameDep, alias: str, server: ServerDep) -> Response:
     """What one alias points to; its version is the ETag."""
-    return _answer(name, state.catalog.alias(name, alias))
+    return _answer(name, server.adapters.alias(name, alias))
 
 
 @router.put(_PATH)
 async def move_alias(
-    request: Request, name: NameDep, alias: str, body: BodyDep, state: StateDep
+    request: Request, name: NameDep, alias: str, body: BodyDep, server: ServerDep
 ) -> Response:
     """Point an alias, made if need be, to what can serve; with If-Match only if it is as told."""
     asked = parse(AliasBody, body)
     guard = Guard(asked.guard.min_requests, asked.guard.margin) if asked.guard else None
     wanted = Wanted(_targets(asked), asked.sticky, guard, _expected(request))
-    return _answer(name, await state.publishing.move(name, require_alias_name(alias), wanted))
+    return _answer(name, await server.adapters.move(name, require_alias_name(alias), wanted))
 
 
 @router.delete(_PATH)
 async def remove_alias(
-    request: Request, name: NameDep, alias: str, state: StateDep
+    request: Request, name: NameDep, alias: str, server: ServerDep
 ) -> dict[str, Any]:
     """Forget an alias."""
-    await state.catalog.remove_alias(name, alias, expected=_expected(request))
+    await server.adapters.remove_alias(name, alias, expected=_expected(request))
     return {"adapter": name, "alias": alias, "object": "adapter.alias", "deleted": True}
 
 
 @router.post(f"{_PATH}/rollback")
-async def roll_back(request: Request, name: NameDep, alias: str, state: StateDep) -> Response:
+async def roll_back(request: Request, name: NameDep, alias: str, server: ServerDep) -> Response:
     """Point an alias to what it pointed to before."""
 
     async def act() -> Response:
         expected = _expected(request)
-        return _answer(name, await state.catalog.roll_back(name, alias, expected=expected))
+        return _answer(name, await server.adapters.roll_back(name, alias, expected=expected))
 
-    return await once(request, state, {}, act)
+    return await once(request, server, {}, act)
 
 
 @router.get(f"{_PATH}/history")
 async def list_moves(
-    request: Request, name: NameDep, alias: str, state: StateDep
+    request: Request, name: NameDep, alias: str, server: ServerDep
 ) -> dict[str, Any]:
     """What the alias was after each of its moves, the newest first."""
-    moves = await state.catalog.moves(name, alias)
+    moves = await server.adapters.history(name, alias)
     return page(request, moves, lambda a: str(a.version), lambda a: alias_json(name, a))
 
 
 def _answer(name: str, alias: Alias) -> Response:
-    told = orjson.dumps(alias_json(name, alias))
-    return Response(told, headers={"etag": f'"{alias.version}"'}, media_type="application/json")
+    shown = orjson.dumps(alias_json(name, alias))
+    return Response(shown, headers={"etag": f'"{alias.version}"'}, media_type="application/json")
 
 
 def _targets(asked: AliasBody) -> tuple[Target, ...]:
     if (asked.revision is None) == (asked.targets is None):
-        raise RequestRejected("give either 'revision' or 'targets'", param="revision")
+        raise InvalidRequest("give either 'revision' or 'targets'", param="revision")
     if asked.revision is not None:
         return (Target(asked.revision),)
     return tuple(Target(t.revision, t.weight) for t in asked.targets or ())
@@ -113,5 +113,5 @@ def _expected(request: Request) -> int | None:
         return None
     version = text.strip().removeprefix("W/").strip('"')
     if not version.isdecimal():
-        raise RequestRejected("must be the version of the alias, as in ETag", param="If-Match")
+        raise InvalidRequest("must be the version of the alias, as in ETag", param="If-Match")
     return int(version)

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from veneer_adapters.names import is_alias_name
-from veneer_server.engine.base import RequestRejected
+from veneer_server.api.errors import InvalidRequest
 
 
 class Body(BaseModel):
@@ -21,7 +21,7 @@ def parse(kind: type[B], body: dict[str, Any]) -> B:
     """Return ``body`` as a ``kind``.
 
     Raises:
-        RequestRejected: a field is missing, unknown or of the wrong type; names the first.
+        InvalidRequest: a field is missing, unknown or of the wrong type; names the first.
     """
     try:
         return kind.model_validate(body)
@@ -29,18 +29,18 @@ def parse(kind: type[B], body: dict[str, Any]) -> B:
         fault = error.errors()[0]
         field = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            raise RequestRejected(f"There is no field '{field}'.", param=field) from None
-        raise RequestRejected(f"'{field}': {fault['msg']}", param=field or None) from None
+            raise InvalidRequest(f"There is no field '{field}'.", param=field) from None
+        raise InvalidRequest(f"'{field}': {fault['msg']}", param=field or None) from None
 
 
 def require_alias_name(alias: str) -> str:
     """Return ``alias``, which can be one.
 
     Raises:
-        RequestRejected: it could be taken for a number or a digest, or is too long.
+        InvalidRequest: it could be taken for a number or a digest, or is too long.
     """
     if not is_alias_name(alias):
-        raise RequestRejected(
+        raise InvalidRequest(
             "an alias begins with a letter and has up to 63 letters, digits, '.', '_', '-'",
             param="alias",
         )

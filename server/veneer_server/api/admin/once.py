@@ -9,16 +9,15 @@ import orjson
 from fastapi import Request
 from fastapi.responses import Response
 
-from veneer_adapters.catalog.replays import Answered
-from veneer_server.api.deps import State
-from veneer_server.api.errors import KeyReused, OutcomeUnknown
-from veneer_server.engine.base import RequestRejected
+from veneer_adapters.catalog.replays import Replay
+from veneer_server.api.deps import Server
+from veneer_server.api.errors import InvalidRequest, KeyReused, OutcomeUnknown
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 async def once(
-    request: Request, state: State, body: dict[str, Any], act: Callable[[], Awaitable[Response]]
+    request: Request, server: Server, body: dict[str, Any], act: Callable[[], Awaitable[Response]]
 ) -> Response:
     """Return what ``act`` answers, or what it answered before to the same key and body.
 
@@ -32,29 +31,34 @@ async def once(
     if key is None:
         return await act()
     if not _KEY.fullmatch(key):
-        raise RequestRejected("must be 1 to 255 visible characters", param="Idempotency-Key")
+        raise InvalidRequest("must be 1 to 255 visible characters", param="Idempotency-Key")
     asked = f"{request.method} {request.url.path}\n".encode() + orjson.dumps(body)
     digest = hashlib.sha256(asked).hexdigest()
-    async with state.answers.turn(key):
-        known = await state.answers.begin(key, digest)
+    async with server.replays.turn(key):
+        known = await server.replays.begin(key, digest)
         if known is not None:
             return _again(known, digest)
         try:
             response = await act()
         except Exception:
-            await state.answers.forget(key)
+            await server.replays.forget(key)
             raise
-        await state.answers.finish(key, response.status_code, bytes(response.body).decode())
+        await server.replays.finish(key, _to_outcome(response))
         return response
 
 
-def _again(found: Answered, digest: str) -> Response:
+def _to_outcome(response: Response) -> str:
+    return f"{response.status_code} {bytes(response.body).decode()}"
+
+
+def _again(found: Replay, digest: str) -> Response:
     if found.request != digest:
         raise KeyReused("This Idempotency-Key was used with another request.")
-    if not found.is_known:
+    if found.outcome is None:
         raise OutcomeUnknown(
             "A request with this Idempotency-Key was begun and not answered; look what became"
             " of it, and use another key."
         )
+    status, _, body = found.outcome.partition(" ")
     headers = {"idempotent-replayed": "true"}
-    return Response(found.body, found.status, headers, media_type="application/json")
+    return Response(body, int(status), headers, media_type="application/json")

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import Request
 
-from veneer_server.engine.base import RequestRejected
+from veneer_server.api.errors import InvalidRequest
 
 _DEFAULT, _MOST = 100, 1000
 
@@ -19,7 +19,7 @@ def page(
     """Return the page of ``items`` the query asks for; ``cursor`` tells one item from another.
 
     Raises:
-        RequestRejected: ``limit`` is not a number from 1 to 1000, or ``after`` names nothing.
+        InvalidRequest: ``limit`` is not a number from 1 to 1000, or ``after`` names nothing.
     """
     limit = _limit(request)
     begin = _begin(request, items, cursor)
@@ -36,7 +36,7 @@ def page(
 def _limit(request: Request) -> int:
     text = request.query_params.get("limit", str(_DEFAULT))
     if not text.isdecimal() or not 1 <= int(text) <= _MOST:
-        raise RequestRejected(f"'limit' must be a number from 1 to {_MOST}", param="limit")
+        raise InvalidRequest(f"'limit' must be a number from 1 to {_MOST}", param="limit")
     return int(text)
 
 
@@ -47,4 +47,4 @@ def _begin(request: Request, items: Sequence[Any], cursor: Callable[[Any], str])
     for index, item in enumerate(items):
         if cursor(item) == after:
             return index + 1
-    raise RequestRejected("'after' names nothing in this listing", param="after")
+    raise InvalidRequest("'after' names nothing in this listing", param="after")

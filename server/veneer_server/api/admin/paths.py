@@ -10,6 +10,9 @@ from starlette.types import Scope
 
 _SLASH = "%2F"
 
+RESERVED = {"check": "a word of the adapter routes"}
+"""Names that ``/v1/adapters/{name}`` could not tell from a route of its own."""
+
 
 class AdapterRoute(APIRoute):
     """A route that sees ``%2F`` as part of a segment; servers decode it before routing."""

@@ -4,22 +4,18 @@ from dataclasses import asdict
 from typing import Any
 
 from veneer_adapters.catalog.alias import Alias
-from veneer_adapters.catalog.revision import Adapter, Revision, Source
-from veneer_adapters.lifecycle import State as Stage
-from veneer_adapters.publishing.staging import Progress
-from veneer_server.api.deps import State
+from veneer_adapters.catalog.revision import Adapter, Progress, Revision, Source
 
 Json = dict[str, Any]
 
 
-def adapter_json(adapter: Adapter, state: State) -> Json:
+def adapter_json(adapter: Adapter) -> Json:
     """Return everything there is to know about one name."""
-    progress = state.staging.progress().get(adapter.name)
-    told: Json = {
+    shown: Json = {
         "object": "adapter",
         "name": adapter.name,
         "created": adapter.created,
-        "state": state_of(adapter, state),
+        "state": adapter.state,
         "live": adapter.live.number if adapter.live else None,
         "latest": adapter.revisions or None,
         "revisions": adapter.revisions,
@@ -27,43 +23,17 @@ def adapter_json(adapter: Adapter, state: State) -> Json:
         "read_only": adapter.read_only,
         "source": _source_json(adapter.source),
         "aliases": {name: alias_json(adapter.name, a) for name, a in adapter.aliases.items()},
-        "progress": _progress_json(progress) if progress else None,
+        "progress": _progress_json(adapter.progress) if adapter.progress else None,
     }
     if adapter.reason is not None:
-        told |= {"reason": adapter.reason, "detail": adapter.detail}
-    return told
-
-
-def arriving_json(name: str, progress: Progress) -> Json:
-    """Return what there is to know about a name that is being fetched for the first time."""
-    return {
-        "object": "adapter",
-        "name": name,
-        "created": None,
-        "state": Stage.STAGING,
-        "live": None,
-        "latest": None,
-        "revisions": 0,
-        "pinned": False,
-        "read_only": False,
-        "source": _source_json(progress.source),
-        "aliases": {},
-        "progress": _progress_json(progress),
-    }
-
-
-def state_of(adapter: Adapter, state: State) -> Stage:
-    """Return what the engine does with what is live, or else what it has proved."""
-    if adapter.live is None:
-        return adapter.state
-    in_engine = state.residency.state_of(adapter.live)
-    return adapter.live.state if in_engine is Stage.READY else in_engine
+        shown |= {"reason": adapter.reason, "detail": adapter.detail}
+    return shown
 
 
 def revision_json(revision: Revision) -> Json:
     """Return everything there is to know about one revision."""
     facts, effect = revision.manifest, revision.effect
-    told: Json = {
+    shown: Json = {
         "object": "adapter.revision",
         "adapter": revision.adapter,
         "number": revision.number,
@@ -81,10 +51,10 @@ def revision_json(revision: Revision) -> Json:
         "effect": None,
     }
     if effect is not None:
-        told["effect"] = {"modules": effect.modules, "largest_change": effect.largest_change}
+        shown["effect"] = {"modules": effect.modules, "largest_change": effect.largest_change}
     if revision.reason is not None:
-        told |= {"reason": revision.reason, "detail": revision.detail}
-    return told
+        shown |= {"reason": revision.reason, "detail": revision.detail}
+    return shown
 
 
 def alias_json(adapter: str, alias: Alias) -> Json:

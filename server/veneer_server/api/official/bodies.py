@@ -9,8 +9,9 @@ Everything else is for vLLM to judge.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from veneer_server.api.errors import InvalidRequest, UnsupportedParameter
 from veneer_server.api.official.tools import hold_schema, without_empty_tools
-from veneer_server.engine.base import Endpoint, NotSupported, RequestRejected
+from veneer_server.engine.base import Endpoint
 
 _PLATFORM = frozenset(
     {
@@ -100,8 +101,8 @@ def prepare(endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the body for the engine; a member that is null is as good as absent.
 
     Raises:
-        NotSupported: a field that would have no effect, or that only the server may set.
-        RequestRejected: a number out of its bounds.
+        UnsupportedParameter: a field that would have no effect, or that only the server may set.
+        InvalidRequest: a number out of its bounds.
     """
     ignored = _PLATFORM if endpoint in (Endpoint.RESPONSES, Endpoint.MESSAGES) else _IGNORED
     kept = {k: v for k, v in body.items() if v is not None and k not in ignored}
@@ -112,11 +113,13 @@ def prepare(endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _refuse_unsupported(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
     for name in _ENGINE_ONLY & body.keys():
-        raise NotSupported(f"Unsupported parameter: '{name}' is not for clients.", param=name)
+        raise UnsupportedParameter(
+            f"Unsupported parameter: '{name}' is not for clients.", param=name
+        )
     refuses = _WITHOUT_EFFECT.get(endpoint, {})
     for name in refuses.keys() & body.keys():
         if refuses[name](body[name], body):
-            raise NotSupported(
+            raise UnsupportedParameter(
                 f"Unsupported parameter: this server has no '{name}' on this endpoint.", param=name
             )
 
@@ -128,7 +131,7 @@ def _check_limits(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
         _check_integer(name, body[name], 0 if endpoint is Endpoint.COMPLETIONS else least, most)
     stop = body.get("stop")
     if isinstance(stop, list) and len(stop) > _MOST_STOPS:
-        raise RequestRejected(
+        raise InvalidRequest(
             f"Invalid 'stop': array too long. Expected an array with maximum length {_MOST_STOPS},"
             f" but got an array with length {len(stop)} instead.",
             param="stop",
@@ -137,15 +140,15 @@ def _check_limits(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
 
 def _check_integer(name: str, value: Any, least: int, most: int | None) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise RequestRejected(f"Invalid type for '{name}': expected an integer.", param=name)
+        raise InvalidRequest(f"Invalid type for '{name}': expected an integer.", param=name)
     if value < least:
-        raise RequestRejected(
+        raise InvalidRequest(
             f"Invalid '{name}': integer below minimum value. Expected a value >= {least},"
             f" but got {value} instead.",
             param=name,
         )
     if most is not None and value > most:
-        raise RequestRejected(
+        raise InvalidRequest(
             f"Invalid '{name}': integer above maximum value. Expected a value <= {most},"
             f" but got {value} instead.",
             param=name,

@@ -9,7 +9,8 @@ stay as the client wants them: a grammar refuses odd schemas that the prompt tak
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from veneer_server.engine.base import Endpoint, NotSupported
+from veneer_server.api.errors import UnsupportedParameter
+from veneer_server.engine.base import Endpoint
 
 _NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}, "enum": [{}]}
 """Only ``{}`` fits. Without the enum, a small model fills the braces with blanks until its end."""
@@ -29,7 +30,8 @@ def hold_schema(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
     """Return ``body`` such that a forced call can only be an object of its parameters' schema.
 
     Raises:
-        NotSupported: a Responses tool that is not a function; vLLM would leave it out silently.
+        UnsupportedParameter: a Responses tool that is not a function; vLLM would leave it out
+            without a word.
     """
     tools = body.get("tools")
     if not isinstance(tools, list):
@@ -47,7 +49,7 @@ def hold_schema(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
 def _refuse_hosted(tools: list[Any]) -> None:
     for index, tool in enumerate(tools):
         if isinstance(tool, dict) and tool.get("type") != "function":
-            raise NotSupported(
+            raise UnsupportedParameter(
                 f"Unsupported tool type: {tool.get('type')!r}; this server has functions only.",
                 param=f"tools[{index}].type",
             )

@@ -66,7 +66,7 @@ class Reading:
 
 
 async def measure_effect(client: Client, request: LoRARequest) -> Effect:
-    """Return what the loaded adapter of ``request`` does; see ``AdapterHost``.
+    """Return what the loaded adapter of ``request`` does; see ``AdapterEngine``.
 
     Raises:
         LoadFailed: the adapter is in no slot of a worker.

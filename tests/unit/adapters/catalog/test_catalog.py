@@ -59,7 +59,7 @@ async def test_the_first_content_of_a_folder_is_live_before_it_is_proved(catalog
     assert catalog.resolve(LIVE_A) == revision
     assert (revision.number, revision.state) == (1, State.STAGED)
     assert revision.engine_name == f"a@sha256:{'1' * 24}"
-    assert revision.header == f"a@1#sha256:{'1' * 12}"
+    assert revision.label == f"a@1#sha256:{'1' * 12}"
     assert catalog.get("a").state is State.STAGED
 
 

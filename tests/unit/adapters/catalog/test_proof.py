@@ -43,12 +43,12 @@ def test_an_adapter_that_does_nothing_or_harm_is_refused(
 
 
 def test_an_adapter_declared_to_do_nothing_may_do_nothing() -> None:
-    judge(replace(TRAINED, largest_change=0.0), declared_no_effect=True)
-    judge(replace(TRAINED, modules=0, largest_change=0.0), declared_no_effect=True)
+    judge(replace(TRAINED, largest_change=0.0), allow_no_effect=True)
+    judge(replace(TRAINED, modules=0, largest_change=0.0), allow_no_effect=True)
 
 
 def test_a_declaration_excuses_no_harm() -> None:
     with pytest.raises(NonFinite):
-        judge(BROKEN, declared_no_effect=True)
+        judge(BROKEN, allow_no_effect=True)
     with pytest.raises(GarbageOutput):
-        judge(replace(TRAINED, repeats=True), declared_no_effect=True)
+        judge(replace(TRAINED, repeats=True), allow_no_effect=True)

@@ -45,11 +45,13 @@ class Rig:
         intake = Intake(
             self.store, lambda folder: verify(folder, builders.FACTS), roots=[self.root]
         )
-        self.staging = Staging(intake, catalog, Publishing(catalog, self._prove))
+        publishing = Publishing(catalog, self._prove)
+        reserved = {"base": "the name of the base model"}
+        self.staging = Staging(intake, catalog, publishing, reserved=reserved)
         self.following = Following(self.staging, catalog)
 
     async def _prove(self, revision: Revision) -> None:
-        self.proved.append(revision.header)
+        self.proved.append(revision.label)
         if isinstance(self.refusal, errors.AdapterRejected):
             await self.catalog.refuse(revision, self.refusal)
         if self.refusal is not None:
@@ -243,6 +245,14 @@ async def test_a_publish_whose_proof_was_not_written_down_is_no_success(
     with pytest.raises(errors.StateBusy):
         await rig.request("a", folder)
     assert rig.catalog.get("a").live == first
+
+
+async def test_a_reserved_name_is_refused_with_what_it_means_already(rig: Rig) -> None:
+    folder = builders.write(rig.root.path / "base")
+    with pytest.raises(errors.NameNotAllowed, match="`base` is the name of the base model"):
+        await rig.request("base", folder)
+    async with following(rig, Script(changed(rig, "base"), FirstScanDone(frozenset({"base"})))):
+        assert rig.states() == {}
 
 
 async def test_a_name_outside_the_grammar_is_refused(rig: Rig) -> None:

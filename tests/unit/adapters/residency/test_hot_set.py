@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 from support.builders import FOLDER, revision
-from support.fake_host import Rig, settle
+from support.fake_engine import Rig, settle
 from veneer_adapters.catalog.alias import Target
 from veneer_adapters.catalog.entry import Entry
 from veneer_adapters.lifecycle import State

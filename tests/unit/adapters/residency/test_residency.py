@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from support.fake_host import A, B, C, D, HostBroken, Rig, bounded, hold, settle
+from support.fake_engine import A, B, C, D, EngineBroken, Rig, bounded, hold, settle
 from veneer_adapters.errors import LoadFailed, LoadTimedOut, NoSlotFree
 from veneer_adapters.lifecycle import State
 
@@ -325,7 +325,7 @@ async def test_everything_worth_counting_is_told() -> None:
 async def test_what_the_block_raises_ends_the_lease_and_nothing_else() -> None:
     rig = Rig()
     async with asyncio.timeout(5):
-        with pytest.raises(HostBroken):
+        with pytest.raises(EngineBroken):
             async with rig.residency.lease(A):
-                raise HostBroken
+                raise EngineBroken
     assert rig.residency.snapshot()[0].leases == 0

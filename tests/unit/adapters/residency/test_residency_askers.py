@@ -4,7 +4,7 @@ import asyncio
 from contextvars import ContextVar
 from pathlib import Path
 
-from support.fake_host import A, B, FakeHost, Rig, bounded, hold, settle
+from support.fake_engine import A, B, FakeEngine, Rig, bounded, hold, settle
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.residency.residency import Residency
 
@@ -26,7 +26,7 @@ async def test_what_requests_wait_for_is_told_until_it_is_usable() -> None:
 ASKER: ContextVar[str] = ContextVar("asker", default="nobody")
 
 
-class Listening(FakeHost):
+class Listening(FakeEngine):
     """Remembers in whose context each adapter was loaded."""
 
     def __init__(self, *, device_slots: int, host_slots: int) -> None:

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from support.fake_host import A, B, Rig, bounded, hold, settle
+from support.fake_engine import A, B, Rig, bounded, hold, settle
 from veneer_adapters.errors import LoadFailed, NoSlotFree
 from veneer_adapters.lifecycle import State
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from support import builders
-from support.fake_host import FakeHost, HostBroken, settle
+from support.fake_engine import EngineBroken, FakeEngine, settle
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.errors import AdapterUnavailable
 from veneer_adapters.residency.residency import Lease, Residency
@@ -49,7 +49,7 @@ class ResidencyMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.host = FakeHost(device_slots=DEVICE_SLOTS, host_slots=HOST_SLOTS)
+        self.host = FakeEngine(device_slots=DEVICE_SLOTS, host_slots=HOST_SLOTS)
         self.host.held = True
         ticks = itertools.count()
         self.residency = Residency(
@@ -94,7 +94,7 @@ class ResidencyMachine(RuleBasedStateMachine):
     @rule(which=choice, fails=st.sampled_from([False, False, False, True]))
     def the_engine_finishes_a_call(self, which: int, *, fails: bool) -> None:
         index = which % len(self.host.pending)
-        self.host.finish(index, HostBroken("by the test") if fails else None)
+        self.host.finish(index, EngineBroken("by the test") if fails else None)
         self.run()
 
     @rule(revision=revisions)

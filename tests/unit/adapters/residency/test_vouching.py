@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from support import builders
-from support.fake_host import FakeHost
+from support.fake_engine import FakeEngine
 from veneer_adapters import errors
 from veneer_adapters.catalog.catalog import Arrival, Catalog
 from veneer_adapters.catalog.database import Database
@@ -27,13 +27,13 @@ class Rig:
         self.catalog = catalog
         self.store = store
         self.source = builders.write(tmp_path / "source")
-        self.host = FakeHost(device_slots=4, host_slots=8)
+        self.host = FakeEngine(device_slots=4, host_slots=8)
         self.restored: list[str] = []
         self.restoring: Callable[[Revision], Awaitable[None]] = self._restore
         self.vouching = Vouching(catalog, store, self.host, self._ask)
 
     async def _ask(self, revision: Revision) -> None:
-        self.restored.append(revision.header)
+        self.restored.append(revision.label)
         await self.restoring(revision)
 
     async def _restore(self, revision: Revision) -> None:
@@ -90,7 +90,7 @@ async def test_damaged_files_are_brought_back_before_they_are_loaded(rig: Rig) -
     weights.chmod(0o644)
     weights.write_bytes(b"x" + weights.read_bytes()[1:])
     await rig.load(revision)
-    assert rig.restored == [revision.header]
+    assert rig.restored == [revision.label]
     assert fresh.check(revision.digest)
     assert state(rig, revision) == (State.READY, None)
 

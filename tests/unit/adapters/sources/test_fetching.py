@@ -14,9 +14,9 @@ from veneer_adapters.errors import (
     SourceUnavailable,
     TooLarge,
 )
-from veneer_adapters.sources.fetching import Fetched, Fetching, Progress, TryAgain
+from veneer_adapters.sources.fetching import Fetched, Fetching, OnBytes, TryAgain
 
-Answer = Callable[[Path, Progress], Awaitable[None]]
+Answer = Callable[[Path, OnBytes], Awaitable[None]]
 LOCATION = "https://a.example/x"
 
 
@@ -33,7 +33,7 @@ class Source:
         self.answers = list(answers)
         self.asked = 0
 
-    async def fetch(self, location: str, into: Path, progress: Progress) -> Fetched:
+    async def fetch(self, location: str, into: Path, progress: OnBytes) -> Fetched:
         self.asked += 1
         assert not files(into)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -90,7 +90,7 @@ async def test_the_source_is_left_alone_as_long_as_it_asks(tmp_path: Path) -> No
     loop = asyncio.get_running_loop()
     asked_at: list[float] = []
 
-    async def note(into: Path, progress: Progress) -> None:
+    async def note(into: Path, progress: OnBytes) -> None:
         asked_at.append(loop.time())
         if len(asked_at) == 1:
             raise TryAgain("Slower.", retry_after_s=0.2)
@@ -107,7 +107,7 @@ async def test_a_pause_beyond_the_deadline_is_not_waited_for(tmp_path: Path) -> 
 
 
 async def test_a_source_that_hangs_is_given_up_at_the_deadline(tmp_path: Path) -> None:
-    async def hang(into: Path, progress: Progress) -> None:
+    async def hang(into: Path, progress: OnBytes) -> None:
         await asyncio.Event().wait()
 
     error = await refused(Source(TryAgain("It was busy."), hang), tmp_path, timeout_s=0.1)
@@ -125,7 +125,7 @@ async def test_a_timeout_of_the_fetchers_own_is_not_taken_for_the_deadline(tmp_p
 async def test_a_cancelled_fetch_leaves_nothing(tmp_path: Path) -> None:
     began = asyncio.Event()
 
-    async def hang(into: Path, progress: Progress) -> None:
+    async def hang(into: Path, progress: OnBytes) -> None:
         began.set()
         await asyncio.Event().wait()
 
@@ -142,7 +142,7 @@ async def test_a_cancelled_fetch_leaves_nothing(tmp_path: Path) -> None:
 async def test_more_bytes_than_allowed_end_the_fetch(
     done: int, total: int | None, tmp_path: Path
 ) -> None:
-    async def large(into: Path, progress: Progress) -> None:
+    async def large(into: Path, progress: OnBytes) -> None:
         progress(1000, 1000)
         progress(done, total)
 
@@ -154,7 +154,7 @@ async def test_more_bytes_than_allowed_end_the_fetch(
 async def test_the_listener_hears_the_progress(tmp_path: Path) -> None:
     heard: list[tuple[int, int | None]] = []
 
-    async def two_steps(into: Path, progress: Progress) -> None:
+    async def two_steps(into: Path, progress: OnBytes) -> None:
         progress(1, None)
         progress(2, 2)
 

@@ -93,7 +93,7 @@ def test_what_is_no_alias_is_not_taken_for_one(text: str) -> None:
         to_alias(text)
 
 
-@pytest.mark.parametrize("text", ["..", "", "a/b/c", "check", "a@live", "a b"])
+@pytest.mark.parametrize("text", ["..", "", "a/b/c", "a@live", "a b"])
 def test_what_cannot_name_an_adapter_never_becomes_part_of_a_url(text: str) -> None:
     with pytest.raises(BadArgument):
         to_name(text)

@@ -10,8 +10,8 @@ from support import builders
 from veneer_adapters.canaries.guarding import Guarding
 from veneer_adapters.canaries.tally import Ending
 from veneer_adapters.catalog.alias import Alias, Guard, Target
-from veneer_server.engine.base import NO_WEIGHTS, Endpoint, Frames
-from veneer_server.serving.canaries.watching import Canaries
+from veneer_server.engine.base import NO_WEIGHTS, Endpoint
+from veneer_server.serving.canaries.trials import Canaries
 from veneer_server.serving.resolving import Resolved
 from veneer_server.telemetry.observation import Observation
 
@@ -50,10 +50,6 @@ def ended(outcome: str) -> Observation:
     return seen
 
 
-async def frames() -> Frames:
-    yield b"data: [DONE]\n\n"
-
-
 @pytest.mark.parametrize(
     ("outcome", "counts"),
     [
@@ -66,7 +62,7 @@ async def frames() -> Frames:
 def test_answers_and_failures_count_and_what_the_client_did_does_not(
     canaries: Canaries, counting: Counting, outcome: str, counts: list[Any]
 ) -> None:
-    canaries.watch(THROUGH, Endpoint.CHAT, {}).ended(ended(outcome))
+    canaries.trial(THROUGH, Endpoint.CHAT, {}).ended(ended(outcome))
     assert counting.told == counts
 
 
@@ -74,9 +70,9 @@ def test_answers_and_failures_count_and_what_the_client_did_does_not(
 def test_a_structured_answer_is_judged_only_when_it_is_complete(
     canaries: Canaries, counting: Counting, outcome: str
 ) -> None:
-    watch = canaries.watch(THROUGH, Endpoint.CHAT, JSON)
-    watch.document(GOOD)
-    watch.ended(ended(outcome))
+    trial = canaries.trial(THROUGH, Endpoint.CHAT, JSON)
+    trial.document(GOOD)
+    trial.ended(ended(outcome))
     assert Ending.KEPT not in {ending for _, _, ending in counting.told}
 
 
@@ -91,18 +87,11 @@ def test_a_structured_answer_is_judged_only_when_it_is_complete(
 async def test_a_request_no_guard_cares_about_is_left_alone(
     canaries: Canaries, counting: Counting, resolved: Resolved, endpoint: Endpoint
 ) -> None:
-    watch = canaries.watch(resolved, endpoint, JSON)
-    stream = frames()
-    assert watch.stream(stream) is stream
-    await stream.aclose()
-    watch.ended(ended("failed"))
+    trial = canaries.trial(resolved, endpoint, JSON)
+    trial.frame(b"data: [DONE]\n\n")
+    trial.document(GOOD)
+    trial.ended(ended("failed"))
     assert counting.told == []
-
-
-async def test_a_stream_without_structure_is_not_touched(canaries: Canaries) -> None:
-    stream = frames()
-    assert canaries.watch(THROUGH, Endpoint.CHAT, {}).stream(stream) is stream
-    await stream.aclose()
 
 
 async def test_beyond_a_hundred_that_wait_answers_are_not_judged(
@@ -114,9 +103,9 @@ async def test_beyond_a_hundred_that_wait_answers_are_not_judged(
         canaries._judge, lambda: asyncio.run_coroutine_threadsafe(go.wait(), loop).result(10)
     )
     for _ in range(103):
-        watch = canaries.watch(THROUGH, Endpoint.CHAT, JSON)
-        watch.document(GOOD)
-        watch.ended(ended("completed"))
+        trial = canaries.trial(THROUGH, Endpoint.CHAT, JSON)
+        trial.document(GOOD)
+        trial.ended(ended("completed"))
     assert [ending for _, _, ending in counting.told] == [Ending.ANSWERED] * 3
     go.set()
     await blocked

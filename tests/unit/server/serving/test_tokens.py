@@ -1,13 +1,9 @@
 """Which events carry tokens and how many were counted, for each endpoint's kind of stream."""
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-
 import pytest
 
-from veneer_server.engine.base import Endpoint, RequestRejected
-from veneer_server.serving.tokens import Usage, counted, token_test, usage_of_frame, with_usage
-from veneer_server.telemetry.observation import Observation
+from veneer_server.engine.base import Endpoint
+from veneer_server.serving.tokens import Usage, token_test, usage_of_frame, with_usage
 
 ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
 WORD = b'data: {"choices":[{"index":0,"delta":{"content":"ahoy"}}]}\n\n'
@@ -68,48 +64,3 @@ def test_usage_is_always_asked_of_the_engine(body: dict[str, object], hidden: bo
     assert hides is hidden
     if body:
         assert asking["stream_options"] == {"include_usage": True}
-
-
-def observation() -> Observation:
-    return Observation(0.0, lambda: 0.0, first=float, next_=float)
-
-
-async def stream(frames: Sequence[bytes]) -> AsyncGenerator[bytes]:
-    for frame in frames:
-        yield frame
-
-
-async def test_a_stream_is_counted_and_only_the_hidden_usage_is_missing() -> None:
-    seen = observation()
-    frames = [ROLE, WORD, QUOTED, USAGE, DONE]
-    passed = [f async for f in counted(stream(frames), Endpoint.CHAT, seen, hide_usage=True)]
-    assert passed == [ROLE, WORD, QUOTED, DONE]
-    assert (seen.input_tokens, seen.output_tokens, seen.outcome) == (7, 5, "completed")
-
-
-async def test_usage_that_comes_in_parts_is_put_together() -> None:
-    seen = observation()
-    frames = [START, BLOCK, STOP]
-    passed = [f async for f in counted(stream(frames), Endpoint.MESSAGES, seen, hide_usage=True)]
-    assert passed == frames
-    assert (seen.input_tokens, seen.output_tokens) == (7, 5)
-
-
-async def test_a_stream_the_engine_refuses_is_the_clients_fault() -> None:
-    async def refused() -> AsyncGenerator[bytes]:
-        yield ROLE
-        raise RequestRejected("too long")
-
-    seen = observation()
-    with pytest.raises(RequestRejected):
-        [f async for f in counted(refused(), Endpoint.CHAT, seen, hide_usage=False)]
-    assert seen.outcome == "rejected"
-
-
-async def test_a_stream_left_early_was_cancelled_and_counts_what_was_sent() -> None:
-    seen = observation()
-    frames = stream([ROLE, WORD, WORD, USAGE])
-    async with aclosing(counted(frames, Endpoint.CHAT, seen, hide_usage=False)) as passed:
-        for _ in range(2):
-            await anext(passed)
-    assert (seen.outcome, seen.output_tokens) == ("cancelled", 1)

@@ -16,14 +16,14 @@ from veneer_adapters.residency.residency import Lease, Residency
 A, B, C, D = (builders.revision(name, digit) for name, digit in zip("abcd", "1234", strict=True))
 
 
-class HostBroken(Exception):
+class EngineBroken(Exception):
     """What the engine raises when the test wants it to."""
 
 
 SOME_EFFECT = Effect(modules=2, largest_change=1.0, finite=True, repeats=False)
 
 
-class FakeHost:
+class FakeEngine:
     """Fails the test at once when it would have to hold more than it has room for."""
 
     def __init__(self, *, device_slots: int, host_slots: int) -> None:
@@ -77,7 +77,7 @@ class FakeHost:
             self.pending.append((call, finished))
             await finished
         if call in self.broken:
-            raise HostBroken(call)
+            raise EngineBroken(call)
 
     def check(self) -> None:
         """Raise when vLLM's own caches would have had to evict."""
@@ -116,7 +116,7 @@ class Rig:
     """A residency over a fake engine; 2 device slots and 3 usable host slots by default."""
 
     def __init__(self, *, device: int = 2, host: int = 4, timeout_s: float = 60.0) -> None:
-        self.host = FakeHost(device_slots=device, host_slots=host)
+        self.host = FakeEngine(device_slots=device, host_slots=host)
         self.recorder = Recorder()
         ticks = itertools.count()
         self.residency = Residency(

@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
 from functools import partial
 from typing import Any, Protocol
 
 from veneer_adapters.canaries.guarding import Guarding
 from veneer_adapters.canaries.tally import Ending
 from veneer_adapters.catalog.alias import Alias
-from veneer_server.engine.base import NO_WEIGHTS, Endpoint, Frames
+from veneer_server.engine.base import NO_WEIGHTS, Endpoint
 from veneer_server.serving.canaries.structured import Structure, judge, structure_of
 from veneer_server.serving.canaries.texts import Texts
 from veneer_server.serving.resolving import Resolved
@@ -20,31 +19,32 @@ _MOST_WAITING = 100
 """Answers that wait to be judged; beyond, an answer counts as one without structure."""
 
 
-class Watch(Protocol):
-    """Sees one request: its answer in one of two forms, then its end."""
+class Trial(Protocol):
+    """One request of a canary: its answer, whole or in frames, then its end."""
 
     def document(self, body: Mapping[str, Any]) -> None:
         """See a whole answer."""
 
-    def stream(self, frames: Frames) -> Frames:
-        """Return ``frames``, seen as they pass."""
+    def frame(self, frame: bytes) -> None:
+        """See one event of a streamed answer."""
 
     def ended(self, seen: Observation) -> None:
         """Count the request, as ``seen`` says it ended."""
 
 
-class _Unwatched:
+class _NoTrial:
     def document(self, body: Mapping[str, Any]) -> None:
         """See nothing."""
 
-    def stream(self, frames: Frames) -> Frames:
-        return frames
+    def frame(self, frame: bytes) -> None:
+        """See nothing."""
 
     def ended(self, seen: Observation) -> None:
         """Count nothing."""
 
 
-_UNWATCHED = _Unwatched()
+NO_TRIAL: Trial = _NoTrial()
+"""The trial of a request that no guard asks about."""
 
 
 class Canaries:
@@ -55,11 +55,11 @@ class Canaries:
         self._judge = ThreadPoolExecutor(1, thread_name_prefix="judge")
         self._waiting = 0
 
-    def watch(self, resolved: Resolved, endpoint: Endpoint, body: Mapping[str, Any]) -> Watch:
+    def trial(self, resolved: Resolved, endpoint: Endpoint, body: Mapping[str, Any]) -> Trial:
         """Return what sees the request; it does nothing when no guard asks for it."""
         alias, revision = resolved.guarded, resolved.revision
         if alias is None or revision is None or endpoint in NO_WEIGHTS:
-            return _UNWATCHED
+            return NO_TRIAL
         count = partial(self._guarding.count, revision.adapter, alias, revision.number)
         structure = structure_of(endpoint, body)
         if structure is None:
@@ -94,7 +94,7 @@ class Canaries:
 _Count = Callable[[Ending], None]
 
 
-class _Counted(_Unwatched):
+class _Counted(_NoTrial):
     """A request whose answer may say what it likes."""
 
     def __init__(self, count: _Count) -> None:
@@ -124,11 +124,8 @@ class _Read(_Counted):
     def document(self, body: Mapping[str, Any]) -> None:
         self._texts.document(body)
 
-    async def stream(self, frames: Frames) -> Frames:
-        async with aclosing(frames):
-            async for frame in frames:
-                self._texts.frame(frame)
-                yield frame
+    def frame(self, frame: bytes) -> None:
+        self._texts.frame(frame)
 
     def _completed(self) -> None:
         if self._texts.cut:

@@ -1,0 +1,228 @@
+"""One method for each thing a person can ask for about adapters.
+
+Routes and other doors parse what was typed and call one of these. Locations are as people write
+them: a URL of some scheme, or a path on this server. Whatever is about HTTP stays outside.
+"""
+
+from dataclasses import replace
+
+from veneer_adapters.catalog.alias import Alias
+from veneer_adapters.catalog.catalog import Catalog
+from veneer_adapters.catalog.revision import Adapter, Revision
+from veneer_adapters.doctor.report import Report
+from veneer_adapters.errors import AdapterPinned, quoted
+from veneer_adapters.lifecycle import State
+from veneer_adapters.names import LIVE, Selector
+from veneer_adapters.publishing.checkup import Checkup
+from veneer_adapters.publishing.intake import source_of
+from veneer_adapters.publishing.publishing import Publishing, Wanted
+from veneer_adapters.publishing.staging import Offer, Staging
+from veneer_adapters.residency.residency import Residency
+
+
+class Adapters:
+    """Every adapter of one server. What it returns are values; nothing of them changes later."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        staging: Staging,
+        publishing: Publishing,
+        residency: Residency,
+        checkup: Checkup,
+    ) -> None:
+        self._catalog = catalog
+        self._staging = staging
+        self._publishing = publishing
+        self._residency = residency
+        self._checkup = checkup
+
+    # Look.
+
+    def every(self) -> list[Adapter]:
+        """Return every adapter there is, failed ones too, by name."""
+        return [self._as_it_is(adapter) for adapter in self._catalog.adapters()]
+
+    def get(self, name: str) -> Adapter:
+        """Return the adapter called ``name``, also while its first content is on its way.
+
+        Raises:
+            AdapterNotFound: there is no such adapter, and none is on its way.
+        """
+        progress = self._staging.progress().get(name)
+        if progress is not None and not self._catalog.knows(name):
+            return Adapter(name, State.STAGING, None, progress.source, None, progress=progress)
+        return self._as_it_is(self._catalog.get(name))
+
+    def select(self, selector: Selector) -> Adapter:
+        """Return an adapter as if what ``selector`` names were its live revision.
+
+        Raises:
+            AdapterNotFound: there is no such adapter, alias or revision.
+            AdapterFailed: what is named cannot serve.
+        """
+        adapter = self._catalog.get(selector.adapter)
+        if selector.alias != LIVE:
+            adapter = replace(adapter, live=self._catalog.resolve(selector))
+        return self._as_it_is(adapter)
+
+    def revisions(self, name: str) -> list[Revision]:
+        """Return every revision of ``name``, the newest first; raises AdapterNotFound."""
+        return list(self._catalog.revisions(name)[::-1])
+
+    def alias(self, name: str, alias: str) -> Alias:
+        """Return what ``alias`` means now; raises AdapterNotFound."""
+        return self._catalog.alias(name, alias)
+
+    async def history(self, name: str, alias: str) -> list[Alias]:
+        """Return what ``alias`` was after each of its moves, the newest first."""
+        return await self._catalog.moves(name, alias)
+
+    async def check(self, location: str) -> Report:
+        """Return what the doctor says of the adapter at ``location``; nothing of it is kept.
+
+        Raises:
+            AdapterRejected: it may not come from there, or cannot be read within the limits.
+            AdapterUnavailable: the source or the disk cannot now.
+        """
+        return await self._checkup.examine(source_of(location))
+
+    # Publish.
+
+    async def add(
+        self,
+        name: str,
+        location: str,
+        *,
+        pinned: bool = False,
+        allow_no_effect: bool = False,
+        wait: bool = True,
+    ) -> Adapter:
+        """Make what is at ``location`` a new adapter, proved and live; without ``wait``, begin to.
+
+        Raises:
+            AdapterExists: the name is taken.
+            AdapterRejected: the leaf that says what is wrong; nothing was added.
+            AdapterUnavailable: the source, the disk or the engine cannot now.
+        """
+        offer = Offer(
+            name,
+            source_of(location),
+            is_new=True,
+            pinned=pinned,
+            allow_no_effect=allow_no_effect,
+        )
+        await self._stage(offer, wait=wait)
+        return self.get(name)
+
+    async def publish(
+        self,
+        name: str,
+        location: str,
+        *,
+        alias: str | None = LIVE,
+        allow_no_effect: bool = False,
+        wait: bool = True,
+    ) -> Revision | None:
+        """Make what is at ``location`` a revision of ``name``, prove it, point ``alias`` to it.
+
+        With ``alias`` None every alias stays where it is. Returns None without ``wait``: the
+        work has only begun.
+
+        Raises:
+            AdapterNotFound: there is no such adapter.
+            AdapterRejected, AdapterUnavailable: as ``add``; no alias moved.
+        """
+        self._catalog.revisions(name)
+        offer = Offer(name, source_of(location), alias, allow_no_effect=allow_no_effect)
+        return await self._stage(offer, wait=wait)
+
+    async def put(self, name: str, location: str) -> None:
+        """Make what is at ``location`` the live revision of ``name``, new or not, and load it.
+
+        Raises as ``publish``, and as ``load``.
+        """
+        await self._residency.warm(await self._staging.stage(Offer(name, source_of(location))))
+
+    async def remove(self, name: str) -> None:
+        """Forget an adapter; running requests finish on it. Raises AdapterNotFound."""
+        await self._catalog.remove(name)
+
+    # Move aliases.
+
+    async def move(self, name: str, alias: str, wanted: Wanted) -> Alias:
+        """Point ``alias``, made if need be, to what can serve.
+
+        Raises:
+            AdapterRejected: a target does not exist or cannot serve; nothing moved.
+            AliasMoved: it has another version than ``wanted`` expects.
+        """
+        return await self._publishing.move(name, alias, wanted)
+
+    async def roll_back(self, name: str, alias: str, *, expected: int | None = None) -> Alias:
+        """Point ``alias`` to what it pointed to before.
+
+        Raises:
+            AliasMoved: it has not the ``expected`` version.
+            CatalogConflict: there is nothing before that can serve.
+        """
+        return await self._catalog.roll_back(name, alias, expected=expected)
+
+    async def remove_alias(self, name: str, alias: str, *, expected: int | None = None) -> None:
+        """Forget ``alias``; raises AdapterNotFound and AliasMoved."""
+        await self._catalog.remove_alias(name, alias, expected=expected)
+
+    # Keep in slots.
+
+    async def pin(self, name: str, *, pinned: bool) -> Adapter:
+        """Load what is live and keep it in its device slot, or let it be evicted again.
+
+        Raises what ``load`` raises; then it is not pinned.
+        """
+        if pinned:
+            await self._residency.pin(self._live(name))
+        await self._catalog.pin(name, pinned=pinned)
+        return self.get(name)
+
+    async def load(self, name: str) -> Adapter:
+        """Load what is live before anybody asks for it.
+
+        Raises:
+            AdapterNotFound, AdapterFailed: nothing of it can serve.
+            AdapterUnavailable: no slot became free, or the engine refused it.
+        """
+        await self._residency.warm(self._live(name))
+        return self.get(name)
+
+    def unload(self, name: str) -> Adapter:
+        """Free the slots of every revision as soon as nobody uses it.
+
+        Raises:
+            AdapterNotFound: there is no such adapter.
+            AdapterPinned: it is to stay.
+        """
+        if self._catalog.get(name).pinned:
+            raise AdapterPinned(f"The adapter {quoted(name)} is pinned; unpin it first.")
+        for revision in self._catalog.revisions(name):
+            self._residency.forget(revision)
+        return self.get(name)
+
+    async def _stage(self, offer: Offer, *, wait: bool) -> Revision | None:
+        if wait:
+            return await self._staging.stage(offer)
+        self._staging.start(offer)
+        return None
+
+    def _live(self, name: str) -> Revision:
+        return self._catalog.resolve(Selector(name, alias=LIVE))
+
+    def _as_it_is(self, adapter: Adapter) -> Adapter:
+        progress = self._staging.progress().get(adapter.name)
+        return replace(adapter, state=self._state_of(adapter), progress=progress)
+
+    def _state_of(self, adapter: Adapter) -> State:
+        # What the engine does with what is live says more than what was once proved.
+        if adapter.live is None:
+            return adapter.state
+        in_engine = self._residency.state_of(adapter.live)
+        return adapter.live.state if in_engine is State.READY else in_engine

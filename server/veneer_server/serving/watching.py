@@ -1,0 +1,125 @@
+"""All that is noted of a request while it runs: metrics, spans, usage, and its canary's trial.
+
+A request opens one ``Watch``. When its block ends, the request is counted and its spans are
+closed, whatever happened inside.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from veneer_adapters.catalog.usage import Usage
+from veneer_server.engine.base import Endpoint, Frames, RequestRejected
+from veneer_server.serving.canaries.trials import Canaries, Trial
+from veneer_server.serving.resolving import Resolved
+from veneer_server.serving.tokens import is_usage_only, token_test, usage_of, usage_of_frame
+from veneer_server.telemetry.metrics import Metrics
+from veneer_server.telemetry.observation import Observation
+from veneer_server.telemetry.tracing import GenerationSpan, Tracing
+
+
+class Watch:
+    """One request, watched until the block of ``Watching.request`` ends."""
+
+    def __init__(
+        self, endpoint: Endpoint, seen: Observation, span: GenerationSpan, trial: Trial
+    ) -> None:
+        self.seen = seen
+        """What is counted; complete when the answer is."""
+        self._endpoint = endpoint
+        self._span = span
+        self._trial = trial
+
+    def current(self) -> AbstractContextManager[None]:
+        """Make its span the parent of what happens in the block, which stays in one task."""
+        return self._span.current()
+
+    def headers(self) -> dict[str, str]:
+        """Return what makes the engine's spans children of this request's."""
+        return self._span.headers()
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Note it when the engine refuses, in the block, what the client asked for."""
+        try:
+            yield
+        except RequestRejected:
+            self.seen.rejected()
+            raise
+
+    def document(self, body: Mapping[str, Any]) -> None:
+        """Note a whole answer, and that it is complete."""
+        self._trial.document(body)
+        if (usage := usage_of(body)) is not None:
+            self.seen.used(*usage)
+        self.seen.completed()
+
+    async def frames(self, frames: Frames, *, hide_usage: bool) -> Frames:
+        """Pass ``frames`` on; note each token, the usage, and the end."""
+        # This runs once per token: two searches and a count.
+        carries_tokens, seen, trial = token_test(self._endpoint), self.seen, self._trial
+        try:
+            async for frame in frames:
+                trial.frame(frame)
+                if carries_tokens(frame):
+                    seen.token()
+                if (usage := usage_of_frame(frame)) is not None:
+                    seen.used(*usage)
+                    if hide_usage and is_usage_only(frame):
+                        continue
+                yield frame
+        except (asyncio.CancelledError, GeneratorExit):
+            seen.cancelled()
+            raise
+        except RequestRejected:
+            seen.rejected()
+            raise
+        seen.completed()
+
+
+class Watching:
+    """Opens a ``Watch`` for each request."""
+
+    def __init__(
+        self, base: str, metrics: Metrics, tracing: Tracing, usage: Usage, canaries: Canaries
+    ) -> None:
+        """Watch requests of the base model called ``base`` and of adapters."""
+        self._base = base
+        self._metrics = metrics
+        self._tracing = tracing
+        self._usage = usage
+        self._canaries = canaries
+
+    @contextmanager
+    def request(
+        self,
+        resolved: Resolved,
+        endpoint: Endpoint,
+        body: Mapping[str, Any],
+        ids: dict[str, str] | None,
+    ) -> Iterator[Watch]:
+        """Watch one request for the length of the block; ``ids`` find it in logs and traces."""
+        revision = resolved.revision
+        name = revision.adapter if revision else self._base
+        if revision is not None:
+            self._usage.count(name)
+        trial = self._canaries.trial(resolved, endpoint, body)
+        seen: Observation | None = None
+        try:
+            with (
+                self._metrics.request(endpoint, name, ids) as seen,
+                self._tracing.generation(endpoint, resolved.asked, body) as span,
+            ):
+                span.answered_by(revision.label if revision else name)
+                try:
+                    yield Watch(endpoint, seen, span, trial)
+                finally:
+                    span.ended(seen)
+        finally:
+            if seen is not None:  # final only now
+                trial.ended(seen)
+
+    def lease(self) -> AbstractContextManager[None]:
+        """Make the span of getting hold of an adapter, current in the block."""
+        return self._tracing.lease()
