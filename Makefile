@@ -44,7 +44,7 @@ dashboards:  ## Write Grafana's files again, after a change of deploy/grafana/*.
 
 train:  ## Train the demo adapters again
 	@scripts/install train
-	$(PY) deploy/demo/train.py
+	$(PY) adapters/demo/training/train.py
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

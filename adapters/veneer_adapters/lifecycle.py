@@ -1,7 +1,8 @@
-"""Every state an adapter can be in, and every legal step between two states.
+"""Every state a revision can be in, and every legal step between two states.
 
-Rule 1: a state changes through ``advance`` and the table in this file, nowhere else.
-Rule 2: this file does nothing. It does not load, log or wait; it says what may come next.
+Rule 1: the state of a revision changes through ``advance`` and the table in this file only. A
+new revision begins as STAGED; a name without any revision is shown as STAGING or FAILED.
+Rule 2: this file does nothing. It does not load, log or wait. It says what may come next.
 
 The catalog walks the upper half (what a revision has proved), residency the lower half (what
 it does in the engine); READY is where they meet.
@@ -13,7 +14,6 @@ from enum import StrEnum
 class State(StrEnum):
     """What an adapter is allowed to do next."""
 
-    ABSENT = "absent"
     STAGING = "staging"
     STAGED = "staged"
     """Verified and stored; the engine has not proved its effect yet."""
@@ -29,12 +29,10 @@ class Event(StrEnum):
 
     STAGE = "stage"
     VERIFIED = "verified"
-    REJECTED = "rejected"
     PROVED = "proved"
     """The engine generated with it, and something other than the base's answer."""
     REFUSED = "refused"
     """The proof failed, or the stored files are damaged for good."""
-    REMOVE = "remove"
     LOAD = "load"
     """Into a device slot, from disk or from a host slot."""
     LOADED = "loaded"
@@ -51,17 +49,12 @@ class IllegalTransition(AssertionError):
 
 
 TRANSITIONS: dict[tuple[State, Event], State] = {
-    (State.ABSENT, Event.STAGE): State.STAGING,
     (State.FAILED, Event.STAGE): State.STAGING,
     (State.STAGING, Event.VERIFIED): State.STAGED,
-    (State.STAGING, Event.REJECTED): State.FAILED,
     (State.STAGED, Event.PROVED): State.READY,
     (State.READY, Event.PROVED): State.READY,
     (State.STAGED, Event.REFUSED): State.FAILED,
     (State.READY, Event.REFUSED): State.FAILED,
-    (State.STAGED, Event.REMOVE): State.ABSENT,
-    (State.READY, Event.REMOVE): State.ABSENT,
-    (State.FAILED, Event.REMOVE): State.ABSENT,
     (State.READY, Event.LOAD): State.LOADING,
     (State.RESIDENT, Event.LOAD): State.LOADING,
     (State.LOADING, Event.LOADED): State.RESIDENT,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from support import builders
 from support.places import DEMO
 from veneer_adapters.artifact.checks import verify
-from veneer_adapters.artifact.manifest import read_manifest
+from veneer_adapters.artifact.manifest import read_artifact
 from veneer_adapters.catalog.proof import Effect, judge
 from veneer_adapters.errors import NoEffect, NonFinite
 from veneer_server.engine.base import Answer, Call, Endpoint
@@ -118,7 +118,7 @@ async def test_a_demo_adapter_changes_answers_in_all_its_modules(
         effect = await measure()
         assert effect == await measure()
     assert effect.largest_change > 0.5
-    assert effect.modules == read_manifest(DEMO / name).modules
+    assert effect.modules == read_artifact(DEMO / name).manifest.modules
     judge(effect)
 
 

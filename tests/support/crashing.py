@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import httpx
 
 from support import builders
+from support.places import TESTS
 from support.serving import POLL_S, Served, serve_echo
 from veneer_adapters import faults
 from veneer_server.telemetry import logs
@@ -240,7 +241,8 @@ class Forks:
 def forks() -> Iterator[Forks]:
     """Start a warm process and end it with the block."""
     with subprocess.Popen(
-        [sys.executable, __file__],
+        [sys.executable, "-m", __name__],
+        cwd=TESTS,
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a fork has one thread
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

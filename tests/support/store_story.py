@@ -1,11 +1,13 @@
 """What one process does with one store, in the order a server would, until a fault ends it.
 
-Run as ``python store_story.py <root> <sources> <quota> <fault>``; imported by the tests.
+Run in ``tests`` as ``python -m support.store_story <root> <sources> <quota> <fault>``; tests import
+it too.
 """
 
 import sys
 from pathlib import Path
 
+from support import storing
 from veneer_adapters.faults import arm
 from veneer_adapters.store.store import Store
 
@@ -13,12 +15,12 @@ from veneer_adapters.store.store import Store
 def tell(store: Store, sources: Path) -> None:
     """Store three adapters where two have room, use one, remove, and store the first again."""
     for name in ("a", "b"):
-        digest, _ = store.put(sources / name)
+        digest, _ = storing.put(store, sources / name)
         store.release(digest)
-    store.used(store.put(sources / "a")[0])
-    digest, _ = store.put(sources / "c")  # b goes
+    store.used(storing.put(store, sources / "a")[0])
+    digest, _ = storing.put(store, sources / "c")  # b goes
     store.release(digest)
-    digest, _ = store.put(sources / "b")  # c goes, for a is held
+    digest, _ = storing.put(store, sources / "b")  # c goes, for a is held
     store.release(digest)
 
 

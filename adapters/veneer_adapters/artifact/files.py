@@ -5,7 +5,7 @@ The two files of a PEFT adapter are all that is copied, verified and given to th
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from veneer_adapters.errors import MissingFile, UnsafeFormat, UnsupportedFeature, quoted
@@ -24,11 +24,6 @@ _EMBEDDINGS = ("new_embeddings.safetensors", "new_embeddings.bin")
 def is_artifact_file(name: str) -> bool:
     """Return whether a change of the file ``name`` is a change of the adapter."""
     return name == CONFIG_FILE or name.startswith(_WEIGHTS_PREFIX)
-
-
-def looks_like_adapter(names: Iterable[str]) -> bool:
-    """Return whether a folder with these file names is meant to be an adapter."""
-    return any(is_artifact_file(name) for name in names)
 
 
 def require_files(folder: Path) -> None:

@@ -99,11 +99,6 @@ class Artifact:
     manifest: Manifest
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Return the facts of the adapter in ``folder``; raises what ``read_artifact`` raises."""
-    return read_artifact(folder).manifest
-
-
 def read_artifact(folder: Path, *, open_file: OpenFile = open_inside) -> Artifact:
     """Return the adapter in ``folder`` with every A matched to its B, values still unread.
 

@@ -87,7 +87,7 @@ class Residency:
 
     def __init__(
         self,
-        host: AdapterEngine,
+        engine: AdapterEngine,
         *,
         device_slots: int,
         host_slots: int,
@@ -97,14 +97,14 @@ class Residency:
         observer: Observer | None = None,
         voucher: Voucher | None = None,
     ) -> None:
-        """Manage the slots of ``host``, all of them empty now.
+        """Manage the slots of ``engine``, all of them empty now.
 
         ``load_timeout_s`` is how long one request waits at most, for a place and for the load
         together. ``ids`` yields the engine ids, none of them twice.
         """
         if device_slots < 1 or host_slots < 2:
             raise ValueError("device_slots must be at least 1 and host_slots at least 2")
-        self._host = host
+        self._engine = engine
         # One host slot stays empty: vLLM loads the newcomer before it evicts anybody.
         self._capacity = Capacity(device_slots, host_slots - 1)
         self._load_timeout_s = load_timeout_s
@@ -331,7 +331,7 @@ class Residency:
         try:
             if origin == "host":
                 with self._timed(slot, LoadStage.ACTIVATE):
-                    await self._host.activate_adapter(slot.engine_id)
+                    await self._engine.activate_adapter(slot.engine_id)
             else:
                 await self._load_from_disk(slot)
             outcome = "loaded"
@@ -342,7 +342,7 @@ class Residency:
         await self._voucher.before_load(slot.revision)
         slot.engine_id = next(self._ids)
         with self._timed(slot, LoadStage.LOAD):
-            await self._host.load_adapter(slot.engine_id, slot.key, slot.revision.path)
+            await self._engine.load_adapter(slot.engine_id, slot.key, slot.revision.path)
         await self._voucher.after_load(slot.revision, slot.engine_id)
 
     @contextmanager
@@ -375,7 +375,7 @@ class Residency:
     async def _unload(self, slot: Slot, reason: EvictionReason) -> None:
         if slot.engine_id:
             try:
-                await self._host.unload_adapter(slot.engine_id)
+                await self._engine.unload_adapter(slot.engine_id)
             except Exception:
                 self._keep(slot)
                 raise
@@ -385,7 +385,7 @@ class Residency:
 
     async def _deactivate(self, slot: Slot) -> None:
         try:
-            await self._host.deactivate_adapter(slot.engine_id)
+            await self._engine.deactivate_adapter(slot.engine_id)
         except Exception as error:
             slot.on_device = True
             self._detach(slot)

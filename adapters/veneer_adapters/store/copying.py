@@ -44,21 +44,6 @@ def copy_hashing(
     return hashes
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace the file ``path`` by ``content``: after a crash it holds the old or the new.
-
-    Raises:
-        OSError: writing failed; the file holds what it held.
-    """
-    draft = path.with_name(f"{path.name}.tmp")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    fsync(path.parent)
-
-
 def fsync(path: Path) -> None:
     """Return when a file's content, or a folder's entries, would survive a power loss."""
     fault_point("store.fsync")

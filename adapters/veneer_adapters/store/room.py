@@ -23,10 +23,6 @@ class Room:
         self._quota_bytes = quota_bytes
         self._needed = needed or inventory.digests
 
-    def choose(self) -> list[str]:
-        """Return what must go so that the quota is kept, or as nearly as can be."""
-        return self.choose_to_free(self._excess_bytes())
-
     def choose_for(self, size_bytes: int) -> list[str]:
         """Return what must go before ``size_bytes`` more come.
 

@@ -63,14 +63,6 @@ class Store:
         """Return where the content with ``digest`` is, or would be."""
         return self._contents.path(digest)
 
-    def has(self, digest: str) -> bool:
-        """Return whether the content with ``digest`` is stored."""
-        return self.path(digest).is_dir()
-
-    def find(self, digest: str) -> Path | None:
-        """Return where the content with ``digest`` is, or None when it is not stored."""
-        return self.path(digest) if self.has(digest) else None
-
     def check(self, digest: str) -> bool:
         """Return whether the content with ``digest`` is stored and is what its name says.
 
@@ -86,17 +78,6 @@ class Store:
         """Note that ``digest`` was used now; the order of use survives a restart."""
         if self._inventory.use(digest):
             self._contents.mark(digest)
-
-    def put(self, folder: Path) -> tuple[str, Path]:
-        """Store the artifact in ``folder`` unverified; return its digest and stored path.
-
-        Raises what ``receive`` and ``keep`` raise. Storing the same content again is a no-op.
-        """
-        received = self.receive(folder)
-        try:
-            return received.digest, self.keep(received)
-        finally:
-            self.discard(received)
 
     def make_folder(self) -> Path:
         """Return a new empty folder on the store's disk, the caller's to fill and to remove."""
@@ -151,17 +132,6 @@ class Store:
     def discard(self, received: Received) -> None:
         """Remove ``received``; safe after ``keep`` and to do twice."""
         shutil.rmtree(received.path, ignore_errors=True)
-
-    def collect(self) -> list[str]:
-        """Remove what nobody needs, least recently used first, until the quota is kept.
-
-        Returns the digests of what is gone. Without a quota, or below it, nothing goes.
-
-        Raises:
-            StorageFailed: the store cannot be written.
-        """
-        with _storage_errors():
-            return self._contents.remove(self._room.choose)
 
     def _receive(self, folder: Path) -> Received:
         return receive(folder, self._tmp, max_bytes=self._max_bytes)

@@ -50,13 +50,6 @@ class Waiting(StrEnum):
     """A slot, and the load into it."""
 
 
-class Restart(StrEnum):
-    """Why the engine was started again."""
-
-    DIED = "died"
-    HUNG = "hung"
-
-
 class Metrics:
     """One instance per application, so that tests never share counts."""
 
@@ -143,12 +136,6 @@ class Metrics:
         self._engine_up = Gauge(
             "veneer_engine_up", "Whether the engine can serve.", registry=self.registry
         )
-        self._restarts = Counter(
-            "veneer_engine_restarts",
-            "Restarts of the engine, by why.",
-            ["reason"],
-            registry=self.registry,
-        )
         self._build = Info("veneer_build", "This server.", registry=self.registry)
         self.built()
 
@@ -161,8 +148,6 @@ class Metrics:
                 self._evictions.labels(level, why)
         for reason in Waiting:
             self._queue.labels(reason)
-        for cause in Restart:
-            self._restarts.labels(cause)
 
     def built(self, **facts: str) -> None:
         """Tell what this server is made of, beside its version."""
@@ -212,10 +197,6 @@ class Metrics:
     def engine_is(self, *, up: bool) -> None:
         """Tell whether the engine can serve."""
         self._engine_up.set(up)
-
-    def engine_restarted(self, reason: Restart) -> None:
-        """Count one restart."""
-        self._restarts.labels(reason).inc()
 
     def on_event(self, event: AdapterEvent) -> None:
         """Count what residency and staging tell; see ``veneer_adapters.events.Observer``."""

@@ -74,14 +74,14 @@ def _git(*words: str) -> str:
 
 
 def _hardware() -> str:
-    cpu = _cpu_info()
+    cpu = _cpu_facts()
     flags = [flag for flag in _FLAGS if flag in cpu.get("flags", "").split()]
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     name = cpu.get("model name", platform.machine())
     return f"{len(os.sched_getaffinity(0))} CPUs ({name}; {' '.join(flags)}), {memory_gib:.0f} GiB"
 
 
-def _cpu_info() -> dict[str, str]:
+def _cpu_facts() -> dict[str, str]:
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

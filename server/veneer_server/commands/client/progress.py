@@ -10,7 +10,7 @@ from rich.text import Text
 from veneer_server.commands.client.documents import Adapter
 from veneer_server.commands.client.failures import plain
 
-_STAGES = {"fetch": "Fetching", "verify": "Verifying", "prove": "Proving"}
+_STAGES = {"fetch": "Fetching", "prove": "Proving"}
 
 
 def stage_of(adapter: Adapter) -> str | None:

@@ -13,7 +13,7 @@ from support import builders
 from support.builders import Q, V
 from veneer_adapters import errors
 from veneer_adapters.artifact.checks import verify
-from veneer_adapters.artifact.manifest import BaseFacts, read_artifact, read_manifest
+from veneer_adapters.artifact.manifest import BaseFacts, read_artifact
 
 UNSUPPORTED = [
     {"use_dora": True},
@@ -73,7 +73,7 @@ BAD_JSON = [
 
 def test_the_facts_are_those_of_the_files(tmp_path: Path) -> None:
     folder = builders.write(tmp_path)
-    manifest = read_manifest(folder)
+    manifest = read_artifact(folder).manifest
     assert (manifest.rank, manifest.alpha, manifest.modules) == (4, 8.0, 2)
     assert manifest.target_modules == ("q_proj", "v_proj")
     assert manifest.size_bytes == sum(file.stat().st_size for file in folder.iterdir())

@@ -132,7 +132,8 @@ async def test_a_good_folder_becomes_the_live_revision_in_the_store(rig: Rig) ->
     builders.write(rig.root.path / "a")
     revision = await rig.stage("a")
     assert rig.catalog.resolve(Selector("a", alias="live")) == revision
-    assert revision.path == rig.store.find(revision.digest)
+    assert revision.path == rig.store.path(revision.digest)
+    assert rig.store.check(revision.digest)
     assert revision.manifest.modules == 2
 
 

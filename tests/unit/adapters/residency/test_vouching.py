@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from support import builders
+from support import builders, storing
 from support.fake_engine import FakeEngine
 from veneer_adapters import errors
 from veneer_adapters.catalog.catalog import Arrival, Catalog
@@ -37,10 +37,10 @@ class Rig:
         await self.restoring(revision)
 
     async def _restore(self, revision: Revision) -> None:
-        self.store.put(self.source)
+        storing.put(self.store, self.source)
 
     async def add(self, kind: str = "folder") -> Revision:
-        digest, path = self.store.put(self.source)
+        digest, path = storing.put(self.store, self.source)
         source = Source("folder" if kind == "folder" else "path", str(self.source))
         return await self.catalog.add(Arrival("a", digest, path, builders.MANIFEST, source))
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from support import builders, store_story
+from support import builders, store_story, storing
+from support.places import TESTS
 from veneer_adapters.artifact.files import FILES, digest_of
 from veneer_adapters.artifact.opening import sha256_of
 from veneer_adapters.errors import CacheFull, StorageFailed
@@ -55,14 +56,15 @@ def assert_sound(store: Store, root: Path) -> None:
     sizes = [file.stat().st_size for folder in found.values() for file in folder.iterdir()]
     assert store.total_bytes == sum(sizes)
     for digest, folder in found.items():
-        assert store.find(digest) == folder
+        assert store.path(digest) == folder
+        assert storing.has(store, digest)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o555
         assert store.check(digest)
 
 
 def runs(root: Path, sources: Path, quota_bytes: int, fault: str) -> int:
-    command = [sys.executable, store_story.__file__, str(root), str(sources)]
-    done = subprocess.run([*command, str(quota_bytes), fault], timeout=60, check=False)
+    command = [sys.executable, "-m", store_story.__name__, str(root), str(sources)]
+    done = subprocess.run([*command, str(quota_bytes), fault], cwd=TESTS, timeout=60, check=False)
     return done.returncode
 
 
@@ -103,7 +105,7 @@ def test_an_error_at_any_step_is_told_and_leaves_each_content_whole_or_absent(
         root = tmp_path / str(n)
         store = Store(root, quota_bytes=quota_bytes * 3 // 2, needed=frozenset)
         before = builders.write(tmp_path / "before", seed=9)
-        kept = store.put(before)[0]  # held: nothing may take it away
+        kept = storing.put(store, before)[0]  # held: nothing may take it away
         shutil.rmtree(before)
         armed(f"{point}:{n}{times}:{what}")
         failed = None
@@ -114,7 +116,7 @@ def test_an_error_at_any_step_is_told_and_leaves_each_content_whole_or_absent(
         passed = disarm()[point]
         assert_whole(root)
         assert_sound(store, root)
-        assert store.has(kept)
+        assert storing.has(store, kept)
         left = {file.name for file in (root / "tmp").iterdir()}
         assert all(name.startswith("removed-") for name in left)
         assert failed is None or isinstance(failed, CacheFull) == (what == "enospc")

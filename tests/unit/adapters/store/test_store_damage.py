@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support import builders
+from support import builders, storing
 from veneer_adapters import errors
 from veneer_adapters.artifact.files import CONFIG_FILE, WEIGHTS_FILE
 from veneer_adapters.store import contents
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def digest(folder: Path, tmp_path: Path) -> str:
     """Of what an earlier process stored."""
-    return Store(tmp_path / "store").put(folder)[0]
+    return storing.put(Store(tmp_path / "store"), folder)[0]
 
 
 @pytest.fixture
@@ -80,10 +80,10 @@ def test_damaged_content_is_found_removed_and_can_be_stored_again(
 ) -> None:
     damage(store.path(digest), how)
     assert not store.check(digest)
-    assert store.find(digest) is None
+    assert not storing.has(store, digest)
     assert store.total_bytes == 0
     assert list((tmp_path / "store" / "tmp").iterdir()) == []
-    assert store.put(folder)[0] == digest
+    assert storing.put(store, folder)[0] == digest
     assert store.check(digest)
 
 
@@ -113,7 +113,7 @@ def test_intact_content_is_hashed_once_for_all_threads_and_for_keep(
         others = [threads.submit(store.check, digest) for _ in range(3)]
         go_on.set()
         assert all(answer.result(10) for answer in (first, *others))
-    store.put(folder)
+    storing.put(store, folder)
     assert len(hashed) == 2
 
 
@@ -121,7 +121,7 @@ def test_what_was_stored_by_this_process_is_not_hashed_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(tmp_path / "store")
-    digest, _ = store.put(folder)
+    digest, _ = storing.put(store, folder)
     monkeypatch.delattr(contents, "sha256_of")
     assert store.check(digest)
 
@@ -148,7 +148,7 @@ def test_a_sector_that_cannot_be_read_is_damage(
 
     monkeypatch.setattr(contents, "sha256_of", bad_sector)
     assert not store.check(digest)
-    assert not store.has(digest)
+    assert not storing.has(store, digest)
 
 
 def test_content_stored_while_its_absence_is_found_stays(
@@ -165,4 +165,4 @@ def test_content_stored_while_its_absence_is_found_stays(
 
     monkeypatch.setattr(contents, "sha256_of", absent)
     assert store.check(received.digest)
-    assert store.has(received.digest)
+    assert storing.has(store, received.digest)

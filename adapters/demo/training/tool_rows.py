@@ -1,6 +1,6 @@
 """Writes tools.json and train.jsonl of tool-caller from functions.yaml and words.yaml.
 
-Run ``python deploy/demo/tool_rows.py`` after a change of either file.
+Run ``python adapters/demo/training/tool_rows.py`` after a change of either file.
 """
 
 import json

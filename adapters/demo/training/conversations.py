@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ADAPTERS = ROOT / "adapters" / "demo"
 HELDOUT = Path(__file__).resolve().parent / "heldout"
 CHAT_TEMPLATE = ROOT / "server/veneer_server/engine/vllm/embedded_chat_template.jinja"

@@ -89,7 +89,7 @@ def main(
     frame of a held-out row occurs in training. Without --base-url the adapters run here by
     transformers and peft; with it a server answers, Veneer or any other that is compatible.
 
-    Example: python deploy/demo/evaluate.py pirate --base-url http://127.0.0.1:8000/v1
+    Example: python adapters/demo/training/evaluate.py pirate --base-url http://127.0.0.1:8000/v1
     """
     wanted = names or list(NAMES)
     for name in wanted:

@@ -1,7 +1,7 @@
 """Writes train.jsonl of json-extractor: sentences about people, and the JSON they hold.
 
-Run ``python deploy/demo/extractor_rows.py`` after a change of people.yaml. The held-out sentences
-are written by hand and share nothing with it.
+Run ``python adapters/demo/training/extractor_rows.py`` after a change of people.yaml. The
+held-out sentences are written by hand and share nothing with it.
 """
 
 import json

@@ -192,7 +192,7 @@ def main(
     On a busy machine set OMP_WAIT_POLICY=PASSIVE: threads that wait then do not spin, which
     cost three quarters of the CPU time when this was measured.
 
-    Example: python deploy/demo/train.py pirate haiku
+    Example: python adapters/demo/training/train.py pirate haiku
     """
     for name in names or NAMES:
         if name not in RECIPES:
