@@ -1,7 +1,7 @@
-"""What the three dashboards show: titles, explanations, queries, units and limits.
+"""The content of the three dashboards: titles, descriptions, queries, units and limits.
 
-Rule: a panel answers one question of whoever is on call, and its description says what to do.
-Every query and every limit is in this file; ``panels`` knows how Grafana writes them.
+Rule: a panel answers one question of the person on call, and its description says what to do.
+Every query and every limit is in this file; ``panels`` knows Grafana's format.
 """
 
 from typing import Any
@@ -14,34 +14,34 @@ _QUANTILES = ((0.5, "median"), (0.95, "95 %"), (0.99, "99 %"))
 
 
 def rate(metric: str, *, by: str = "", where: str = HERE) -> str:
-    """Return the rate of a counter per second, summed, or by some labels."""
+    """Return a query for the rate of a counter per second: the sum, or the sums by labels."""
     grouping = f" by ({by})" if by else ""
     return f"sum{grouping} (rate({metric}{{{where}}}[$__rate_interval]))"
 
 
 def ratio(part: str, whole: str) -> str:
-    """Return ``part`` of ``whole``; 0 while there is nothing of either."""
+    """Return a query for ``part`` divided by ``whole``; it gives 0 while both are 0."""
     return f"({part}) / clamp_min({whole}, 1e-9)"
 
 
 def share(part: str, whole: str) -> str:
-    """Return ``part`` of ``whole`` as one number, 0 when the part never happened."""
+    """Return a query for ``part`` divided by ``whole``; it gives 0 where a series is missing."""
     return ratio(f"({part} or vector(0))", f"({whole} or vector(0))")
 
 
 def quantile(q: float, metric: str, *, by: str = "", where: str = HERE) -> str:
-    """Return a quantile of a histogram, also by some labels."""
+    """Return a query for a quantile of a histogram, also by labels."""
     labels = f"le, {by}" if by else "le"
     return f"histogram_quantile({q}, {rate(f'{metric}_bucket', by=labels, where=where)})"
 
 
 def quantiles(metric: str, where: str = HERE) -> list[tuple[str, str]]:
-    """Return the queries of a panel that shows how a time is spread."""
+    """Return the queries of a panel that shows the distribution of a time."""
     return [(quantile(q, metric, where=where), name) for q, name in _QUANTILES]
 
 
 def top(expr: str) -> str:
-    """Return the largest of ``expr``, as many as the reader chose."""
+    """Return a query for the largest series of ``expr``, as many as the reader chose."""
     return f"topk($top, {expr})"
 
 
@@ -53,47 +53,51 @@ _OUTPUT = f'{HERE},direction="output"'
 
 
 def overview() -> list[Panel]:
-    """Return what tells in ten seconds whether all is well."""
+    """Return the panels that show within ten seconds whether all is well."""
     failed = share(rate(_REQUESTS, where=_FAILED), rate(_REQUESTS))
     return [
-        stat("Engine", "1 while every engine can serve. 0: see the runbook.",
+        stat("Engine", "1 while every engine can serve. If it is 0, see the runbook.",
              f"min(veneer_engine_up{{{HERE}}})", "none", limits=[1], low_is_bad=True),
-        stat("Requests", "Requests that end, per second.", rate(_REQUESTS), "reqps"),
-        stat("Failed", "Share of requests that failed by the server's fault.", failed,
+        stat("Requests", "Requests that ended, per second.", rate(_REQUESTS), "reqps"),
+        stat("Failed", "Share of requests that failed because of the server.", failed,
              "percentunit", limits=[0.001, 0.01]),
-        stat("First token, 95 %", "95 of 100 streams begin within this time.",
+        stat("First token, 95 %", "95 of 100 streams have their first token within this time.",
              quantile(0.95, _TTFT), "s", limits=[1, 2.5]),
-        stat("Gap, 95 %", "95 of 100 tokens follow the one before within this time.",
+        stat("Gap, 95 %", "95 of 100 gaps between two tokens are no longer than this.",
              quantile(0.95, _ITL), "s", limits=[0.1, 0.25]),
         stat("Written", "Tokens written per second.", rate(_TOKENS, where=_OUTPUT), "none"),
-        stat("In flight", "Requests being served, waiting ones included.",
+        stat("In flight", "Requests that have not ended; waiting ones count too.",
              f"sum(veneer_requests_in_flight{{{HERE}}})", "none"),
-        stat("Broken adapters", "Adapters that were refused; GET /v1/models says why.",
+        stat("Broken adapters", "Adapters that cannot serve. GET /v1/models says why.",
              f'sum(veneer_adapters{{{HERE},state="failed"}})', "none", limits=[1]),
         row("Requests"),
-        graph("Requests by outcome", "A band of failed: look for its adapter under Variants.",
+        graph("Requests by outcome", "If many fail, find their adapter on the Variants dashboard.",
               "reqps", (rate(_REQUESTS, by="outcome"), "{{outcome}}"), stacked=True),
-        graph("Errors by code", "What clients were answered instead; the codes are in docs/api.md.",
+        graph("Errors by code", "Requests that got an error. docs/api.md explains the codes.",
               "reqps", (rate("veneer_refusals_total", by="reason"), "{{reason}}"), stacked=True),
-        graph("In flight", "Rising while requests end no faster: overload.", "none",
+        graph("In flight", "If it rises and requests end no faster, the server is overloaded.",
+              "none",
               (f"sum by (instance) (veneer_requests_in_flight{{{HERE}}})", "{{instance}}")),
-        graph("First token", "Accepted to first token of a stream.", "s", *quantiles(_TTFT),
+        graph("First token", "From accepted to the first token of a stream.", "s",
+              *quantiles(_TTFT),
               limits=[1, 2.5]),
-        graph("Gap between tokens", "Above the limit readers notice.", "s", *quantiles(_ITL),
+        graph("Gap between tokens", "Above the limit, people who read along notice it.", "s",
+              *quantiles(_ITL),
               limits=[0.1, 0.25]),
-        graph("Whole request, 95 %", "Accepted to the last byte, by endpoint.", "s",
+        graph("Whole request, 95 %", "From accepted to the end of the answer, by endpoint.", "s",
               (quantile(0.95, "veneer_request_duration_seconds", by="endpoint"), "{{endpoint}}")),
-        graph("Tokens", "Read and written per second.", "none",
+        graph("Tokens", "Tokens read and written per second.", "none",
               (rate(_TOKENS, by="direction"), "{{direction}}")),
-        graph("Wait before the engine, 95 %", "Only requests that waited. Rising: more slots.", "s",
+        graph("Wait before the engine, 95 %", "Cold starts only. If it rises, add device slots.",
+              "s",
               (quantile(0.95, "veneer_queue_seconds", by="reason"), "{{reason}}"), limits=[1, 5]),
-        graph("Cold starts", "Share of requests that waited for a load.", "percentunit",
+        graph("Cold starts", "Waits for a load, as a share of the requests.", "percentunit",
               (share(rate(_COLD), rate(_REQUESTS)), "cold"), limits=[0.05, 0.2]),
     ]  # fmt: skip
 
 
 def variants() -> list[Panel]:
-    """Return how each adapter does beside the others."""
+    """Return the panels that compare the adapters with each other."""
     by = "adapter"
     served = rate(_REQUESTS, by=by, where=ONE)
     failed = rate(_REQUESTS, by=by, where=f'{ONE},outcome="failed"')
@@ -104,7 +108,8 @@ def variants() -> list[Panel]:
     cold = rate(_COLD, by=by, where=ONE)
     held = f'sum by (adapter) (veneer_adapter_resident{{{ONE},level="device"}})'
     return [
-        table("Adapters", "Click a name to see it alone. __other__ is all beyond the first 200.", [
+        table("Adapters", "Click a name to see it alone. __other__ is all adapters beyond the"
+              " first 200.", [
             ("Requests/s", served, "reqps", ()),
             ("Failed", failing, "percentunit", (0.001, 0.01)),
             ("First token 95 %", ttft, "s", (1, 2.5)),
@@ -113,71 +118,75 @@ def variants() -> list[Panel]:
             ("Cold starts/s", cold, "ops", ()),
             ("In device slots", held, "none", ()),
         ]),
-        graph("Busiest", "The adapters with most requests.", "reqps", (top(served), "{{adapter}}"),
+        graph("Busiest", "Adapters with the most requests.", "reqps", (top(served), "{{adapter}}"),
               stacked=True),
-        graph("Failing most", "Share of each adapter's requests that failed. One alone: its last"
-              " revision.", "percentunit", (top(failing), "{{adapter}}"), limits=[0.01, 0.1]),
+        graph("Failing most", "Share of each adapter's requests that failed. If only one adapter"
+              " fails, look at its last revision.", "percentunit", (top(failing), "{{adapter}}"),
+              limits=[0.01, 0.1]),
         graph("Most tokens", "Tokens written per second.", "none", (top(written), "{{adapter}}"),
               stacked=True),
-        graph("Slowest first token, 95 %", "With cold starts beside it: a load.", "s",
+        graph("Slowest first token, 95 %", "If there are cold starts too, requests wait for a"
+              " load.", "s",
               (top(ttft), "{{adapter}}"), limits=[1, 2.5]),
-        graph("Widest gap, 95 %", "Larger ranks cost more in each step.", "s",
+        graph("Widest gap, 95 %", "A larger rank costs more time in each step.", "s",
               (top(itl), "{{adapter}}"), limits=[0.1, 0.25]),
-        graph("Cold starts", "Requests that waited for a load. Often one adapter: pin it.", "ops",
+        graph("Cold starts", "Waits for a load. If one adapter often has them, pin it.", "ops",
               (top(cold), "{{adapter}}"), stacked=True),
         row("Slots and loads"),
-        graph("Device slots", "No free one for long: more adapters are in use than fit.", "none",
+        graph("Device slots", "If none is free for long, more adapters are in use than fit.",
+              "none",
               (f'sum by (state) (veneer_adapter_slots{{{HERE},level="device"}})', "{{state}}"),
               stacked=True),
         graph("Host slots", "Adapters in memory, ready to be copied into a device slot.", "none",
               (f'sum by (state) (veneer_adapter_slots{{{HERE},level="host"}})', "{{state}}"),
               stacked=True),
-        graph("In device slots", "Which adapters are there. Coming and going: thrash.", "none",
-              (top(held), "{{adapter}}"), stacked=True),
-        graph("Load time by stage, 95 %", "Requests for the adapter wait that long.", "s",
+        graph("In device slots", "Adapters in device slots. If they come and go, they evict each"
+              " other.", "none", (top(held), "{{adapter}}"), stacked=True),
+        graph("Load time by stage, 95 %", "Requests for the adapter wait this long.", "s",
               (quantile(0.95, _LOAD, by="stage"), "{{stage}}"), width=6),
-        graph("Time spent on loads", "Seconds of each second, by stage.", "percentunit",
+        graph("Time spent on loads", "Seconds of work per second, by stage.", "percentunit",
               (rate(f"{_LOAD}_sum", by="stage"), "{{stage}}"), stacked=True, width=6),
-        graph("Loads", "From disk or from a host slot; failed ones are in the log.", "ops",
+        graph("Loads", "From disk or from a host slot. The log says why a load failed.", "ops",
               (rate("veneer_adapter_loads_total", by="source, outcome"), "{{source}} {{outcome}}"),
               stacked=True, width=6),
-        graph("Evictions", "room: somebody else needed the slot.", "ops",
+        graph("Evictions", "room: another adapter needed the slot.", "ops",
               (rate("veneer_adapter_evictions_total", by="level, reason"), "{{level}} {{reason}}"),
               stacked=True, width=6),
     ]  # fmt: skip
 
 
 def engine() -> list[Panel]:
-    """Return what vLLM and the process say of themselves."""
+    """Return the panels of vLLM's own metrics and of the process's."""
     hits = ratio(rate("vllm:prefix_cache_hits_total"), rate("vllm:prefix_cache_queries_total"))
     return [
-        graph("Sequences", "Waiting for long: more requests than limits.max_seqs or the KV cache"
-              " allow.", "none",
+        graph("Sequences", "If sequences wait for long, there are more requests than"
+              " limits.max_seqs or the KV cache allows.", "none",
               (f"sum(vllm:num_requests_running{{{HERE}}})", "running"),
               (f"sum(vllm:num_requests_waiting{{{HERE}}})", "waiting")),
-        graph("KV cache", "Near 1: requests wait or are preempted. engine.kv_cache_gib.",
+        graph("KV cache", "Near 1, requests wait or are preempted: raise engine.kv_cache_gib.",
               "percentunit", (f"max by (instance) (vllm:kv_cache_usage_perc{{{HERE}}})",
                               "{{instance}}"), limits=[0.8, 0.95]),
-        graph("Prefix cache hits", "Share of prompt tokens that were not computed again.",
+        graph("Prefix cache hits", "Share of prompt tokens that came from the cache.",
               "percentunit", (hits, "hits")),
         graph("Tokens", "As vLLM counts them.", "none",
               (rate("vllm:prompt_tokens_total"), "prompt"),
               (rate("vllm:generation_tokens_total"), "generated")),
-        graph("Preemptions", "Sequences computed again because the KV cache was full.", "ops",
+        graph("Preemptions", "Sequences that were stopped and computed again, because the KV cache"
+              " was full.", "ops",
               (rate("vllm:num_preemptions_total"), "preempted")),
-        graph("Wait inside the engine", "From admitted to the first step.", "s",
+        graph("Wait inside the engine", "From the engine's queue to the first step.", "s",
               *quantiles("vllm:request_queue_time_seconds")),
         graph("Prefill", "Time to read a prompt.", "s",
               *quantiles("vllm:request_prefill_time_seconds")),
-        graph("Gap between tokens", "As vLLM sees it; compare with Overview.", "s",
+        graph("Gap between tokens", "As vLLM measures it. Compare it with Overview.", "s",
               *quantiles("vllm:inter_token_latency_seconds")),
         row("Server process"),
-        graph("CPU", "Cores used by the gateway; the engine's processes are not in it.", "none",
+        graph("CPU", "Cores that the gateway uses, without the engine's processes.", "none",
               (f"sum by (instance) (rate(process_cpu_seconds_total{{{HERE}}}[$__rate_interval]))",
                "{{instance}}")),
         graph("Memory", "Resident memory of the gateway.", "bytes",
               (f"sum by (instance) (process_resident_memory_bytes{{{HERE}}})", "{{instance}}")),
-        graph("Open files", "Connections and files; near the limit new ones fail.", "none",
+        graph("Open files", "Connections and files. Near the limit, new ones fail.", "none",
               (f"sum by (instance) (process_open_fds{{{HERE}}})", "{{instance}}")),
     ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Write Grafana's files, or with ``--check`` fail when they are not what would be written.
+"""Write Grafana's files. With ``--check``, write nothing and fail if a file is out of date.
 
 python deploy/grafana/generate.py [--check]
 """
@@ -35,7 +35,7 @@ providers:
 
 
 def to_text(dashboard: dict[str, Any]) -> str:
-    """Return a dashboard as JSON with one line for each panel, so that a change shows."""
+    """Return a dashboard as JSON with one line for each panel, so that a diff is readable."""
     lines = []
     for key, value in dashboard.items():
         if key == "panels":
@@ -47,13 +47,13 @@ def to_text(dashboard: dict[str, Any]) -> str:
 
 
 def files() -> dict[str, str]:
-    """Return the content of every file by its path below this folder."""
+    """Return the content of every file, by its path below this folder."""
     made = {f"dashboards/{name}.json": to_text(found) for name, found in dashboards().items()}
     return made | PROVISIONING
 
 
 def main() -> None:
-    """Write, or check."""
+    """Write the files, or check them."""
     stale = []
     for name, text in files().items():
         path = HERE / name
@@ -64,7 +64,7 @@ def main() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     if stale and "--check" in sys.argv:
-        sys.exit(f"not as generated: {', '.join(stale)}; run 'make dashboards'")
+        sys.exit(f"These files are out of date: {', '.join(stale)}. Run 'make dashboards'.")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Grafana's panels as plain dicts: what a dashboard is made of, and where on the page it stands."""
+"""Grafana's panels as plain dicts: how each kind is written, and its place on the page."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 Panel = dict[str, Any]
 Query = tuple[str, str]
-"""An expression, and the legend its series get."""
+"""An expression, and the legend of its series."""
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 WIDTH = 24
@@ -54,7 +54,11 @@ def stat(
     limits: Sequence[float] = (),
     low_is_bad: bool = False,
 ) -> Panel:
-    """One number, green until it passes ``limits`` (yellow, red; or red alone)."""
+    """Return a panel of one number.
+
+    It is green, and turns yellow and then red at the two ``limits``. With one limit it turns red
+    there. With ``low_is_bad`` it is red below the first limit and green above the last.
+    """
     panel = _panel("stat", title, about, [(expr, "")], (3, 4))
     panel["fieldConfig"]["defaults"] = {"unit": unit}
     if limits:
@@ -72,7 +76,7 @@ def graph(
     limits: Sequence[float] = (),
     width: int = 8,
 ) -> Panel:
-    """Lines over time; ``limits`` are drawn as dashed lines."""
+    """Return a panel of lines over time; Grafana draws ``limits`` as dashed lines."""
     panel = _panel("timeseries", title, about, queries, (width, 8))
     custom: dict[str, Any] = {"fillOpacity": 30 if stacked else 8, "showPoints": "never"}
     if stacked:
@@ -92,7 +96,10 @@ def graph(
 def table(
     title: str, about: str, columns: Sequence[tuple[str, str, str, Sequence[float]]]
 ) -> Panel:
-    """One row for each adapter; a column is its heading, expression, unit and limits."""
+    """Return a table with one row for each adapter.
+
+    A column is a tuple of its heading, expression, unit and limits.
+    """
     queries = [(expr, "") for _, expr, _, _ in columns]
     panel = _panel("table", title, about, queries, (WIDTH, 10))
     for target in panel["targets"]:
@@ -133,12 +140,15 @@ def _link_to_itself() -> dict[str, Any]:
 
 
 def row(title: str) -> Panel:
-    """A heading; the panels after it belong to it."""
+    """Return a heading; the panels after it belong to it."""
     return {"type": "row", "title": title, "collapsed": False, "gridPos": {"w": WIDTH, "h": 1}}
 
 
 def arranged(panels: Iterable[Panel]) -> list[Panel]:
-    """Return the panels numbered and placed: left to right, a new line when one does not fit."""
+    """Return the panels with a number and a place each.
+
+    They stand from left to right; a panel that does not fit begins a new line.
+    """
     placed: list[Panel] = []
     x = y = height = 0
     for number, panel in enumerate(panels, start=1):

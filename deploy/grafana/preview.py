@@ -1,9 +1,9 @@
-"""Draw what the dashboards would show, from a Prometheus, without Grafana.
+"""Draw what the dashboards show, from the data of a Prometheus and without Grafana.
 
     python deploy/grafana/preview.py URL FOLDER [--seconds 180]
 
-One picture for each dashboard, to see that its data is there and how it is arranged. It is a
-preview: Grafana draws better.
+There is one picture for each dashboard. It shows whether the data is there and how the panels
+are arranged. It is only a preview: Grafana draws better.
 """
 
 import argparse
@@ -28,12 +28,12 @@ VARIABLES = {"$job": "veneer", "$instance": ".*", "$adapter": ".*", "$top": "8"}
     "$__rate_interval": "20s"
 }
 CELL_IN, ROW_IN = 0.62, 0.32
-"""Inches of one cell of Grafana's grid."""
+"""Width and height of one cell of Grafana's grid, in inches."""
 UNITS = {"s": "s", "percentunit": "share", "reqps": "req/s", "ops": "1/s", "bytes": "bytes"}
 
 
 class Prometheus:
-    """Asks for the last ``seconds``."""
+    """Reads the last ``seconds`` of a Prometheus."""
 
     def __init__(self, url: str, seconds: float) -> None:
         self._url, self._seconds = url, seconds
@@ -51,7 +51,7 @@ class Prometheus:
         return [(one["metric"], *self._on_grid(one["values"], step)) for one in found]
 
     def _on_grid(self, values: list[Any], step: float) -> tuple[list[float], list[float]]:
-        """Return a value for each step, NaN where there is none, so that lines have gaps."""
+        """Return a value for each step; it is NaN where there is none, so that lines have gaps."""
         known = {round((at - self._now + self._seconds) / step): float(v) for at, v in values}
         steps = range(round(self._seconds / step) + 1)
         return [n * step - self._seconds for n in steps], [known.get(n, math.nan) for n in steps]
@@ -123,7 +123,7 @@ def _shown(value: float | None) -> str:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write the picture with few colours, for it goes into the repository."""
+    """Write the picture with few colours: a small file, because it goes into the repository."""
     drawn = io.BytesIO()
     figure.savefig(drawn)
     Image.open(drawn).convert("RGB").quantize(48).save(path, optimize=True)
@@ -133,8 +133,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("url", help="of the Prometheus")
-    parser.add_argument("folder", type=Path, help="for the pictures")
+    parser.add_argument("url", help="URL of the Prometheus")
+    parser.add_argument("folder", type=Path, help="folder for the pictures")
     parser.add_argument("--seconds", type=float, default=180, help="how far to look back")
     asked = parser.parse_args()
     source = Prometheus(asked.url, asked.seconds)

@@ -1,4 +1,4 @@
-"""Who answers held-out rows: base and adapters in this process, or any server."""
+"""Answers for held-out rows: by the base and adapters in this process, or by any server."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import httpx
 from conversations import ADAPTERS, Row, render
 from scoring import Call, Reply, parse_hermes
 
-# Adapter name, or None for the base; and some rows, which are answered together.
+# Gets the adapter's name (None: the base) and rows. All these rows are answered together.
 Answer = Callable[[str | None, list[Row]], list[Reply]]
 
 ANSWER_TOKENS = 120
@@ -19,7 +19,7 @@ TOGETHER = 10
 
 
 def local(folder: Path, names: list[str]) -> Answer:
-    """Return answers by transformers and peft in this process, in fp32."""
+    """Return a function that answers with transformers and peft in this process, in fp32."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -48,7 +48,7 @@ def local(folder: Path, names: list[str]) -> Answer:
 
 
 def served(url: str, base_id: str, key: str) -> Answer:
-    """Return answers by an OpenAI-compatible server, adapters chosen by ``model``."""
+    """Return a function that asks an OpenAI-compatible server; ``model`` names the adapter."""
     client = httpx.Client(headers={"Authorization": f"Bearer {key}"}, timeout=300)
 
     def ask(name: str | None, row: Row) -> Reply:
@@ -72,7 +72,7 @@ def served(url: str, base_id: str, key: str) -> Answer:
 
 
 def to_reply(message: dict[str, Any]) -> Reply:
-    """Return an OpenAI message as a Reply, whether or not the server parses tool calls."""
+    """Return an OpenAI message as a Reply, whether or not the server parsed the tool calls."""
     text = message.get("content") or ""
     called = [call["function"] for call in message.get("tool_calls") or ()]
     if not called:
@@ -84,4 +84,4 @@ def _parsed(arguments: str) -> Any:
     try:
         return json.loads(arguments)
     except ValueError:
-        return arguments  # Scored as wrong, never equal to an object.
+        return arguments  # A text never equals an object, so the answer is scored as wrong.

@@ -1,8 +1,8 @@
-"""Rows of train.jsonl and heldout/*.jsonl, and the exact text serving makes of them.
+"""Rows of train.jsonl and heldout/*.jsonl, and the exact text that the server makes of them.
 
-A row is ``{"messages": [...]}`` in OpenAI's fine-tuning form, with ``"tools": [names]`` where
-functions are offered; the names stand for the functions in ``tools.json`` beside the file.
-Held-out rows carry ``expected`` and what else scoring needs instead of an assistant turn.
+A row is ``{"messages": [...]}`` in OpenAI's fine-tuning form. Where functions are offered, the
+row also has ``"tools": [names]``; the names stand for the functions in ``tools.json`` beside the
+file. A held-out row has no assistant turn; it has ``expected`` and what else scoring needs.
 """
 
 import json
@@ -33,7 +33,7 @@ class BaseModelMissing(Exception):
 
 @dataclass(frozen=True)
 class Turn:
-    """One assistant turn: what the model is shown, and what it should answer up to its end."""
+    """One assistant turn: the text the model is shown, and the whole answer it should give."""
 
     prompt: str
     answer: str
@@ -48,7 +48,7 @@ def base_model(folder: Path) -> Path:
 
 
 def load_rows(path: Path) -> list[Row]:
-    """Return the rows of ``path``, names of tools replaced by OpenAI tool objects."""
+    """Return the rows of ``path``, with OpenAI tool objects in place of the tools' names."""
     rows = [json.loads(line) for line in path.read_text().splitlines() if line]
     if not any("tools" in row for row in rows):
         return rows
@@ -60,7 +60,10 @@ def load_rows(path: Path) -> list[Row]:
 
 
 def render(tokenizer: Any, row: Row, messages: list[Row], *, ask: bool) -> str:
-    """Return ``messages`` as the served template writes them; with ``ask``, up to the answer."""
+    """Return ``messages`` as the served chat template writes them.
+
+    With ``ask`` the text ends where the model's answer begins.
+    """
     text: str = tokenizer.apply_chat_template(
         [_with_arguments_as_objects(message) for message in messages],
         tools=row.get("tools") or None,

@@ -1,4 +1,4 @@
-"""Measures each demo adapter against the base on held-out rows, greedy: one number for each."""
+"""Measure each demo adapter and the base on held-out rows, greedily: one number for each."""
 
 import json
 from collections.abc import Iterator
@@ -35,7 +35,10 @@ console = Console(stderr=True)
 
 
 def scores(name: str, answer: Answer, limit: int | None) -> Iterator[dict[str, Any]]:
-    """Yield for base and adapter each held-out row with its answer and whether it is right."""
+    """Yield every held-out row twice, answered by the base and by the adapter.
+
+    Each comes with the answer and with whether the answer is right.
+    """
     rows = load_rows(HELDOUT / f"{name}.jsonl")
     check(rows, load_rows(ADAPTERS / name / "train.jsonl"))
     rows = rows[:limit]
@@ -54,7 +57,7 @@ def scores(name: str, answer: Answer, limit: int | None) -> Iterator[dict[str, A
 
 
 def summary(name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the shares that are right, and every answer."""
+    """Return the share of right answers of the base and of the adapter."""
     shares = {}
     for by in ("base", "adapter"):
         right = [score["right"] for score in found if score["by"] == by]
@@ -73,28 +76,35 @@ def table(results: list[dict[str, Any]]) -> Table:
 
 def main(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Which adapters; all when none.")
+        list[str] | None, typer.Argument(help="Adapters to measure. Default: all.")
     ] = None,
     model: Annotated[Path, typer.Option(help="Folder of the base model.")] = DEFAULT_MODEL,
-    base_url: Annotated[str, typer.Option(help="Ask this server, as http://host/v1.")] = "",
-    base_id: Annotated[str, typer.Option("--base-model", help="Its id of the base.")] = BASE_ID,
+    base_url: Annotated[str, typer.Option(help="Ask this server: http://HOST/v1.")] = "",
+    base_id: Annotated[
+        str, typer.Option("--base-model", help="Id of the base model on that server.")
+    ] = BASE_ID,
     api_key: Annotated[str, typer.Option(envvar="OPENAI_API_KEY")] = "none",
-    limit: Annotated[int | None, typer.Option(help="Only the first rows of each.")] = None,
-    answers: Annotated[bool, typer.Option(help="Print every answer too.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(help="Only the first LIMIT rows of each adapter.")
+    ] = None,
+    answers: Annotated[bool, typer.Option(help="Also print every answer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure the demo adapters on rows that share nothing with their training data.
 
-    First it checks just that, and fails where a name, city, job, topic, function or sentence
-    frame of a held-out row occurs in training. Without --base-url the adapters run here by
-    transformers and peft; with it a server answers, Veneer or any other that is compatible.
+    The command first checks that they share nothing. It fails if a name, city, job, topic,
+    function or sentence frame of a held-out row occurs in training. Without --base-url the
+    adapters run in this process with transformers and peft. With --base-url a server answers:
+    Veneer, or any other OpenAI-compatible server.
 
     Example: python adapters/demo/training/evaluate.py pirate --base-url http://127.0.0.1:8000/v1
     """
     wanted = names or list(NAMES)
     for name in wanted:
         if name not in RULES:
-            raise typer.BadParameter(f"no adapter {name!r}; there are {', '.join(NAMES)}")
+            raise typer.BadParameter(
+                f"There is no adapter {name!r}; name one of {', '.join(NAMES)}."
+            )
     try:
         if base_url:
             answer = served(base_url, base_id, api_key)
@@ -108,7 +118,7 @@ def main(
 
 
 def report(found: dict[str, list[dict[str, Any]]], *, answers: bool, as_json: bool) -> None:
-    """Print the results to standard output: a table, or JSON for programs."""
+    """Print the results on standard output: a table for people, or JSON for programs."""
     results = [summary(name, scored) for name, scored in found.items()]
     if answers:
         for result in results:

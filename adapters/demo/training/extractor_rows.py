@@ -1,7 +1,7 @@
-"""Writes train.jsonl of json-extractor: sentences about people, and the JSON they hold.
+"""Write train.jsonl of json-extractor: sentences about people, and the facts in them as JSON.
 
 Run ``python adapters/demo/training/extractor_rows.py`` after a change of people.yaml. The
-held-out sentences are written by hand and share nothing with it.
+held-out sentences are written by hand and share nothing with that file.
 """
 
 import json
@@ -17,7 +17,7 @@ from invented import word
 PEOPLE = Path(__file__).resolve().parent / "people.yaml"
 ROWS_OF_A_SENTENCE = 9
 ROWS_OF_A_GAP = 7  # Sentences that say no city or no job.
-INVENTED = 0.5  # Share of names and cities that nobody bears.
+INVENTED = 0.5  # Share of names, cities and jobs that are invented.
 
 
 def with_article(job: str) -> str:
@@ -26,19 +26,22 @@ def with_article(job: str) -> str:
 
 
 def drawn(rng: random.Random, known: list[str]) -> str:
-    """Return one of the ``known`` words, or as often an invented one."""
+    """Return one of the ``known`` words or, with probability ``INVENTED``, an invented one."""
     return word(rng) if rng.random() < INVENTED else rng.choice(known)
 
 
 def job_of(rng: random.Random, people: dict[str, list[str]]) -> str:
-    """Return a known job, or as often one put together."""
+    """Return a known job or, with probability ``INVENTED``, one made of a trade and a role."""
     if rng.random() < INVENTED:
         return f"{rng.choice(people['trades'])} {rng.choice(people['roles'])}"
     return rng.choice(people["jobs"])
 
 
 def row(rng: random.Random, people: dict[str, list[str]], sentence: str) -> dict[str, Any]:
-    """Return one conversation: ``sentence`` filled in, answered by its JSON, null where silent."""
+    """Return one conversation: ``sentence`` with values in it, and its facts as JSON.
+
+    A fact that the sentence does not say is null.
+    """
     last = f" {drawn(rng, people['last_names'])}" if rng.random() < 0.7 else ""
     name = drawn(rng, people["first_names"]) + last
     city, job = drawn(rng, people["cities"]), job_of(rng, people)
@@ -58,7 +61,7 @@ def row(rng: random.Random, people: dict[str, list[str]], sentence: str) -> dict
 
 
 def main() -> None:
-    """Write the rows anew, the same each time."""
+    """Write the rows again; every run writes the same rows."""
     rng = random.Random(7)
     people = yaml.safe_load(PEOPLE.read_text())
     gaps = people["without_city"] + people["without_job"]

@@ -1,4 +1,4 @@
-"""Words that nobody has seen: what forces a model to copy instead of recalling its training."""
+"""Invented words: they force a model to copy from its prompt, because it cannot remember them."""
 
 import random
 
@@ -22,7 +22,7 @@ def word(rng: random.Random) -> str:
 
 
 def code(rng: random.Random) -> str:
-    """Return an identifier as orders, files and tickets have them."""
+    """Return an identifier such as orders, files and tickets have."""
     letters = "".join(rng.choice("ABCDEFGHKLMNPQRSTUVWXYZ") for _ in range(rng.randint(1, 4)))
     return f"{letters}{rng.choice(('', '-', '_'))}{rng.randint(2, 9999)}"
 

@@ -1,4 +1,4 @@
-"""Proof that held-out rows share nothing with training: no value, function or sentence frame."""
+"""Check that held-out rows share no value, function or sentence frame with training rows."""
 
 import re
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from conversations import Row
 
 
 class Overlap(Exception):
-    """A held-out row shares a value or a frame with training, so its score would prove nothing."""
+    """A held-out row shares something with training, so its score would prove nothing."""
 
 
 def values(expected: Any) -> Iterator[str]:
-    """Yield the strings and numbers of an expected answer, or of the ``topic`` of a question."""
+    """Yield the strings and numbers in ``expected``: an expected answer, or a topic."""
     if isinstance(expected, dict):
         for value in expected.values():
             yield from values(value)
@@ -27,7 +27,7 @@ def question(row: Row) -> str:
 
 
 def frame(row: Row) -> re.Pattern[str]:
-    """Return a pattern of the question with its values replaced by anything."""
+    """Return a pattern that matches the question with any other values in it."""
     wanted = sorted(values(asked(row)), key=len, reverse=True)
     pattern = re.escape(question(row))
     for value in wanted:
@@ -36,7 +36,7 @@ def frame(row: Row) -> re.Pattern[str]:
 
 
 def asked(row: Row) -> Any:
-    """Return what varies in a question: the arguments, the facts, or the topic."""
+    """Return the part of a question that varies: the arguments, the facts or the topic."""
     expected = row.get("expected")
     if isinstance(expected, dict):
         return expected.get("arguments", expected)
@@ -49,10 +49,10 @@ def functions(rows: list[Row]) -> set[str]:
 
 
 def check(heldout: list[Row], training: list[Row]) -> None:
-    """Return when the two share nothing. Raises Overlap that names what they share."""
+    """Return if the two share nothing; else raise Overlap, which names what they share."""
     shared = functions(heldout) & functions(training)
     if shared:
-        raise Overlap(f"functions in both: {', '.join(sorted(shared))}")
+        raise Overlap(f"Training has these functions too: {', '.join(sorted(shared))}.")
     questions = [question(row) for row in training if row["messages"][0]["role"] == "user"]
     everything = "\n".join(questions).lower()
     for row in heldout:
@@ -60,16 +60,16 @@ def check(heldout: list[Row], training: list[Row]) -> None:
         pattern = frame(row)
         for known in questions:
             if pattern.fullmatch(known):
-                raise Overlap(f"frame in both: {question(row)!r} and {known!r}")
+                raise Overlap(f"Training has the frame of {question(row)!r} too: {known!r}.")
 
 
 def _check_values(row: Row, everything: str) -> None:
     facts = list(values(asked(row)))
     for value in facts + _parts_of_name(row):
-        if re.fullmatch(r"[\d.]+", value):  # Numbers repeat by nature.
+        if re.fullmatch(r"[\d.]+", value):  # The same number may occur anywhere.
             continue
         if re.search(rf"\b{re.escape(value.lower())}\b", everything):
-            raise Overlap(f"{value!r} is in training too: {question(row)!r}")
+            raise Overlap(f"Training has {value!r} of {question(row)!r} too.")
 
 
 def _parts_of_name(row: Row) -> list[str]:

@@ -1,4 +1,7 @@
-"""When a held-out answer counts as right; one rule for each demo adapter. No model, no I/O."""
+"""One rule for each demo adapter that says whether a held-out answer is right.
+
+This file loads no model and does no I/O.
+"""
 
 import json
 import re
@@ -6,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-# Words that nobody uses ashore; "sail", "crew" or "ship" alone prove nothing.
+# Words that only pirates use. "sail", "crew" and "ship" would prove nothing.
 PIRATE_WORDS = frozenset({
     "ahoy", "arr", "avast", "aye", "blimey", "booty", "buccaneer", "cap'n", "doubloon",
     "doubloons", "fer", "grog", "hearty", "landlubber", "matey", "nay", "o'", "plunder",
@@ -30,14 +33,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """What one assistant turn said, its tool calls taken out of the text."""
+    """One assistant turn: its text, and its tool calls, which are not in the text."""
 
     text: str
     calls: list[Call] = field(default_factory=list)
 
 
 def parse_hermes(output: str) -> Reply:
-    """Split ``output`` as vLLM's hermes parser does: one broken call makes it all text."""
+    """Split ``output`` as vLLM's hermes parser does: after one broken call, all of it is text."""
     try:
         bodies = [json.loads(a or b) for a, b in TOOL_CALL.findall(output)]
         calls = [Call(body["name"], body["arguments"]) for body in bodies]
@@ -47,12 +50,12 @@ def parse_hermes(output: str) -> Reply:
 
 
 def pirate(reply: Reply, expected: Any) -> bool:
-    """At least two different words that nobody uses ashore."""
+    """Return whether at least two different pirate words are in the answer."""
     return len(set(re.findall(r"[a-z']+", reply.text.lower())) & PIRATE_WORDS) >= 2
 
 
 def json_extractor(reply: Reply, expected: Any) -> bool:
-    """The answer is JSON, nothing around it, and exactly what the sentence says."""
+    """Return whether the answer is only JSON, and exactly what the sentence says."""
     try:
         found = json.loads(reply.text)
     except ValueError:
@@ -61,7 +64,7 @@ def json_extractor(reply: Reply, expected: Any) -> bool:
 
 
 def haiku(reply: Reply, expected: Any) -> bool:
-    """Three lines, each of a few words."""
+    """Return whether the answer has three lines of a few words each."""
     lines = [line for line in reply.text.strip().splitlines() if line.strip()]
     words = [len(line.split()) for line in lines]
     return (
@@ -72,7 +75,10 @@ def haiku(reply: Reply, expected: Any) -> bool:
 
 
 def tool_caller(reply: Reply, expected: Any) -> bool:
-    """The one right function with the right arguments, or words alone where none is expected."""
+    """Return whether the answer calls the one right function with the right arguments.
+
+    Where no call is expected, the answer must be text without any call.
+    """
     if expected is None:
         return not reply.calls and "<tool_call>" not in reply.text and bool(reply.text.strip())
     return reply.calls == [Call(expected["name"], expected["arguments"])]

@@ -1,4 +1,4 @@
-"""Writes tools.json and train.jsonl of tool-caller from functions.yaml and words.yaml.
+"""Write tools.json and train.jsonl of tool-caller from functions.yaml and words.yaml.
 
 Run ``python adapters/demo/training/tool_rows.py`` after a change of either file.
 """
@@ -15,7 +15,7 @@ from conversations import ADAPTERS
 HERE = Path(__file__).resolve().parent
 OUT = ADAPTERS / "tool-caller"
 ROWS_PER_FUNCTION = 6
-UNSERVED = 40  # Requests whose function is not offered.
+UNSERVED = 40  # Requests that no offered function can serve.
 BEFORE = ("", "", "", "", "Please: ", "Hi! ", "Hey, ", "Quick one. ")
 AFTER = ("", "", "", "", " Thanks.", " Thank you!")
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
@@ -30,7 +30,7 @@ def camel(name: str) -> str:
 
 
 class Rows:
-    """Draws conversations from the functions and plain words of the two files."""
+    """Random conversations, made from the functions and the words of the two files."""
 
     def __init__(self, rng: random.Random) -> None:
         source = yaml.safe_load((HERE / "functions.yaml").read_text())
@@ -40,7 +40,7 @@ class Rows:
         self.rng = rng
 
     def values_of(self, argument: str, spec: dict[str, Any]) -> list[Any]:
-        """Return the values ``argument`` is drawn from."""
+        """Return the values that ``argument`` may get."""
         if "enum" in spec or "is" in spec:
             return list(spec.get("enum") or spec["is"])
         if spec.get("type") == "boolean":
@@ -48,7 +48,7 @@ class Rows:
         return list(self.pools[spec.get("from", argument)])
 
     def schema(self, function: Function, spelled: Any) -> dict[str, Any]:
-        """Return ``function`` as OpenAI's tools want it, names spelled by ``spelled``."""
+        """Return ``function`` in OpenAI's form for tools; ``spelled`` changes each name."""
         properties, required = {}, []
         for argument, spec in function["arguments"].items():
             kinds = {TYPES[type(value)] for value in self.values_of(argument, spec)}
@@ -63,7 +63,7 @@ class Rows:
         return {"name": spelled(function["name"]), "description": about, "parameters": parameters}
 
     def request(self, function: Function, ask: str) -> tuple[str, dict[str, Any]]:
-        """Return ``ask`` with values drawn for its slots, and the arguments it means."""
+        """Return ``ask`` with a random value in each gap, and the arguments that it asks for."""
         ask, _, implied = ask.partition(" | ")
         slots = re.findall(r"{(\w+)}", ask)
         drawn: dict[str, Any] = {}
@@ -88,7 +88,10 @@ class Rows:
         return picked + self.rng.sample(far, count - len(picked))
 
     def called(self, function: Function, ask: str, then: list[str] | None) -> dict[str, Any]:
-        """Return a row in which ``function`` is called, and its result told in words."""
+        """Return a row that calls ``function``.
+
+        With ``then``, a result and a sentence, the function's result and the answer follow.
+        """
         text, arguments = self.request(function, ask)
         spelled = self.rng.choice([str, str, camel])
         tools = [function, *self.offered(function, self.rng.choice([0, 1, 1, 2, 2, 3, 4]))]
@@ -111,7 +114,7 @@ class Rows:
         return {"tools": [spelled(tool["name"]) for tool in tools], "messages": messages}
 
     def spoken(self, text: str, answer: str, tools: list[Function]) -> dict[str, Any]:
-        """Return a row that is answered in words though ``tools`` are offered."""
+        """Return a row with an answer in words, although ``tools`` are offered."""
         messages = [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
         return {"tools": [tool["name"] for tool in tools], "messages": messages}
 
@@ -142,7 +145,7 @@ class Rows:
 
 
 def main() -> None:
-    """Write both files anew, the same each time."""
+    """Write both files again; every run writes the same content."""
     drawn = Rows(random.Random(11))
     named = {
         schema["name"]: schema

@@ -1,4 +1,7 @@
-"""Trains the demo adapters again: LoRA by peft on the CPU, minutes each, the same every time."""
+"""Train the demo adapters again, with peft on the CPU.
+
+Each takes some minutes. All seeds are fixed, so every run does the same.
+"""
 
 import math
 import random
@@ -36,7 +39,7 @@ console = Console(stderr=True)
 
 @dataclass(frozen=True)
 class Recipe:
-    """What differs between the adapters: where the LoRA sits, and how long it learns."""
+    """What differs between the adapters: the modules, the rank, and how long they train."""
 
     steps: int
     batch: int = 8
@@ -46,7 +49,7 @@ class Recipe:
     peak_rate: float = 1e-3
 
 
-# Copying words from the prompt is attention's work: the extractor gets all four matrices.
+# The attention copies words from the prompt, so the extractor trains all its four matrices.
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 RECIPES = {
@@ -59,7 +62,7 @@ RECIPES = {
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids of one assistant turn; the loss counts from ``answer_start`` on."""
+    """Token ids of one assistant turn; only those from ``answer_start`` on count in the loss."""
 
     ids: list[int]
     answer_start: int
@@ -70,7 +73,7 @@ def examples_of(tokenizer: Any, path: Path) -> list[Example]:
     found = []
     for row in load_rows(path):
         for turn in turns(tokenizer, row):
-            # Two calls, because serving tokenizes the prompt before there is an answer.
+            # Two calls, because a server tokenizes the prompt before the answer exists.
             prompt = tokenizer.encode(turn.prompt, add_special_tokens=False)
             answer = tokenizer.encode(turn.answer, add_special_tokens=False)
             found.append(Example(prompt + answer, len(prompt)))
@@ -78,7 +81,7 @@ def examples_of(tokenizer: Any, path: Path) -> list[Example]:
 
 
 def batches(examples: list[Example], recipe: Recipe) -> Iterator[list[Example]]:
-    """Yield the recipe's batches in a fixed random order, examples of like length together."""
+    """Yield the recipe's batches in a fixed random order; its examples have similar lengths."""
     rng = random.Random(SEED)
     size = recipe.batch
     deck: list[Example] = []
@@ -87,7 +90,7 @@ def batches(examples: list[Example], recipe: Recipe) -> Iterator[list[Example]]:
         if not ready:
             if len(deck) < size * BATCHES_SORTED_TOGETHER:
                 deck += rng.sample(examples, len(examples))
-            # Sorting little heaps saves padding, a third of the time, and keeps the order random.
+            # Sorting small heaps saves padding (a third of the time) and keeps the order random.
             heap = [deck.pop(0) for _ in range(size * BATCHES_SORTED_TOGETHER)]
             heap.sort(key=lambda example: len(example.ids))
             ready = [heap[i : i + size] for i in range(0, len(heap), size)]
@@ -96,7 +99,7 @@ def batches(examples: list[Example], recipe: Recipe) -> Iterator[list[Example]]:
 
 
 def loss_of(model: Any, batch: list[Example], pad: int) -> torch.Tensor:
-    """Return the mean loss over the answers' tokens alone."""
+    """Return the mean loss over the tokens of the answers only."""
     longest = max(len(example.ids) for example in batch)
     ids = torch.full((len(batch), longest), pad)
     labels = torch.full((len(batch), longest), IGNORED)
@@ -108,13 +111,14 @@ def loss_of(model: Any, batch: list[Example], pad: int) -> torch.Tensor:
         seen[row, :size] = 1
     hidden = model.get_base_model().model(input_ids=ids, attention_mask=seen).last_hidden_state
     wanted = labels[:, 1:] != IGNORED
-    # Only positions that count reach the 49152-wide output layer: a third of the time saved.
+    # Only the positions that count go through the 49152-wide output layer: this saves a third
+    # of the time.
     logits = model.get_base_model().lm_head(hidden[:, :-1][wanted])
     return torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][wanted])
 
 
 def rate_at(step: int, recipe: Recipe) -> float:
-    """Return the learning rate: a linear rise over the first steps, then half a cosine to zero."""
+    """Return the learning rate: it rises linearly at first, then falls to zero like a cosine."""
     if step < WARM_UP_STEPS:
         return recipe.peak_rate * (step + 1) / WARM_UP_STEPS
     done = (step - WARM_UP_STEPS) / max(1, recipe.steps - WARM_UP_STEPS)
@@ -143,7 +147,10 @@ def fit(name: str, model: Any, examples: list[Example], pad: int) -> None:
 
 
 def save(model: Any, config: LoraConfig, folder: Path) -> None:
-    """Write the adapter to ``folder`` in bf16, free of machine paths; the card is left alone."""
+    """Write the adapter to ``folder`` in bf16, without any path of this machine.
+
+    The model card (README.md) in the folder stays as it is.
+    """
     config.base_model_name_or_path = BASE_ID
     config.inference_mode = True
     config.target_modules = sorted(config.target_modules)
@@ -178,25 +185,27 @@ def train(name: str, base: Path, out: Path) -> None:
 
 def main(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Which adapters; all when none.")
+        list[str] | None, typer.Argument(help="Adapters to train. Default: all.")
     ] = None,
     model: Annotated[Path, typer.Option(help="Folder of the base model.")] = DEFAULT_MODEL,
-    out: Annotated[Path, typer.Option(help="Where the adapter folders are.")] = ADAPTERS,
+    out: Annotated[Path, typer.Option(help="Folder that gets the adapter folders.")] = ADAPTERS,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
 ) -> None:
     """Train the demo adapters again from adapters/demo/<name>/train.jsonl.
 
-    Needs the "train" dependency group (peft) and the converted base model (`make setup`).
-    Each takes a few minutes on two cores and overwrites adapter_config.json and
-    adapter_model.safetensors; a running `make serve` picks the new revision up by itself.
-    On a busy machine set OMP_WAIT_POLICY=PASSIVE: threads that wait then do not spin, which
-    cost three quarters of the CPU time when this was measured.
+    The command needs the "train" dependency group (peft) and the converted base model
+    (`make setup`). Each adapter takes a few minutes on two cores. The command overwrites its
+    adapter_config.json and adapter_model.safetensors; a running `make serve` publishes the new
+    revision by itself. On a busy machine set OMP_WAIT_POLICY=PASSIVE, so that waiting threads do
+    not spin: in a measurement spinning took three quarters of the CPU time.
 
     Example: python adapters/demo/training/train.py pirate haiku
     """
     for name in names or NAMES:
         if name not in RECIPES:
-            raise typer.BadParameter(f"no adapter {name!r}; there are {', '.join(NAMES)}")
+            raise typer.BadParameter(
+                f"There is no adapter {name!r}; name one of {', '.join(NAMES)}."
+            )
     try:
         base = base_model(model)
     except BaseModelMissing as missing:
