@@ -1,1 +1,1 @@
-"""HTTP routes: parse, call one service, answer."""
+"""The HTTP routes: each parses a request, calls one service and answers."""

@@ -1,4 +1,7 @@
-"""One log line, one request id and one count of errors per request; decides nothing."""
+"""One request id and one log line for each request, and the count of errors.
+
+This file decides nothing about a request.
+"""
 
 import re
 import time
@@ -20,16 +23,16 @@ _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 class AccessLog:
-    """Pure ASGI, so that it never buffers a stream."""
+    """Middleware that logs every request. It is pure ASGI, so it never buffers a stream."""
 
     def __init__(self, app: ASGIApp, refused: Callable[[str], None], tracing: Tracing) -> None:
-        """Log the requests of ``app``; ``refused`` gets the code of each that got an error."""
+        """Log the requests of ``app``; ``refused`` gets the code of each error answer."""
         self._app = app
         self._refused = refused
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with an id; afterwards write its line."""
+        """Pass the request on with an id, and write its line when it has ended."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -61,11 +64,11 @@ class _Line:
         self._state["ids"] = self.ids = {"request_id": self._id}
 
     def route(self) -> str | None:
-        """The path as the router knows it, None when it knows none."""
+        """Return the router's pattern for the path, None when no route matched."""
         return getattr(self._scope.get("route"), "path", None)
 
     def code(self) -> str | None:
-        """The code of the error the request ended with."""
+        """Return the code of the error that ended the request, None without an error."""
         code: str | None = self._state.get("code")
         return code
 
@@ -101,12 +104,12 @@ class _Line:
 
 
 def _short(value: object) -> object:
-    """Return what a client wrote, cut to what a line can bear."""
+    """Return ``value``; a text that a client wrote is cut to 200 characters."""
     return value[:200] if isinstance(value, str) else value
 
 
 def _headers(scope: Scope) -> dict[str, str]:
-    """Return the headers a trace may continue from."""
+    """Return the headers that may name a trace to continue."""
     wanted = (b"traceparent", b"tracestate", b"baggage", b"b3")
     return {k.decode(): v.decode("latin-1") for k, v in scope["headers"] if k in wanted}
 
@@ -119,7 +122,7 @@ def _request_id(scope: Scope) -> str:
 
 
 def _noted(seen: Observation | None) -> dict[str, Any]:
-    """Return what is known of the tokens of a request that reached the engine."""
+    """Return the log fields of a request that the engine answered; {} for any other."""
     if seen is None:
         return {}
     fields: dict[str, Any] = {

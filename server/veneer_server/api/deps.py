@@ -1,4 +1,4 @@
-"""What routes ask for: the server, a checked key, a JSON object."""
+"""The dependencies of routes: the server, a checked key, and a body that is a JSON object."""
 
 import asyncio
 import hmac
@@ -20,7 +20,7 @@ from veneer_server.telemetry.tracing import Tracing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """What routes may use, for as long as the server lives; built in ``veneer_server.wiring``."""
+    """What routes may use while the server lives; ``veneer_server.wiring`` builds it."""
 
     settings: Settings
     engine: Engine
@@ -32,9 +32,9 @@ class Server:
     started_s: int
     """When the server started, in seconds since the epoch."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the server was told to stop: no longer ready."""
+    """Set when the server was told to stop; from then on it is not ready."""
     deadline: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when running requests may take no longer."""
+    """Set when the time for running requests is over; it ends them."""
 
 
 def _server(request: Request) -> Server:
@@ -46,10 +46,10 @@ ServerDep = Annotated[Server, Depends(_server)]
 
 
 def require_key(request: Request, server: ServerDep) -> None:
-    """Let only the configured key pass; without one, everybody on this machine may.
+    """Return if the request carries the configured key, or if no key is configured.
 
     Raises:
-        Unauthorized: the same for a missing and for a wrong key.
+        Unauthorized: the key is missing or wrong; the two get the same message.
     """
     expected = server.settings.server.api_key
     if expected is None:
@@ -60,19 +60,19 @@ def require_key(request: Request, server: ServerDep) -> None:
 
 
 def presented_key(request: Request) -> str:
-    """Return the key a client presents, right or wrong, or an empty text."""
+    """Return the key that the client sent, right or wrong, or an empty text."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     given = token if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
     return given.strip()
 
 
 async def read_object(request: Request, server: ServerDep) -> dict[str, Any]:
-    """Return the body, a JSON object no larger than the limit.
+    """Return the body: a JSON object that is no larger than ``limits.max_body_bytes``.
 
     Raises:
-        BodyTooLarge: before the excess is buffered.
-        InvalidJson: not JSON (UTF-8, no NaN), or nested too deeply.
-        NotAnObject: JSON of another kind.
+        BodyTooLarge: the body is larger; the rest of it is not read.
+        InvalidJson: the body is not JSON (UTF-8, no NaN), or is nested too deeply.
+        NotAnObject: the body is JSON, but not an object.
     """
     raw = await _read_bounded(request, server.settings.limits.max_body_bytes)
     try:
@@ -87,12 +87,12 @@ async def read_object(request: Request, server: ServerDep) -> dict[str, Any]:
 async def _read_bounded(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limit:
-        raise BodyTooLarge(f"The body is larger than {limit} bytes.")
+        raise BodyTooLarge(f"The body is larger than the limit of {limit} bytes.")
     raw = bytearray()
     async for part in request.stream():
         raw += part
         if len(raw) > limit:
-            raise BodyTooLarge(f"The body is larger than {limit} bytes.")
+            raise BodyTooLarge(f"The body is larger than the limit of {limit} bytes.")
     return bytes(raw)
 
 

@@ -1,17 +1,17 @@
-"""Every exception mapped, once, to the error a client of OpenAI or Anthropic expects.
+"""One table from every exception to the error that a client of OpenAI or Anthropic expects.
 
-Subclasses inherit their parent's row; the nearest ancestor in the table wins. The same row
-serves a plain answer and, once a stream has begun, its last event.
+A subclass without a row gets the row of its nearest ancestor in the table. The same row serves a
+plain answer and, once a stream has begun, its last event.
 
     ApiFault
     ├── InvalidJson, NotAnObject   the body is not a JSON object
-    ├── BodyTooLarge
-    ├── InvalidRequest             a field, a header or a query that cannot be meant
-    │   └── UnsupportedParameter   a field that would have no effect, or is not for clients
-    ├── Unauthorized
-    ├── KeyReused                  an Idempotency-Key that belongs to another request
-    ├── OutcomeUnknown             what it did the first time was never noted
-    └── ShuttingDown               the drain deadline passed
+    ├── BodyTooLarge               the body is larger than the limit
+    ├── InvalidRequest             a field, a header or a query has an impossible value
+    │   └── UnsupportedParameter   a field would have no effect, or only the server may set it
+    ├── Unauthorized               the key is missing or wrong
+    ├── KeyReused                  the Idempotency-Key belongs to another request
+    ├── OutcomeUnknown             nobody knows what the first request with the key did
+    └── ShuttingDown               the server is stopping
 """
 
 import math
@@ -32,7 +32,7 @@ logger = structlog.get_logger(__name__)
 
 
 class ApiFault(Exception):
-    """Something wrong with the HTTP request itself, or with the moment."""
+    """The HTTP request itself is wrong, or the server is stopping."""
 
 
 class InvalidJson(ApiFault):
@@ -48,7 +48,7 @@ class BodyTooLarge(ApiFault):
 
 
 class InvalidRequest(ApiFault):
-    """What a route cannot act on; ``param`` names the field, header or query."""
+    """The route cannot act on the request; ``param`` names the field, header or query."""
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -56,11 +56,11 @@ class InvalidRequest(ApiFault):
 
 
 class UnsupportedParameter(InvalidRequest):
-    """A field that would have no effect here, or that only the server may set."""
+    """A field would have no effect here, or only the server may set it."""
 
 
 class Unauthorized(ApiFault):
-    """No key, or not the right one; the two are not told apart."""
+    """The key is missing or wrong; the client does not learn which."""
 
 
 class KeyReused(ApiFault):
@@ -68,16 +68,16 @@ class KeyReused(ApiFault):
 
 
 class OutcomeUnknown(ApiFault):
-    """The Idempotency-Key was used before, and whether anything happened is not known."""
+    """A request with this Idempotency-Key began, and nobody knows whether it took effect."""
 
 
 class ShuttingDown(ApiFault):
-    """The server is stopping and the request could not finish in time."""
+    """The server is stopping: it is not ready, or the request could not finish in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiError:
-    """What a client sees."""
+    """An error as the client sees it."""
 
     status: int
     type: str
@@ -133,7 +133,10 @@ _ANTHROPIC_TYPES = {
 
 
 def to_api_error(error: Exception) -> ApiError:
-    """Return the row for ``error``. An unknown error never shows its message to a client."""
+    """Return the row for ``error``, with its message and parameter.
+
+    The client never sees the message of an error that has no row.
+    """
     if isinstance(error, HTTPException):
         return ApiError(error.status_code, _INVALID, _code_of(error), str(error.detail))
     if isinstance(error, RequestValidationError):
@@ -149,7 +152,7 @@ def to_api_error(error: Exception) -> ApiError:
 
 
 def _with_source_delay(row: ApiError, asked_s: float | None) -> ApiError:
-    # A source that says when to come again knows better than the table.
+    # When a source says how long to wait, that is better than the table's guess.
     if asked_s is None or row.retry_after_s is None:
         return row
     return replace(row, retry_after_s=min(max(math.ceil(asked_s), 1), _LONGEST_RETRY_S))
@@ -160,9 +163,9 @@ def _code_of(error: HTTPException) -> str | None:
 
 
 def to_body(error: ApiError, path: str, request_id: str | None = None) -> dict[str, Any]:
-    """Return the JSON document for ``error`` in the dialect ``path`` speaks.
+    """Return the JSON document for ``error``: Anthropic's form on its paths, else OpenAI's.
 
-    Anthropic's names the request as well.
+    Only Anthropic's form has ``request_id``.
     """
     if path.startswith("/v1/messages"):
         kind = _ANTHROPIC_TYPES.get(error.status, "api_error")
@@ -181,7 +184,7 @@ def to_body(error: ApiError, path: str, request_id: str | None = None) -> dict[s
 def to_event(
     error: ApiError, path: str, sequence_number: int, request_id: str | None = None
 ) -> bytes:
-    """Return the event that ends a stream with ``error``; nothing may follow it."""
+    """Return the event that ends a stream with ``error``; no event may follow it."""
     if path.startswith("/v1/messages"):
         body = orjson.dumps(to_body(error, path, request_id))
         return b"event: error\ndata: " + body + b"\n\n"
@@ -198,13 +201,13 @@ def to_event(
 
 
 def report(error: Exception, api_error: ApiError) -> None:
-    """Log what a client is not told."""
+    """Log an error of the server with its traceback, which the client does not see."""
     if api_error.status >= 500:
         logger.error("request failed", code=api_error.code, exc_info=error)
 
 
 def to_reason(api_error: ApiError) -> str:
-    """Return what logs and metrics call ``api_error``: its code, of which there are few."""
+    """Return the name of ``api_error`` in logs and metrics: its code, or ``invalid_request``."""
     return api_error.code or "invalid_request"
 
 
@@ -224,6 +227,6 @@ async def answer(request: Request, error: Exception) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Make ``app`` answer every exception through the table."""
+    """Make ``app`` answer every exception as the table says."""
     for cls in (*_TABLE, HTTPException, RequestValidationError, engine.EngineError, Exception):
         app.add_exception_handler(cls, answer)

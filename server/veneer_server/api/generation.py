@@ -1,4 +1,7 @@
-"""The endpoints that generate: read the body, call the service, answer in official shape."""
+"""The endpoints that generate or count tokens.
+
+Each reads the body, calls the service and answers in the official shape.
+"""
 
 import hashlib
 from typing import Any
@@ -29,7 +32,7 @@ PATHS = {
 
 
 async def generate(request: Request, body: BodyDep, server: ServerDep) -> Response:
-    """Answer with the base model or with the adapter named in ``model``."""
+    """Answer with the base model or with the adapter that ``model`` names."""
     endpoint = PATHS[request.url.path]
     request.state.model = body.get("model")
     asked = prepare(endpoint, body)

@@ -1,4 +1,7 @@
-"""uvicorn with our rules for stopping: drain, then exit 0; a second signal stops at once."""
+"""uvicorn with Veneer's rules for a stop.
+
+The first signal drains the server, which then exits with 0. A second signal stops it at once.
+"""
 
 import asyncio
 import signal
@@ -10,18 +13,20 @@ import uvicorn
 from starlette.types import ASGIApp
 
 _BACKSTOP_S = 5
-"""How long after the drain deadline uvicorn itself cancels what is left."""
+"""Seconds after the drain deadline until uvicorn itself cancels what is left."""
 
 
 class PortTaken(Exception):
-    """Another program listens on the configured address."""
+    """The server cannot listen on the configured address; most often another program does."""
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a bound socket, so that a taken port is known before minutes of start-up.
+    """Return a socket that is bound to ``host`` and ``port``; 0 means any free port.
+
+    Callers bind before they start the engine, so that a taken port ends the start at once.
 
     Raises:
-        PortTaken: the address is in use or may not be bound.
+        PortTaken: the address is in use, or this process may not bind it.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -30,12 +35,15 @@ def bind(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        raise PortTaken(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
     return listener
 
 
 class Listener(uvicorn.Server):
-    """Serves an application until SIGTERM or SIGINT, then lets running requests finish."""
+    """Serves an application until SIGTERM or SIGINT, then lets running requests finish.
+
+    ``draining`` is set at the first signal, ``deadline`` after ``drain_timeout_s`` seconds more.
+    """
 
     def __init__(
         self,
@@ -61,7 +69,7 @@ class Listener(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop on a signal without raising it again: a requested stop is a success."""
+        """Stop on a signal and do not raise it again, because a requested stop is a success."""
         loop = asyncio.get_running_loop()
         signals = (signal.SIGTERM, signal.SIGINT)
         for wanted in signals:
@@ -73,7 +81,7 @@ class Listener(uvicorn.Server):
                 loop.remove_signal_handler(wanted)
 
     def request_stop(self) -> None:
-        """Begin to drain; called again, stop now."""
+        """Begin to drain; the second call stops the server now."""
         if self.should_exit:
             self._deadline.set()
             self.force_exit = True

@@ -1,4 +1,7 @@
-"""``/v1/models``: the base and every adapter, cold and failed ones too; never waits on a load."""
+"""``/v1/models``: the base and every adapter, cold and failed ones too.
+
+These routes never wait for a load.
+"""
 
 from typing import Any
 
@@ -14,14 +17,14 @@ router = APIRouter(dependencies=[Depends(require_key)])
 
 @router.get("/v1/models")
 async def list_models(server: ServerDep) -> dict[str, Any]:
-    """Every model a request may name."""
+    """Return a card for the base model and one for each adapter."""
     cards = [_base_card(server), *(_adapter_card(a, server) for a in server.adapters.every())]
     return {"object": "list", "data": cards}
 
 
 @router.get("/v1/models/{model_id:path}")
 async def retrieve_model(model_id: str, server: ServerDep) -> dict[str, Any]:
-    """One model under any of its names."""
+    """Return the card of one model, under the name that the client used for it."""
     selector = parse_model(model_id, {server.engine.model.id})
     if selector is None:
         return {**_base_card(server), "id": model_id}
@@ -30,10 +33,10 @@ async def retrieve_model(model_id: str, server: ServerDep) -> dict[str, Any]:
 
 @router.delete("/v1/models/{model_id:path}")
 async def delete_model(model_id: str, server: ServerDep) -> dict[str, Any]:
-    """Forget an adapter, as ``DELETE /v1/adapters/{name}`` does."""
+    """Remove an adapter, as ``DELETE /v1/adapters/{name}`` does."""
     if "@" in model_id:
         raise InvalidRequest(
-            "A revision or an alias cannot be deleted here; name the adapter alone.", param="model"
+            "This route deletes whole adapters only; name the adapter without '@'.", param="model"
         )
     selector = parse_model(model_id, {server.engine.model.id})
     if selector is None:

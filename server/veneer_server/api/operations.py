@@ -1,4 +1,4 @@
-"""Health, version and metrics, for probes and scrapers; no key is asked for."""
+"""Health, version and metrics, for probes and scrapers. These routes need no key."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ router = APIRouter()
 
 @router.get("/livez")
 async def live() -> dict[str, str]:
-    """The process answers."""
+    """Answer 200 as long as the process can answer."""
     return {"status": "ok"}
 
 
@@ -27,7 +27,7 @@ async def live() -> dict[str, str]:
 @router.get("/health")
 @router.get("/ping")
 async def ready(server: ServerDep) -> dict[str, str]:
-    """The engine is up and the server takes requests."""
+    """Answer 200 while the engine can serve and the server is not stopping."""
     await _check(server)
     return {"status": "ok"}
 
@@ -48,7 +48,7 @@ async def _is_up(server: Server) -> bool:
 
 @router.get("/version")
 async def version(server: ServerDep) -> JSONResponse:
-    """Which server this is."""
+    """Return the server's version, its base model and its LoRA implementation."""
     return JSONResponse(
         {
             "version": __version__,
@@ -60,10 +60,10 @@ async def version(server: ServerDep) -> JSONResponse:
 
 @router.get("/metrics")
 async def metrics(request: Request, server: ServerDep) -> Response:
-    """vLLM's metrics and ours.
+    """Return vLLM's metrics and Veneer's.
 
-    Plain 0.0.4 text unless the scraper can read UTF-8 names: newer formats would otherwise
-    turn ``vllm:*`` into ``vllm_*``.
+    They are plain text of version 0.0.4, unless the scraper can read UTF-8 names. For a scraper
+    that cannot, a newer format would turn ``vllm:*`` into ``vllm_*``.
     """
     server.metrics.engine_is(up=await _is_up(server))
     both = _Both((REGISTRY, server.metrics.snapshot()))
@@ -72,13 +72,13 @@ async def metrics(request: Request, server: ServerDep) -> Response:
     content_type = "text/plain; version=0.0.4; charset=utf-8"
     if "escaping=allow-utf-8" in accept:
         encode, content_type = choose_encoder(accept)
-    # With many adapters it takes tens of milliseconds, which no stream should wait for.
+    # With many adapters this takes tens of milliseconds, and no stream should wait for it.
     body = await asyncio.to_thread(encode, both)
     return Response(body, headers={"content-type": content_type})
 
 
 class _Both(Collector):
-    """Two sources read as one: vLLM registers in the global registry."""
+    """Reads two collectors as one, because vLLM registers its metrics in the global registry."""
 
     def __init__(self, sources: tuple[Collector, Collector]) -> None:
         self._sources = sources

@@ -1,4 +1,4 @@
-"""Answers that can be interrupted: by the client that hangs up, or by the drain deadline."""
+"""Answers that end early when the client hangs up or when the drain deadline passes."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class ClientGone(Exception):
-    """Nobody is left to answer."""
+    """The client closed the connection, so nobody waits for the answer."""
 
 
 async def run_until_gone(
@@ -22,10 +22,10 @@ async def run_until_gone(
 ) -> T:
     """Return what ``work`` returns, unless the client leaves or the deadline passes first.
 
-    ``work`` has ended when this returns or raises.
+    ``work`` has ended when this function returns or raises.
 
     Raises:
-        ClientGone: the connection closed.
+        ClientGone: the client closed the connection.
         ShuttingDown: the deadline passed.
     """
     tasks = [asyncio.create_task(c) for c in (work, _disconnect(receive), deadline.wait())]
@@ -36,7 +36,7 @@ async def run_until_gone(
             return running.result()  # type: ignore[return-value]
         if gone.done():
             raise ClientGone
-        raise ShuttingDown("The server is shutting down; please try again.")
+        raise ShuttingDown("The server is shutting down; send the request again.")
     finally:
         for task in tasks:
             task.cancel()
@@ -50,7 +50,7 @@ async def _disconnect(receive: Receive) -> None:
 
 
 class EventStream(Response):
-    """A ``Stream`` as server-sent events. Owns it: closed whatever happens."""
+    """Sends a ``Stream`` as server-sent events, and closes it whatever happens."""
 
     media_type = "text/event-stream"
 
@@ -66,11 +66,11 @@ class EventStream(Response):
         self._convert = convert
         self._deadline = deadline
         self._sent = 0
-        # A stream has no length.
+        # The length of a stream is not known when it begins.
         self.raw_headers = [(k, v) for k, v in self.raw_headers if k != b"content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send every event, or those before a fault and then the fault."""
+        """Send every event. After an error, send the error as the last event."""
         try:
             await run_until_gone(self._send_all(send), receive, self._deadline)
         except ClientGone:

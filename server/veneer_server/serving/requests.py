@@ -1,7 +1,7 @@
-"""The life of one request: resolve the name, lease the adapter, generate, give back.
+"""The life of one request: resolve the name, lease the adapter, generate, end the lease.
 
-Rule: a request runs on exactly the revision its name resolved to, and the lease ends only
-after the engine was told to stop generating.
+Rule: a request runs on exactly the revision that its name resolved to. The lease ends only after
+the engine was told to stop generating.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -28,20 +28,20 @@ from veneer_server.telemetry.observation import Observation
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Who answers a request."""
+    """What a request asked for, and who answers it."""
 
     asked: str
     """The model as the client wrote it; answers repeat it."""
     revision: Revision | None
-    """None for the base."""
+    """None means the base model."""
     seen: Observation
-    """What is counted of the request; complete when its answer is."""
+    """The counts of this request; they are complete when its answer is complete."""
     cold_start_s: float | None = None
-    """How long the request waited for a fetch and a load, None when it did not."""
+    """Seconds that the request waited for a fetch and a load, None when it did not wait."""
 
 
 class Stream:
-    """An answer in parts. Whoever gets it closes it, which also ends the lease."""
+    """An answer in parts. The caller must close it; that also ends the lease."""
 
     def __init__(
         self, served: Served, first: bytes | None, rest: Frames, owned: AsyncExitStack
@@ -58,7 +58,7 @@ class Stream:
                 yield frame
 
     async def aclose(self) -> None:
-        """Stop generating, then give the adapter back; twice is a no-op."""
+        """Stop generating, then end the lease; a second call does nothing."""
         await self._owned.aclose()
 
 
@@ -95,14 +95,14 @@ class RequestService:
         ids: dict[str, str] | None = None,
         asker: Asker | None = None,
     ) -> Document | Stream:
-        """Answer ``body``, or return a stream whose first event is there.
+        """Answer ``body`` with a document, or with a stream whose first event has arrived.
 
-        ``ids`` find the request in logs and traces; ``asker`` is who keeps to one target of a
-        sticky alias.
+        ``ids`` identify the request in logs and traces. ``asker`` is the user or key that a
+        sticky alias keeps on one target.
 
         Raises:
-            AdapterError: the model cannot be resolved or made resident.
-            EngineError: the engine refused or failed.
+            AdapterError: the model cannot be resolved, or its adapter cannot be loaded.
+            EngineError: the body names no model, or the engine refused the request or failed.
         """
         resolved = await self._resolver.resolve(endpoint, body, asker)
         async with AsyncExitStack() as stack:
@@ -119,14 +119,14 @@ class RequestService:
             if isinstance(found, Answer):
                 watch.document(found.body)
                 return Document(served, found.body)
-            # Closed before the lease ends: a slot must not change under a running request.
+            # This closes before the lease ends: a slot must not change under a running request.
             await stack.enter_async_context(aclosing(found))
             return await self._begin(served, watch.frames(found, hide_usage=hide_usage), stack)
         raise AssertionError("an exit stack swallowed an exception")  # pragma: no cover
 
     async def _begin(self, served: Served, watched: Frames, stack: AsyncExitStack) -> Stream:
         await stack.enter_async_context(aclosing(watched))
-        # The first event is awaited here, while an error can still choose the status code.
+        # Wait for the first event here, because an error can still choose the status code now.
         first = await anext(watched, None)
         return Stream(served, first, watched, stack.pop_all())
 

@@ -1,4 +1,4 @@
-"""From the text in ``model`` to who answers: the base, or one revision of an adapter."""
+"""From the text in ``model`` to the model that answers: the base, or a revision of an adapter."""
 
 import random
 import time
@@ -24,33 +24,33 @@ class ModelMissing(RequestRejected):
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks, as far as a sticky alias cares."""
+    """What a sticky alias needs to know about the client that sent a request."""
 
     user: str | None = None
     """The end user, as the client names them."""
     key: str | None = None
-    """A digest of the key that was presented."""
+    """A digest of the key that the client sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a request asked for, and who answers."""
+    """What a request asked for, and which model answers it."""
 
     asked: str
     """The model as the client wrote it; answers repeat it."""
     revision: Revision | None
-    """None for the base."""
+    """None means the base model."""
     guarded: Alias | None = None
-    """The alias that led there, when a guard watches how its targets do."""
+    """The alias that the request named, when it has a guard; else None."""
     pulled_s: float | None = None
-    """How long the adapter was fetched for this request, None when it was there."""
+    """Seconds that the fetch of the adapter took for this request, None without a fetch."""
 
 
 OnFailed = Callable[[Endpoint, str, Alias, int], None]
 
 
 class Resolver:
-    """Knows what every model name means at this instant."""
+    """Finds what a model name means now."""
 
     def __init__(
         self,
@@ -62,9 +62,9 @@ class Resolver:
         draw: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Resolve names of ``catalog``; a name it does not have is pulled, where that is allowed.
+        """Resolve the names in ``catalog``; ``puller`` may fetch an adapter that is not there.
 
-        ``on_failed`` is told of each request that a guarded alias sends to a failed revision;
+        ``on_failed`` is called for each request that a guarded alias sends to a failed revision.
         ``draw`` returns a random number in [0, 1) for an alias that splits its traffic.
         """
         self._base = base
@@ -77,11 +77,11 @@ class Resolver:
     async def resolve(
         self, endpoint: Endpoint, body: Mapping[str, Any], asker: Asker | None = None
     ) -> Resolved:
-        """Return who answers ``body``; waits only for an adapter that must be pulled first.
+        """Return which model answers ``body``; wait only for an adapter that must be fetched.
 
         Raises:
-            ModelMissing: the body names none, and the endpoint needs one.
-            AdapterError: nobody can answer; the leaf says why.
+            ModelMissing: the body names no model, and the endpoint needs one.
+            AdapterError: no model can answer; the leaf says why.
         """
         asked = body.get("model")
         if asked is None and endpoint in _MODEL_OPTIONAL:
@@ -105,10 +105,10 @@ class Resolver:
         try:
             await self._puller.pull(name)
         except AdapterNotFound:
-            # The catalog's own answer also tells what the name may be a misspelling of.
+            # The catalog raises a better error: it also names adapters with a similar name.
             return None
         except CacheFull as error:
-            # For who asks for a model the disk is a matter of the moment, not of the request.
+            # For this client a full disk is a problem of the moment, not of the request: 503.
             raise StorageFailed(str(error)) from error
         return self._clock() - began_s
 
@@ -128,6 +128,6 @@ class Resolver:
         return alias if alias.guard else None
 
     def _with_base(self, error: AdapterNotFound, asked: str) -> AdapterNotFound:
-        # The catalog knows adapters only; a client may have meant the base.
+        # The catalog knows only adapters, but the client may have meant the base.
         near = close_matches(asked, [self._base])
         return AdapterNotFound(error.name, tuple(dict.fromkeys((*error.close_matches, *near))))

@@ -1,8 +1,8 @@
-"""Which parts of an answer carry tokens, and how many the engine counted. Pure.
+"""Which events of an answer carry tokens, and how many tokens the engine counted. Pure functions.
 
-An event is judged by a few of its bytes: a quotation mark inside a text is escaped, so an
-unescaped ``"usage":{`` is the member and never what somebody wrote. Only an event that has
-it is parsed, one of a stream as a rule.
+These functions look only at a few bytes of an event. JSON escapes a quotation mark inside a text,
+so an unescaped ``"usage":{`` is always the member and never a text of the model. Only an event
+with this member is parsed: in most streams that is one event.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,19 +13,22 @@ import orjson
 from veneer_server.engine.base import Endpoint
 
 _ASKS_FOR_USAGE = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
-"""Elsewhere a stream ends with its usage unasked."""
+"""Endpoints whose streams end with the usage only if the body asks for it; the others always do."""
 _USAGE, _USAGE_ONLY = b'"usage":{', b'"choices":[]'
 
 
 class Usage(NamedTuple):
-    """Tokens of one request."""
+    """How many tokens one request read and wrote."""
 
     input: int
     output: int
 
 
 def with_usage(endpoint: Endpoint, body: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
-    """Return ``body`` asking for the usage of a stream, and whether to hide it from the client."""
+    """Return ``body``, changed so that a stream ends with its usage.
+
+    The second value is True when the client did not ask for the usage, so that it must be hidden.
+    """
     options = body.get("stream_options") or {}
     if endpoint not in _ASKS_FOR_USAGE or not body.get("stream") or not isinstance(options, dict):
         return body, False
@@ -34,7 +37,7 @@ def with_usage(endpoint: Endpoint, body: Mapping[str, Any]) -> tuple[Mapping[str
 
 
 def token_test(endpoint: Endpoint) -> Callable[[bytes], bool]:
-    """Return what tells whether an event brings the client something the model wrote."""
+    """Return a function that says whether an event carries something that the model wrote."""
     return _TESTS.get(endpoint, lambda frame: False)
 
 
@@ -47,19 +50,19 @@ _TESTS: dict[Endpoint, Callable[[bytes], bool]] = {
 
 
 def is_usage_only(frame: bytes) -> bool:
-    """Return whether an event that carries counts carries nothing else."""
+    """Return whether an event with usage carries nothing else."""
     return _USAGE_ONLY in frame
 
 
 def usage_of_frame(frame: bytes) -> Usage | None:
-    """Return the counts an event carries, if it carries any."""
+    """Return the usage that an event carries, None when it carries none."""
     if _USAGE not in frame:
         return None
     return usage_of(orjson.loads(frame[frame.index(b"{") :]))
 
 
 def usage_of(body: Mapping[str, Any]) -> Usage | None:
-    """Return the counts of a document, or of the document inside an event."""
+    """Return the usage of a document, or of the document inside an event; None without usage."""
     for holder in (body, body.get("response"), body.get("message")):
         usage = holder.get("usage") if isinstance(holder, dict) else None
         if isinstance(usage, dict):

@@ -1,6 +1,6 @@
-"""All that is noted of a request while it runs: metrics, spans, usage, and its canary's trial.
+"""Everything that the server records of a request: metrics, spans, usage, and its canary's trial.
 
-A request opens one ``Watch``. When its block ends, the request is counted and its spans are
+Each request gets one ``Watch``. When its block ends, the request is counted and its spans are
 closed, whatever happened inside.
 """
 
@@ -26,22 +26,25 @@ class Watch:
         self, endpoint: Endpoint, seen: Observation, span: GenerationSpan, trial: Trial
     ) -> None:
         self.seen = seen
-        """What is counted; complete when the answer is."""
+        """The counts of the request; they are complete when the answer is complete."""
         self._endpoint = endpoint
         self._span = span
         self._trial = trial
 
     def current(self) -> AbstractContextManager[None]:
-        """Make its span the parent of what happens in the block, which stays in one task."""
+        """Make the request's span the parent of all spans in the block.
+
+        The block must begin and end in the same task.
+        """
         return self._span.current()
 
     def headers(self) -> dict[str, str]:
-        """Return what makes the engine's spans children of this request's."""
+        """Return the headers that make the engine's spans children of this request's span."""
         return self._span.headers()
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Note it when the engine refuses, in the block, what the client asked for."""
+        """Record it when the engine refuses the request in the block."""
         try:
             yield
         except RequestRejected:
@@ -49,15 +52,18 @@ class Watch:
             raise
 
     def document(self, body: Mapping[str, Any]) -> None:
-        """Note a whole answer, and that it is complete."""
+        """Record a whole answer, and that it is complete."""
         self._trial.document(body)
         if (usage := usage_of(body)) is not None:
             self.seen.used(*usage)
         self.seen.completed()
 
     async def frames(self, frames: Frames, *, hide_usage: bool) -> Frames:
-        """Pass ``frames`` on; note each token, the usage, and the end."""
-        # This runs once per token: two searches and a count.
+        """Yield ``frames`` again; record the tokens, the usage and the end.
+
+        With ``hide_usage`` an event with nothing but the usage is left out.
+        """
+        # The loop runs once per token, so it does little: two searches and a count.
         carries_tokens, seen, trial = token_test(self._endpoint), self.seen, self._trial
         try:
             async for frame in frames:
@@ -84,7 +90,7 @@ class Watching:
     def __init__(
         self, base: str, metrics: Metrics, tracing: Tracing, usage: Usage, canaries: Canaries
     ) -> None:
-        """Watch requests of the base model called ``base`` and of adapters."""
+        """Watch requests for the base model called ``base`` and for adapters."""
         self._base = base
         self._metrics = metrics
         self._tracing = tracing
@@ -99,7 +105,7 @@ class Watching:
         body: Mapping[str, Any],
         ids: dict[str, str] | None,
     ) -> Iterator[Watch]:
-        """Watch one request for the length of the block; ``ids`` find it in logs and traces."""
+        """Watch one request until the block ends; ``ids`` identify it in logs and traces."""
         revision = resolved.revision
         name = revision.adapter if revision else self._base
         if revision is not None:
@@ -117,9 +123,9 @@ class Watching:
                 finally:
                     span.ended(seen)
         finally:
-            if seen is not None:  # final only now
+            if seen is not None:  # its outcome is final only after the metrics' block
                 trial.ended(seen)
 
     def lease(self) -> AbstractContextManager[None]:
-        """Make the span of getting hold of an adapter, current in the block."""
+        """Make the span of the wait for a lease; it is the current span in the block."""
         return self._tracing.lease()

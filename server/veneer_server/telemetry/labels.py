@@ -1,8 +1,8 @@
-"""Which adapters get a label value of their own, so that no metric grows without bound.
+"""Which adapters get their own value of the ``adapter`` label, so that no metric grows forever.
 
-Rule: at most ``most`` names at a time have one, first come first served; the others share
-``__other__``. A name keeps its value until it is gone from the catalog and its last request
-has ended, so that what was counted up under a value is counted down under the same.
+Rule: at most ``most`` names have their own value at a time, first come first served. The other
+names share ``__other__``. A name keeps its value until it is gone from the catalog and its last
+request has ended, so that a gauge goes down under the same value under which it went up.
 """
 
 from collections import Counter
@@ -10,12 +10,12 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 OTHER = "__other__"
-"""The value of every name beyond the first ones; no adapter can be called so."""
+"""The value of all names without their own; no adapter can have this name."""
 MOST = 200
 
 
 class AdapterLabels:
-    """The values the ``adapter`` label may have at this moment."""
+    """The values that the ``adapter`` label has now."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
@@ -23,7 +23,7 @@ class AdapterLabels:
         self._own: set[str] = set()
 
     def value(self, name: str) -> str:
-        """Return the value for ``name``, which gets its own while there are some left."""
+        """Return the value for ``name``: its own as long as there are free ones, else ``OTHER``."""
         if name not in self._own:
             if len(self._own) >= self._most:
                 return OTHER
@@ -32,7 +32,7 @@ class AdapterLabels:
 
     @contextmanager
     def held(self, name: str) -> Iterator[str]:
-        """Give the value for ``name``, which stays what it is until the block ends."""
+        """Yield the value for ``name``; it stays the same until the block ends."""
         value = self.value(name)
         self._in_use[value] += 1
         try:
@@ -41,7 +41,7 @@ class AdapterLabels:
             self._in_use[value] -= 1
 
     def retain(self, names: Collection[str]) -> set[str]:
-        """Take the value from every name that is not among ``names`` nor held; return them."""
+        """Free the values of all names that are not in ``names`` and not held; return them."""
         gone = {name for name in self._own - set(names) if not self._in_use[name]}
         self._own -= gone
         for name in gone:

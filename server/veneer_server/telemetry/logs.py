@@ -1,4 +1,7 @@
-"""One structured line per event: JSON off a terminal, readable on one; never request text."""
+"""One structured log line for each event: readable on a terminal, else JSON.
+
+A log line never holds the text of a request.
+"""
 
 import logging
 import sys
@@ -10,7 +13,7 @@ from veneer_server.telemetry.tracing import current_ids
 
 
 def _add_trace(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Name the trace a line belongs to, when there is one."""
+    """Add the ids of the current trace to a line, when there is one."""
     return event | current_ids()
 
 
@@ -30,8 +33,8 @@ def configure(level: str, style: str) -> None:
     ``style`` is ``json``, ``pretty`` or ``auto`` (pretty on a terminal).
     """
     pretty = style == "pretty" or (style == "auto" and sys.stderr.isatty())
-    # Plain: what the default adds, every local variable of every frame, takes minutes to write
-    # and holds keys.
+    # The default formatter adds every local variable of every frame. That takes minutes to write,
+    # and it would put keys into the log.
     plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     renderer: Any = plain if pretty else structlog.processors.JSONRenderer()
     final = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]

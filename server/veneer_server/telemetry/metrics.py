@@ -1,9 +1,13 @@
-"""Every metric Veneer exports, one declaration each.
+"""Every metric that Veneer exports, each with one declaration.
 
-A name ends in its unit (``_seconds``, ``_bytes``) or in ``_total``. Every label takes few
-values: the ``adapter`` label is a catalog name or the base's id, never what a client typed,
-and at most 200 of them (``veneer_server.telemetry.labels``). Counting happens through the
-methods, so call sites stay free of labels. They run on the event loop.
+A time to first token runs from when the server has resolved the model's name until the first event
+of a stream that carries at least one token. A lazy fetch before that is in no metric; the wait for
+a load is in it.
+
+A name ends in its unit (``_seconds``, ``_bytes``) or in ``_total``. Every label has few values:
+the ``adapter`` label is a catalog name or the base's id, never a text that a client typed, and has
+at most 200 own values (``veneer_server.telemetry.labels``). Callers count with the methods, so
+they need not know the labels. The methods run on the event loop.
 """
 
 import asyncio
@@ -71,22 +75,24 @@ class Metrics:
         histogram = partial(Histogram, registry=self.registry, buckets=_REQUEST_S)
         self._requests = counter(
             "veneer_requests",
-            "Requests finished, by how they ended.",
+            "Requests that ended, by outcome.",
             ["adapter", "endpoint", "outcome"],
         )
         self._ttft = histogram(
             "veneer_time_to_first_token_seconds",
-            "Accepted to the first token of a stream.",
+            "From the model's name resolved to the first event of a stream that carries a token.",
             ["adapter"],
         )
         self._itl = histogram(
             "veneer_inter_token_latency_seconds",
-            "Between two parts of a stream that carry tokens.",
+            "Between two events of a stream that carry tokens.",
             ["adapter"],
             buckets=_TOKEN_S,
         )
         self._duration = histogram(
-            "veneer_request_duration_seconds", "Accepted to the last byte.", ["endpoint"]
+            "veneer_request_duration_seconds",
+            "From the model's name resolved to the end of the answer.",
+            ["endpoint"],
         )
         self._tokens = counter(
             "veneer_tokens", "Tokens read and written.", ["adapter", "direction"]
@@ -99,7 +105,7 @@ class Metrics:
         )
         self._queue = histogram(
             "veneer_queue_seconds",
-            "Wait of a request before the engine got it, by what it waited for.",
+            "Waits for an adapter before the engine gets a request, by what was missing.",
             ["reason"],
         )
         self._refusals = counter(
@@ -110,12 +116,12 @@ class Metrics:
         counter = partial(Counter, registry=self.registry)
         self._loads = counter(
             "veneer_adapter_loads",
-            "Loads into the engine, by outcome and level the weights came from.",
+            "Loads into the engine, by outcome and by where the weights came from.",
             ["outcome", "source"],
         )
         self._load_seconds = Histogram(
             "veneer_adapter_load_seconds",
-            "Time an adapter took to become usable, by stage.",
+            "Time that an adapter took to become usable, by stage.",
             ["stage"],
             registry=self.registry,
             buckets=_LOAD_S,
@@ -124,11 +130,11 @@ class Metrics:
             "veneer_adapter_evictions", "Adapters that left a slot.", ["level", "reason"]
         )
         self._cold = counter(
-            "veneer_adapter_cold_starts", "Requests that waited for a load.", ["adapter"]
+            "veneer_adapter_cold_starts", "Waits for a load that succeeded.", ["adapter"]
         )
         self._rollbacks = counter(
             "veneer_alias_rollbacks",
-            "Aliases that a guard took back from a canary, by what it did worse.",
+            "Aliases that a guard took back from a canary, by where the canary was worse.",
             ["adapter", "reason"],
         )
 
@@ -140,7 +146,7 @@ class Metrics:
         self.built()
 
     def _begin_at_zero(self) -> None:
-        # A series that appears with its first event hides that event from rate().
+        # rate() does not see the event that makes a series appear, so series begin at 0.
         for outcome, origin in product(get_args(Outcome), get_args(Origin)):
             self._loads.labels(outcome, origin)
         for level, why in product(get_args(Level), get_args(EvictionReason)):
@@ -150,16 +156,17 @@ class Metrics:
             self._queue.labels(reason)
 
     def built(self, **facts: str) -> None:
-        """Tell what this server is made of, beside its version."""
+        """Export what this server is made of, beside its version."""
         self._build.info({"version": __version__, **facts})
 
     @contextmanager
     def request(
         self, endpoint: str, adapter: str, ids: dict[str, str] | None = None
     ) -> Iterator[Observation]:
-        """Count one request of ``adapter`` for the length of the block.
+        """Count one request for ``adapter``; the block lasts as long as the request.
 
-        ``ids`` are what exemplars carry, to find the request in logs and traces.
+        All its times begin with the block. Exemplars carry ``ids``, so that a person finds the
+        request in logs and traces.
         """
         began_s = self._clock()
         with self._labels.held(adapter) as label:
@@ -191,15 +198,15 @@ class Metrics:
         self._refusals.labels(reason).inc()
 
     def queued(self, reason: Waiting, seconds: float) -> None:
-        """Count one request that waited before the engine got it."""
+        """Count one wait, in seconds, before the engine gets a request."""
         self._queue.labels(reason).observe(seconds)
 
     def engine_is(self, *, up: bool) -> None:
-        """Tell whether the engine can serve."""
+        """Export whether the engine can serve."""
         self._engine_up.set(up)
 
     def on_event(self, event: AdapterEvent) -> None:
-        """Count what residency and staging tell; see ``veneer_adapters.events.Observer``."""
+        """Count an event of residency, staging or a guard; see ``veneer_adapters.events``."""
         match event:
             case StageFinished():
                 self._load_seconds.labels(event.stage).observe(event.seconds)
@@ -217,9 +224,10 @@ class Metrics:
                 self._rollbacks.labels(self._labels.value(event.adapter), event.reason).inc()
 
     def observe_adapters(self, base: str, states: Callable[[], Mapping[str, str]]) -> None:
-        """Export how many adapters are in each state, from name to state at each scrape.
+        """Export how many adapters are in each state.
 
-        A name that is no longer among them loses its series; ``base`` never does.
+        ``states`` is called at each scrape and returns the state of each adapter by name. A name
+        that is no longer in it loses its series; ``base`` never loses them.
         """
         self._labels.value(base)
         self._existing = lambda: {base, *states()}
@@ -231,7 +239,10 @@ class Metrics:
         self._at_scrape("veneer_adapters", "Adapters by state.", ["state"], count)
 
     def observe_residents(self, found: Callable[[], Iterable[tuple[str, str]]]) -> None:
-        """Export how many revisions each (adapter, level) holds, as ``found`` at each scrape."""
+        """Export how many revisions of each adapter are on each level: device and host slots.
+
+        ``found`` is called at each scrape and returns (adapter, level) for each revision.
+        """
 
         def count() -> Mapping[tuple[str, ...], int]:
             return Tally((self._labels.value(adapter), level) for adapter, level in found())
@@ -240,17 +251,18 @@ class Metrics:
         self._at_scrape("veneer_adapter_resident", text, ["adapter", "level"], count)
 
     def observe_slots(self, count: Callable[[], Mapping[tuple[str, ...], int]]) -> None:
-        """Export slots by (level, state) as ``count`` tells at each scrape."""
+        """Export the slots; ``count`` is called at each scrape and counts (level, state)."""
         text = "Adapter slots, by level and state."
         self._at_scrape("veneer_adapter_slots", text, ["level", "state"], count)
 
     def observe_routing(
         self, max_lora: int, names: Callable[[], tuple[Iterable[str], Iterable[str]]]
     ) -> None:
-        """Export what Kubernetes' inference gateway routes by, under the name vLLM gave it.
+        """Export the metric that Kubernetes' inference gateway routes by, under vLLM's name.
 
-        ``names`` are those in device slots and those being waited for, at each scrape. It
-        stands in for vLLM's own, see docs/adr/0009-what-the-gateway-is-told.md.
+        ``names`` is called at each scrape. It returns the adapters in device slots, then the
+        adapters that requests wait for. The metric replaces vLLM's own; see
+        docs/adr/0009-what-the-gateway-is-told.md.
         """
 
         def now() -> Mapping[tuple[str, ...], float]:
@@ -271,9 +283,9 @@ class Metrics:
         self._scraped.register(_AtScrape(name, text, labels, read))
 
     def snapshot(self) -> Collector:
-        """Return what to export now, without series of deleted adapters.
+        """Return what to export now, without the series of deleted adapters.
 
-        Called on the event loop; the result may then be collected in a thread.
+        Call this on the event loop; then a thread may collect the result.
         """
         if self._existing is not None:
             self._forget(self._labels.retain(self._existing()))
@@ -289,7 +301,7 @@ class Metrics:
 
 
 class _AtScrape(Collector):
-    """Read when scraped, so that it cannot drift from what is really so."""
+    """A gauge whose values are read at each scrape, so that they are always the real ones."""
 
     def __init__(
         self,
@@ -309,7 +321,7 @@ class _AtScrape(Collector):
 
 
 class _Snapshot(Collector):
-    """What was read, and the counts, without the time each count began."""
+    """The values of one scrape, and all counts, without their ``_created`` series."""
 
     def __init__(self, read: list[Metric], counts: CollectorRegistry) -> None:
         self._read = read

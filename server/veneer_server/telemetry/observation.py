@@ -1,10 +1,14 @@
-"""What is noted of one request while it runs: when its tokens came, how many, how it ended."""
+"""What the server counts of one request: when its tokens came, how many, and how it ended.
+
+The time to first token runs from when the server has resolved the model's name until the first
+event of a stream that carries at least one token.
+"""
 
 from collections.abc import Callable
 
 
 class Observation:
-    """One request being counted; ends as ``failed`` unless told otherwise."""
+    """The counts of one request; its outcome is ``failed`` unless a method sets another one."""
 
     def __init__(
         self,
@@ -14,9 +18,10 @@ class Observation:
         first: Callable[[float], None],
         next_: Callable[[float], None],
     ) -> None:
-        """Note a request that began at ``began_s`` on ``clock``.
+        """Begin to count a request that was accepted at ``began_s`` on ``clock``.
 
-        ``first`` gets the seconds to the first token, ``next_`` those between two.
+        ``first`` gets the seconds until the first event with a token, ``next_`` the seconds
+        between two such events.
         """
         self._began_s = began_s
         self._clock = clock
@@ -25,12 +30,12 @@ class Observation:
         self._last_s: float | None = None
         self.outcome = "failed"
         self.ttft_s: float | None = None
-        """Seconds until the first token of a stream."""
+        """Seconds until the first event with a token; None before it, and without a stream."""
         self.input_tokens = 0
         self.output_tokens = 0
 
     def token(self) -> None:
-        """A part of the stream with at least one token is there."""
+        """Count an event of the stream that carries at least one token."""
         now_s = self._clock()
         if self._last_s is None:
             self.ttft_s = now_s - self._began_s
@@ -41,18 +46,21 @@ class Observation:
         self.output_tokens += 1
 
     def used(self, input_tokens: int, output_tokens: int) -> None:
-        """The engine's own count replaces what was counted so far; it counts in parts, too."""
+        """Replace the counts by the engine's own; a 0 leaves the count as it is.
+
+        Some endpoints send the two numbers in different events.
+        """
         self.input_tokens = input_tokens or self.input_tokens
         self.output_tokens = output_tokens or self.output_tokens
 
     def completed(self) -> None:
-        """The client got a whole answer."""
+        """Set the outcome: the answer is complete."""
         self.outcome = "completed"
 
     def rejected(self) -> None:
-        """The engine refused what the client asked: the fault is not the server's."""
+        """Set the outcome: the engine refused the request, which is not the server's fault."""
         self.outcome = "rejected"
 
     def cancelled(self) -> None:
-        """The client left, or the server could wait no longer."""
+        """Set the outcome: the client left, or the drain deadline passed."""
         self.outcome = "cancelled"

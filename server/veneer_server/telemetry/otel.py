@@ -1,6 +1,6 @@
-"""Whether ``OTEL_*`` asks for traces, and the exporter it asks for.
+"""Whether the variables ``OTEL_*`` ask for traces, and the exporter that they ask for.
 
-The SDK reads the rest of its variables itself: sampler, service name, resource, headers,
+The OpenTelemetry SDK reads its other variables itself: sampler, service name, resource, headers,
 timeouts. Source: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 """
 
@@ -18,24 +18,24 @@ _TRACES_PROTOCOL = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
 
 
 class ExportNotPossible(Exception):
-    """Traces cannot be sent the way the environment asks."""
+    """The server cannot send traces in the way that the environment asks for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """Where traces go, and how."""
+    """Where the server sends traces, and by which protocol."""
 
     endpoint: str
     protocol: str
     """``http/protobuf`` or ``grpc``."""
 
     def environment(self) -> dict[str, str]:
-        """Return the variables by which vLLM sends its spans the same way."""
+        """Return the variables that make vLLM send its spans to the same place."""
         return {_TRACES_ENDPOINT: self.endpoint, _TRACES_PROTOCOL: self.protocol}
 
 
 def asked_for(environ: Mapping[str, str]) -> Export | None:
-    """Return where ``environ`` wants traces to go; None when it does not ask for any."""
+    """Return where ``environ`` wants traces to go; None when it asks for none."""
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
     if environ.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
@@ -50,11 +50,11 @@ def asked_for(environ: Mapping[str, str]) -> Export | None:
 def provider(export: Export) -> "TracerProvider":
     """Return a provider that sends spans as ``export`` says, in batches from a thread.
 
-    It is the process's own, so vLLM's spans in this process go the same way. Whoever calls
-    this shuts it down.
+    It becomes the provider of the whole process, so vLLM's spans in this process go there too.
+    The caller shuts it down.
 
     Raises:
-        ExportNotPossible: nothing here speaks the protocol.
+        ExportNotPossible: no installed package speaks the protocol.
     """
     from opentelemetry import trace
     from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
@@ -80,5 +80,9 @@ def _exporter(export: Export) -> "SpanExporter":
             exporter: SpanExporter = grpc.OTLPSpanExporter(export.endpoint)
             return exporter
     except ImportError as error:
-        raise ExportNotPossible(f"traces by {export.protocol} need a package: {error}") from error
-    raise ExportNotPossible(f"traces cannot be sent by {export.protocol!r}; use http/protobuf")
+        raise ExportNotPossible(
+            f"the traces cannot be sent by {export.protocol}, because a package is missing: {error}"
+        ) from error
+    raise ExportNotPossible(
+        f"the traces cannot be sent by {export.protocol!r}; use 'http/protobuf' or 'grpc'."
+    )

@@ -1,13 +1,13 @@
-"""Spans of one request, by OpenTelemetry, when ``OTEL_*`` asks for them.
+"""OpenTelemetry spans of one request, made only when ``OTEL_*`` asks for them.
 
-    POST /v1/chat/completions        one trace, the client's when it sent ``traceparent``
+    POST /v1/chat/completions        one trace, the client's own if it sent ``traceparent``
     └── chat pirate                  until the last token, with GenAI attributes
         ├── adapter lease            until the adapter is in a device slot
-        │   └── adapter load         one for each stage, in the trace of who asked first
-        └── llm_request              vLLM's own
+        │   └── adapter load         one span per stage, in the trace of the first who asked
+        └── llm_request              vLLM's own span
 
-Names and attributes follow OpenTelemetry's conventions for HTTP servers and for generative
-AI. What users write and what the model answers is never in them. Unasked, nothing is made.
+Names and attributes follow OpenTelemetry's conventions for HTTP servers and for generative AI.
+They never hold what a user wrote or what the model answered.
 """
 
 import time
@@ -28,13 +28,13 @@ _OPERATIONS = {
     "messages": "chat",
     "completions": "text_completion",
 }
-"""What the conventions call an endpoint; those that do not generate keep their own name."""
+"""The conventions' name for each endpoint that generates; other endpoints keep their own name."""
 _REQUESTED = ("max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty")
 _NS = 1_000_000_000
 
 
 class Tracing:
-    """Makes the spans of one server; without a provider every call does nothing."""
+    """Makes the spans of one server; without a provider no span is made."""
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
         self.on = provider is not None
@@ -45,7 +45,10 @@ class Tracing:
     def http(
         self, method: str, headers: Mapping[str, str], *, probe: bool = False
     ) -> Iterator["HttpSpan"]:
-        """Make the span of an HTTP request, unless it is a ``probe``; current in the block."""
+        """Make the span of an HTTP request, unless it is a ``probe``.
+
+        It is the current span in the block.
+        """
         if probe or not self.on:
             yield HttpSpan(trace.INVALID_SPAN)
             return
@@ -62,7 +65,10 @@ class Tracing:
     def generation(
         self, endpoint: str, asked: str, body: Mapping[str, Any]
     ) -> Iterator["GenerationSpan"]:
-        """Make the span of one answer, ended with the block, which may end in another task."""
+        """Make the span of one answer, which ends with the block.
+
+        The block may end in another task than it began in.
+        """
         if not self.on:
             yield GenerationSpan(trace.INVALID_SPAN)
             return
@@ -86,7 +92,7 @@ class Tracing:
 
     @contextmanager
     def lease(self) -> Iterator[None]:
-        """Make the span of getting hold of an adapter, current in the block."""
+        """Make the span of the wait for a lease; it is the current span in the block."""
         if not self.on:
             yield
             return
@@ -118,12 +124,12 @@ class HttpSpan:
         self._method = method
 
     def ids(self) -> dict[str, str]:
-        """Return the trace's id, as exemplars name it; {} without a trace."""
+        """Return the id of the trace under the name for exemplars; {} without a trace."""
         context = self._span.get_span_context()
         return {"trace_id": trace.format_trace_id(context.trace_id)} if context.is_valid else {}
 
     def answered(self, status: int, route: str | None, code: str | None) -> None:
-        """Tell the status, the route as the router knows it, and the error's code."""
+        """Record the status, the router's pattern of the path, and the error's code."""
         if route is not None:
             self._span.update_name(f"{self._method} {route}")
             self._span.set_attribute("http.route", route)
@@ -142,7 +148,10 @@ class GenerationSpan:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Make it the parent of what happens in the block, which stays in one task."""
+        """Make this span the parent of all spans in the block.
+
+        The block must begin and end in the same task.
+        """
         if not self._span.is_recording():
             yield
             return
@@ -150,18 +159,18 @@ class GenerationSpan:
             yield
 
     def answered_by(self, model: str) -> None:
-        """Tell which revision, or the base, answers."""
+        """Record which revision answers, or that the base does."""
         self._span.set_attribute("gen_ai.response.model", model)
 
     def headers(self) -> dict[str, str]:
-        """Return what makes the engine's spans children of this one."""
+        """Return the headers that make the engine's spans children of this span."""
         carrier: dict[str, str] = {}
         if self._span.get_span_context().is_valid:
             propagate.inject(carrier, context=trace.set_span_in_context(self._span))
         return carrier
 
     def ended(self, seen: Observation) -> None:
-        """Tell what was counted, and how it ended."""
+        """Record the counts and the outcome."""
         self._span.set_attribute("gen_ai.usage.input_tokens", seen.input_tokens)
         self._span.set_attribute("gen_ai.usage.output_tokens", seen.output_tokens)
         if seen.ttft_s is not None:
@@ -171,7 +180,7 @@ class GenerationSpan:
 
 
 def _within(span: Span, *, end: bool) -> AbstractContextManager[Span]:
-    """Make ``span`` current; an exception's message may quote users, so it is not kept."""
+    """Make ``span`` current. An exception's message may quote a user, so it is not recorded."""
     return trace.use_span(
         span, end_on_exit=end, record_exception=False, set_status_on_exception=False
     )
@@ -183,7 +192,7 @@ def _fail(span: Span, kind: str) -> None:
 
 
 def current_ids() -> dict[str, str]:
-    """Return the ids of the current span, as logs name them; {} without one."""
+    """Return the ids of the current span under their names for logs; {} without a span."""
     context = trace.get_current_span().get_span_context()
     if not context.is_valid:
         return {}

@@ -1,4 +1,4 @@
-"""The admin routes of adapters: list, add, describe, pin, warm, remove; their revisions."""
+"""The admin routes of adapters and of their revisions: list, add, show, pin, load, remove."""
 
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ _Source = Annotated[str, Field(min_length=1, max_length=2048)]
 
 
 class AddBody(Body):
-    """``POST /v1/adapters``."""
+    """Body of ``POST /v1/adapters``."""
 
     name: str
     source: _Source
@@ -31,7 +31,7 @@ class AddBody(Body):
 
 
 class PublishBody(Body):
-    """``POST /v1/adapters/{name}/revisions``."""
+    """Body of ``POST /v1/adapters/{name}/revisions``."""
 
     source: _Source
     alias: str | None = LIVE
@@ -40,26 +40,26 @@ class PublishBody(Body):
 
 
 class CheckBody(Body):
-    """``POST /v1/adapters/check``."""
+    """Body of ``POST /v1/adapters/check``."""
 
     source: _Source
 
 
 class PatchBody(Body):
-    """``PATCH /v1/adapters/{name}``."""
+    """Body of ``PATCH /v1/adapters/{name}``."""
 
     pinned: bool
 
 
 @router.get("/v1/adapters")
 async def list_adapters(request: Request, server: ServerDep) -> dict[str, Any]:
-    """Every adapter there is, failed ones too, by name."""
+    """Return a page of all adapters, failed ones too, ordered by name."""
     return page(request, server.adapters.every(), lambda a: a.name, adapter_json)
 
 
 @router.post("/v1/adapters")
 async def add_adapter(request: Request, body: BodyDep, server: ServerDep) -> Response:
-    """Make what a source holds a new adapter."""
+    """Add a new adapter from a source."""
     asked = parse(AddBody, body)
 
     async def act() -> Response:
@@ -77,33 +77,33 @@ async def add_adapter(request: Request, body: BodyDep, server: ServerDep) -> Res
 
 @router.post("/v1/adapters/check")
 async def check_adapter(body: BodyDep, server: ServerDep) -> Response:
-    """Say whether what a source holds would load, what it costs and what to change."""
+    """Return the doctor's report on a source: whether it loads, its cost, what to change."""
     report = await server.adapters.check(parse(CheckBody, body).source)
     return Response(report.to_json(), media_type="application/json")
 
 
 @router.get("/v1/adapters/{name}")
 async def show_adapter(name: NameDep, server: ServerDep) -> dict[str, Any]:
-    """One adapter."""
+    """Return one adapter."""
     return adapter_json(server.adapters.get(name))
 
 
 @router.patch("/v1/adapters/{name}")
 async def change_adapter(name: NameDep, body: BodyDep, server: ServerDep) -> dict[str, Any]:
-    """Pin what is live to its device slot, or let it go."""
+    """Pin the live revision to its device slot, or unpin it."""
     return adapter_json(await server.adapters.pin(name, pinned=parse(PatchBody, body).pinned))
 
 
 @router.delete("/v1/adapters/{name}")
 async def remove_adapter(name: NameDep, server: ServerDep) -> dict[str, Any]:
-    """Forget an adapter; running requests finish on it."""
+    """Remove an adapter; running requests finish on it."""
     await server.adapters.remove(name)
     return {"name": name, "object": "adapter", "deleted": True}
 
 
 @router.get("/v1/adapters/{name}/revisions")
 async def list_revisions(request: Request, name: NameDep, server: ServerDep) -> dict[str, Any]:
-    """Every revision of one adapter, the newest first."""
+    """Return a page of all revisions of one adapter, the newest first."""
     return page(request, server.adapters.revisions(name), lambda r: str(r.number), revision_json)
 
 
@@ -111,7 +111,7 @@ async def list_revisions(request: Request, name: NameDep, server: ServerDep) -> 
 async def publish_revision(
     request: Request, name: NameDep, body: BodyDep, server: ServerDep
 ) -> Response:
-    """Make what a source holds a revision, prove it, and point an alias to it."""
+    """Publish the content of a source as a revision, prove it, and point an alias to it."""
     asked = parse(PublishBody, body)
     if asked.alias is not None:
         require_alias_name(asked.alias)
@@ -133,13 +133,13 @@ async def publish_revision(
 
 @router.post("/v1/adapters/{name}/load")
 async def load_adapter(name: NameDep, server: ServerDep) -> dict[str, Any]:
-    """Load what is live before anybody asks for it."""
+    """Load the live revision before a request asks for it."""
     return adapter_json(await server.adapters.load(name))
 
 
 @router.post("/v1/adapters/{name}/unload")
 async def unload_adapter(name: NameDep, server: ServerDep) -> dict[str, Any]:
-    """Free the slots of every revision as soon as nobody uses it."""
+    """Free the slots of every revision as soon as no request uses it."""
     return adapter_json(server.adapters.unload(name))
 
 

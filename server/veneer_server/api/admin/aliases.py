@@ -1,4 +1,4 @@
-"""The admin routes of aliases: move, split, roll back, forget, and what they were before."""
+"""The admin routes of aliases: show, move, split, roll back, remove, and the history."""
 
 from typing import Annotated, Any
 
@@ -24,21 +24,21 @@ _Number = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 class TargetBody(Body):
-    """One revision and its share."""
+    """One revision and its share, relative to the other weights."""
 
     revision: _Number
     weight: _Number = 1
 
 
 class GuardBody(Body):
-    """When a canary is taken back."""
+    """When the guard takes a canary back."""
 
     min_requests: _Number
     margin: float
 
 
 class AliasBody(Body):
-    """``PUT`` of an alias: one revision, or several with weights."""
+    """Body of the ``PUT`` of an alias: one revision, or several with weights."""
 
     revision: _Number | None = None
     targets: list[TargetBody] | None = None
@@ -48,7 +48,7 @@ class AliasBody(Body):
 
 @router.get(_PATH)
 async def show_alias(name: NameDep, alias: str, server: ServerDep) -> Response:
-    """What one alias points to; its version is the ETag."""
+    """Return what one alias points to; the ETag is the alias's version."""
     return _answer(name, server.adapters.alias(name, alias))
 
 
@@ -56,7 +56,10 @@ async def show_alias(name: NameDep, alias: str, server: ServerDep) -> Response:
 async def move_alias(
     request: Request, name: NameDep, alias: str, body: BodyDep, server: ServerDep
 ) -> Response:
-    """Point an alias, made if need be, to what can serve; with If-Match only if it is as told."""
+    """Point an alias to one revision or to several; a new alias is made.
+
+    With If-Match the alias moves only if it still has the version that the client names.
+    """
     asked = parse(AliasBody, body)
     guard = Guard(asked.guard.min_requests, asked.guard.margin) if asked.guard else None
     wanted = Wanted(_targets(asked), asked.sticky, guard, _expected(request))
@@ -67,14 +70,14 @@ async def move_alias(
 async def remove_alias(
     request: Request, name: NameDep, alias: str, server: ServerDep
 ) -> dict[str, Any]:
-    """Forget an alias."""
+    """Remove an alias; its revisions stay."""
     await server.adapters.remove_alias(name, alias, expected=_expected(request))
     return {"adapter": name, "alias": alias, "object": "adapter.alias", "deleted": True}
 
 
 @router.post(f"{_PATH}/rollback")
 async def roll_back(request: Request, name: NameDep, alias: str, server: ServerDep) -> Response:
-    """Point an alias to what it pointed to before."""
+    """Roll an alias back: point it to what it pointed to before."""
 
     async def act() -> Response:
         expected = _expected(request)
@@ -87,7 +90,7 @@ async def roll_back(request: Request, name: NameDep, alias: str, server: ServerD
 async def list_moves(
     request: Request, name: NameDep, alias: str, server: ServerDep
 ) -> dict[str, Any]:
-    """What the alias was after each of its moves, the newest first."""
+    """Return a page of the alias as it was after each move, the newest first."""
     moves = await server.adapters.history(name, alias)
     return page(request, moves, lambda a: str(a.version), lambda a: alias_json(name, a))
 
@@ -99,7 +102,7 @@ def _answer(name: str, alias: Alias) -> Response:
 
 def _targets(asked: AliasBody) -> tuple[Target, ...]:
     if (asked.revision is None) == (asked.targets is None):
-        raise InvalidRequest("give either 'revision' or 'targets'", param="revision")
+        raise InvalidRequest("Give exactly one of 'revision' and 'targets'.", param="revision")
     if asked.revision is not None:
         return (Target(asked.revision),)
     return tuple(Target(t.revision, t.weight) for t in asked.targets or ())
@@ -113,5 +116,8 @@ def _expected(request: Request) -> int | None:
         return None
     version = text.strip().removeprefix("W/").strip('"')
     if not version.isdecimal():
-        raise InvalidRequest("must be the version of the alias, as in ETag", param="If-Match")
+        raise InvalidRequest(
+            "The header If-Match must hold the version of the alias, as its ETag shows it.",
+            param="If-Match",
+        )
     return int(version)

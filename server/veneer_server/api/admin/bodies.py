@@ -1,4 +1,4 @@
-"""Bodies of the admin routes: strict, and every fault one sentence that names its field."""
+"""Bodies of the admin routes. They are strict, and every error message names the field."""
 
 from typing import Any, TypeVar
 
@@ -9,7 +9,7 @@ from veneer_server.api.errors import InvalidRequest
 
 
 class Body(BaseModel):
-    """A JSON object with known fields only."""
+    """A JSON object without unknown fields; its values are never converted to another type."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -21,7 +21,7 @@ def parse(kind: type[B], body: dict[str, Any]) -> B:
     """Return ``body`` as a ``kind``.
 
     Raises:
-        InvalidRequest: a field is missing, unknown or of the wrong type; names the first.
+        InvalidRequest: a field is missing, unknown or wrong; the message names the first one.
     """
     try:
         return kind.model_validate(body)
@@ -34,14 +34,15 @@ def parse(kind: type[B], body: dict[str, Any]) -> B:
 
 
 def require_alias_name(alias: str) -> str:
-    """Return ``alias``, which can be one.
+    """Return ``alias`` if it can name an alias.
 
     Raises:
-        InvalidRequest: it could be taken for a number or a digest, or is too long.
+        InvalidRequest: it could be a number or a digest, has other characters, or is too long.
     """
     if not is_alias_name(alias):
         raise InvalidRequest(
-            "an alias begins with a letter and has up to 63 letters, digits, '.', '_', '-'",
+            "An alias must begin with a letter and have at most 63 characters:"
+            " letters, digits, '.', '_' and '-'.",
             param="alias",
         )
     return alias

@@ -1,4 +1,4 @@
-"""``Idempotency-Key``: a POST that is sent twice acts once."""
+"""The header ``Idempotency-Key``: a POST that the client sends twice acts once."""
 
 import hashlib
 import re
@@ -19,19 +19,24 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 async def once(
     request: Request, server: Server, body: dict[str, Any], act: Callable[[], Awaitable[Response]]
 ) -> Response:
-    """Return what ``act`` answers, or what it answered before to the same key and body.
+    """Return the answer of ``act``, or its earlier answer to the same key and request.
 
-    Only what succeeded is remembered: an error is given by trying again.
+    Without the header, ``act`` runs every time. Only an answer is remembered: when ``act``
+    raises, the key is free again and a repeated request acts anew.
 
     Raises:
+        InvalidRequest: the key is empty, too long, or has other characters than visible ASCII.
         KeyReused: the key was sent with another request.
-        OutcomeUnknown: a server died between acting and answering, or another is at it.
+        OutcomeUnknown: a server died after it began to act, or another server is acting now.
     """
     key = request.headers.get("idempotency-key")
     if key is None:
         return await act()
     if not _KEY.fullmatch(key):
-        raise InvalidRequest("must be 1 to 255 visible characters", param="Idempotency-Key")
+        raise InvalidRequest(
+            "The header Idempotency-Key must have 1 to 255 visible ASCII characters.",
+            param="Idempotency-Key",
+        )
     asked = f"{request.method} {request.url.path}\n".encode() + orjson.dumps(body)
     digest = hashlib.sha256(asked).hexdigest()
     async with server.replays.turn(key):
@@ -53,11 +58,11 @@ def _to_outcome(response: Response) -> str:
 
 def _again(found: Replay, digest: str) -> Response:
     if found.request != digest:
-        raise KeyReused("This Idempotency-Key was used with another request.")
+        raise KeyReused("Another request used this Idempotency-Key; send a new key.")
     if found.outcome is None:
         raise OutcomeUnknown(
-            "A request with this Idempotency-Key was begun and not answered; look what became"
-            " of it, and use another key."
+            "A request with this Idempotency-Key began and has no answer; look whether it took"
+            " effect, then send a new key."
         )
     status, _, body = found.outcome.partition(" ")
     headers = {"idempotent-replayed": "true"}

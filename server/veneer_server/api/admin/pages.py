@@ -1,4 +1,4 @@
-"""Long listings in pages: ``limit`` items after the one named by ``after``."""
+"""Long listings in pages: at most ``limit`` items, beginning after the item ``after``."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,10 +16,12 @@ def page(
     cursor: Callable[[Any], str],
     show: Callable[[Any], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Return the page of ``items`` the query asks for; ``cursor`` tells one item from another.
+    """Return the page of ``items`` that the query asks for.
+
+    ``cursor`` returns a text that only one item has; ``show`` returns an item as JSON.
 
     Raises:
-        InvalidRequest: ``limit`` is not a number from 1 to 1000, or ``after`` names nothing.
+        InvalidRequest: ``limit`` is not a number from 1 to 1000, or ``after`` names no item.
     """
     limit = _limit(request)
     begin = _begin(request, items, cursor)
@@ -36,7 +38,7 @@ def page(
 def _limit(request: Request) -> int:
     text = request.query_params.get("limit", str(_DEFAULT))
     if not text.isdecimal() or not 1 <= int(text) <= _MOST:
-        raise InvalidRequest(f"'limit' must be a number from 1 to {_MOST}", param="limit")
+        raise InvalidRequest(f"'limit' must be a number from 1 to {_MOST}.", param="limit")
     return int(text)
 
 
@@ -47,4 +49,6 @@ def _begin(request: Request, items: Sequence[Any], cursor: Callable[[Any], str])
     for index, item in enumerate(items):
         if cursor(item) == after:
             return index + 1
-    raise InvalidRequest("'after' names nothing in this listing", param="after")
+    raise InvalidRequest(
+        "'after' names no item of this listing; use the 'next' of a page.", param="after"
+    )

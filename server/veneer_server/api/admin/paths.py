@@ -1,4 +1,4 @@
-"""Adapter names in paths: one segment, in which the slash of ``team/name`` is ``%2F``."""
+"""Adapter names in paths: a name is one segment, with ``%2F`` for the slash of ``team/name``."""
 
 from typing import Annotated
 from urllib.parse import unquote
@@ -10,12 +10,15 @@ from starlette.types import Scope
 
 _SLASH = "%2F"
 
-RESERVED = {"check": "a word of the adapter routes"}
-"""Names that ``/v1/adapters/{name}`` could not tell from a route of its own."""
+RESERVED = {"check": "a route of this API"}
+"""Names that no adapter may have, because ``/v1/adapters/{name}`` is another route with them.
+
+Each has what it means already, for the error message.
+"""
 
 
 class AdapterRoute(APIRoute):
-    """A route that sees ``%2F`` as part of a segment; servers decode it before routing."""
+    """A route that keeps ``%2F`` inside a segment, although servers decode it before routing."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Return how well the path matches as the client wrote it."""
@@ -33,4 +36,4 @@ def _name(request: Request) -> str:
 
 
 NameDep = Annotated[str, Depends(_name)]
-"""The adapter a path names."""
+"""The name of the adapter in the path, with its slash."""

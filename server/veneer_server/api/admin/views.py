@@ -1,4 +1,4 @@
-"""What the admin routes tell about adapters, revisions and aliases, as JSON."""
+"""The JSON of adapters, revisions and aliases in the admin routes."""
 
 from dataclasses import asdict
 from typing import Any
@@ -10,7 +10,7 @@ Json = dict[str, Any]
 
 
 def adapter_json(adapter: Adapter) -> Json:
-    """Return everything there is to know about one name."""
+    """Return one adapter with its aliases and the progress of the work on new content."""
     shown: Json = {
         "object": "adapter",
         "name": adapter.name,
@@ -31,7 +31,7 @@ def adapter_json(adapter: Adapter) -> Json:
 
 
 def revision_json(revision: Revision) -> Json:
-    """Return everything there is to know about one revision."""
+    """Return one revision with the facts of its manifest and its proof of effect."""
     facts, effect = revision.manifest, revision.effect
     shown: Json = {
         "object": "adapter.revision",
@@ -58,7 +58,7 @@ def revision_json(revision: Revision) -> Json:
 
 
 def alias_json(adapter: str, alias: Alias) -> Json:
-    """Return what one alias means."""
+    """Return what one alias points to, and since when."""
     return {
         "object": "adapter.alias",
         "adapter": adapter,

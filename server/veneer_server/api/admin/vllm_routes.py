@@ -1,4 +1,4 @@
-"""vLLM's runtime routes for adapters, so that existing controllers keep working."""
+"""vLLM's own routes for adapters, so that controllers made for vLLM work here too."""
 
 from typing import Any
 
@@ -13,7 +13,10 @@ router = APIRouter(dependencies=[Depends(require_key)])
 
 @router.post("/v1/load_lora_adapter")
 async def load_lora_adapter(body: BodyDep, server: ServerDep) -> PlainTextResponse:
-    """Publish what a source holds as the live revision of a name, new or not, and load it."""
+    """Publish the content of a source as the live revision of a name, and load it.
+
+    The name may be new.
+    """
     name, path = _text(body, "lora_name"), _text(body, "lora_path")
     await server.adapters.put(name, path)
     return PlainTextResponse(f"Success: LoRA adapter '{name}' added successfully.")
@@ -21,7 +24,7 @@ async def load_lora_adapter(body: BodyDep, server: ServerDep) -> PlainTextRespon
 
 @router.post("/v1/unload_lora_adapter")
 async def unload_lora_adapter(body: BodyDep, server: ServerDep) -> PlainTextResponse:
-    """Forget an adapter; running requests finish on it."""
+    """Remove an adapter; running requests finish on it."""
     name = _text(body, "lora_name")
     await server.adapters.remove(name)
     return PlainTextResponse(f"Success: LoRA adapter '{name}' removed successfully.")
@@ -30,5 +33,5 @@ async def unload_lora_adapter(body: BodyDep, server: ServerDep) -> PlainTextResp
 def _text(body: dict[str, Any], field: str) -> str:
     found = body.get(field)
     if not isinstance(found, str) or not found:
-        raise InvalidRequest(f"'{field}' must be a text", param=field)
+        raise InvalidRequest(f"'{field}' must be a text that is not empty.", param=field)
     return found

@@ -1,1 +1,1 @@
-"""The wire formats of OpenAI and Anthropic around the engine: ``bodies`` in, ``answers`` out."""
+"""The official formats of OpenAI and Anthropic: ``bodies`` reads them, ``answers`` writes them."""

@@ -1,4 +1,4 @@
-"""Which conversion each endpoint's answers go through. Pure: a document in, a document out."""
+"""The conversion of each endpoint's answers to the official shape. Pure functions."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,15 +22,15 @@ _STREAMS: dict[Endpoint, Callable[[str, Mapping[str, Any]], Callable[[bytes], by
 
 
 def to_document(endpoint: Endpoint, body: dict[str, Any], model: str) -> dict[str, Any]:
-    """Return the engine's ``body`` in the official shape, under the name the client asked for."""
+    """Return the engine's ``body`` in the official shape; ``model`` is the name in it."""
     if endpoint in _DOCUMENTS:
         return _DOCUMENTS[endpoint](body, model)
-    # Token counts and tokens name no model.
+    # An answer with tokens, or with their number, names no model.
     return without_nulls(body)
 
 
 def to_events(
     endpoint: Endpoint, *, model: str, asked: Mapping[str, Any]
 ) -> Callable[[bytes], bytes]:
-    """Return the conversion for the events of one stream that answers the body ``asked``."""
+    """Return the function that converts each event of the stream that answers ``asked``."""
     return _STREAMS[endpoint](model, asked)

@@ -1,9 +1,11 @@
-"""What a client's body becomes before an engine sees it. Pure: a body in, a body out.
+"""How a client's body is checked and changed before an engine gets it. Pure functions.
 
-Rule 1: what only concerns OpenAI's own platform is ignored.
-Rule 2: what steers the server instead of the answer is refused: the engine trusts it blindly.
-Rule 3: what the engine would ignore, giving an answer other than the one asked for, is refused.
-Everything else is for vLLM to judge.
+Rule 1: fields that only concern OpenAI's own platform are dropped.
+Rule 2: fields that steer the server and not the answer are refused, because the engine would
+trust them blindly.
+Rule 3: fields that the engine would ignore are refused where the answer would not be the one
+that the client asked for.
+vLLM checks everything else.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +28,8 @@ _PLATFORM = frozenset(
     }
 )
 _ECHOED = frozenset({"metadata", "user"})
-"""Ignored as well, but a Responses answer repeats them, so that handler must see them."""
+"""Fields that are dropped too, except where a handler needs them: a Responses answer repeats
+them, and Messages has its own ``metadata``."""
 _IGNORED = _PLATFORM | _ECHOED
 
 _ENGINE_ONLY = frozenset(
@@ -49,7 +52,7 @@ _ENGINE_ONLY = frozenset(
         "vllm_xargs",
     }
 )
-"""vLLM's own fields that reach its cache, its scheduler, its connectors or its templates."""
+"""vLLM's own fields that steer its cache, scheduler, connectors or templates: rule 2."""
 
 _Refuses = Callable[[Any, Mapping[str, Any]], bool]
 
@@ -85,7 +88,7 @@ _WITHOUT_EFFECT = {
     Endpoint.RESPONSES: _RESPONSES,
     Endpoint.MESSAGES: _MESSAGES,
 }
-"""Official fields that the engine accepts and does nothing about, and when that matters."""
+"""Official fields that the engine accepts and ignores, and when that matters: rule 3."""
 
 _LIMITS: dict[str, tuple[int, int | None]] = {
     "n": (1, 128),
@@ -98,11 +101,11 @@ _MOST_STOPS = 4
 
 
 def prepare(endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the body for the engine; a member that is null is as good as absent.
+    """Return the body for the engine, without members that are null or ignored.
 
     Raises:
-        UnsupportedParameter: a field that would have no effect, or that only the server may set.
-        InvalidRequest: a number out of its bounds.
+        UnsupportedParameter: a field would have no effect, or only the server may set it.
+        InvalidRequest: a number is out of its bounds, or there are too many stop texts.
     """
     ignored = _PLATFORM if endpoint in (Endpoint.RESPONSES, Endpoint.MESSAGES) else _IGNORED
     kept = {k: v for k, v in body.items() if v is not None and k not in ignored}
@@ -114,20 +117,22 @@ def prepare(endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
 def _refuse_unsupported(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
     for name in _ENGINE_ONLY & body.keys():
         raise UnsupportedParameter(
-            f"Unsupported parameter: '{name}' is not for clients.", param=name
+            f"Unsupported parameter: clients may not set '{name}'; leave it out.", param=name
         )
     refuses = _WITHOUT_EFFECT.get(endpoint, {})
     for name in refuses.keys() & body.keys():
         if refuses[name](body[name], body):
             raise UnsupportedParameter(
-                f"Unsupported parameter: this server has no '{name}' on this endpoint.", param=name
+                f"Unsupported parameter: this endpoint does not support this value of '{name}';"
+                " leave it out.",
+                param=name,
             )
 
 
 def _check_limits(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
     for name in _LIMITS.keys() & body.keys():
         least, most = _LIMITS[name]
-        # Completions may ask for nothing but the echo of their prompt.
+        # A completion may ask for 0 tokens, to get only the echo of its prompt.
         _check_integer(name, body[name], 0 if endpoint is Endpoint.COMPLETIONS else least, most)
     stop = body.get("stop")
     if isinstance(stop, list) and len(stop) > _MOST_STOPS:

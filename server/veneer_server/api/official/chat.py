@@ -1,8 +1,8 @@
 """Chat completions and completions in OpenAI's shape. Pure.
 
 Source: ``CreateChatCompletionResponse``, ``CreateChatCompletionStreamResponse`` and
-``CreateCompletionResponse`` of OpenAI's OpenAPI document. Members vLLM adds stay when they say
-something (``stop_reason``, ``reasoning``) and go when they are null.
+``CreateCompletionResponse`` of OpenAI's OpenAPI document. Members that vLLM adds
+(``stop_reason``, ``reasoning``) stay unless they are null.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ _CHUNK_EXTRAS = ("prompt_token_ids", "prompt_text")
 
 
 def to_chat(body: dict[str, Any], model: str) -> dict[str, Any]:
-    """Return a chat completion; ``content``, ``refusal`` and ``logprobs`` are always there."""
+    """Return a chat completion; it always has ``content``, ``refusal`` and ``logprobs``."""
     choices = [
         {"logprobs": None, **without_nulls(choice), "message": _to_message(choice["message"])}
         for choice in body["choices"]
@@ -28,7 +28,7 @@ def to_chat(body: dict[str, Any], model: str) -> dict[str, Any]:
 
 
 def to_completion(body: dict[str, Any], model: str) -> dict[str, Any]:
-    """Return a completion; ``logprobs`` is always there."""
+    """Return a completion; it always has ``logprobs``."""
     choices = [{"logprobs": None, **without_nulls(choice)} for choice in body["choices"]]
     return _to_answer(body, model, choices)
 
@@ -55,12 +55,12 @@ def _complete_logprobs(choice: dict[str, Any]) -> None:
 
 
 def chunks(model: str, asked: Mapping[str, Any]) -> Callable[[bytes], bytes]:
-    """Return the conversion of each event of one stream, chat or completion.
+    """Return the function that converts each event of one stream, chat or completion.
 
-    When the client asked for usage, every chat chunk has ``usage``: null until the last. A
-    completion's may not be null, so there only the last has it.
+    When the client asked for usage, every chat chunk has ``usage``; it is null except in the
+    last one. In a completion ``usage`` may not be null, so only the last chunk has it.
     """
-    # This runs once per token: one parse, a few look-ups, one dump.
+    # ``convert`` runs once per token, so it does little: one parse, a few look-ups, one dump.
     with_usage = bool((asked.get("stream_options") or {}).get("include_usage"))
 
     def convert(raw: bytes) -> bytes:

@@ -16,7 +16,7 @@ _CHANGED = (
     b"event: message_delta\n",
     b"event: content_block_start\n",
 )
-"""The rest, one per token above all, vLLM writes in the official shape."""
+"""Events that must change. vLLM writes all others in the official shape, also those per token."""
 _MESSAGE = {"stop_reason": None, "stop_sequence": None, "stop_details": None, "container": None}
 _DELTA_USAGE = {
     "cache_creation_input_tokens": None,
@@ -30,11 +30,11 @@ _BLOCKS: dict[str, dict[str, Any]] = {
     "text": {"citations": None},
     "tool_use": {"caller": {"type": "direct"}},
 }
-"""What vLLM's blocks lack."""
+"""Members that vLLM's blocks lack, by the type of the block."""
 
 
 def to_message(body: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """Return a message; its id begins ``msg_`` as Anthropic's do."""
+    """Return a message; its id begins with ``msg_``, as Anthropic's ids do."""
     found = {**_MESSAGE, **without_nulls(body), "model": model}
     found["id"] = "msg_" + str(found["id"]).removeprefix("chatcmpl-")
     found["content"] = [_to_block(block) for block in found["content"]]
@@ -43,7 +43,7 @@ def to_message(body: Mapping[str, Any], model: str) -> dict[str, Any]:
 
 
 def events(model: str, asked: Mapping[str, Any]) -> Callable[[bytes], bytes]:
-    """Return the conversion of each event of one stream."""
+    """Return the function that converts each event of one stream."""
 
     def convert(raw: bytes) -> bytes:
         if not raw.startswith(_CHANGED):

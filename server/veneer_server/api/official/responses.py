@@ -18,17 +18,17 @@ _NULLABLE = {
     "temperature": None,
     "top_p": None,
 }
-"""Required, but may be null."""
+"""Members that the schema requires, although they may be null."""
 _AS_THEY_ARE = (
     b"event: response.output_text.delta\n",
     b"event: response.function_call_arguments.delta\n",
 )
-"""The many: they carry no model, and vLLM writes them in the official shape."""
+"""The most frequent events stay as they are: they name no model and have the official shape."""
 _USAGE = ("input_tokens", "output_tokens", "total_tokens")
 
 
 def to_response(body: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """Return a response; the text format is spelt out even when it is plain."""
+    """Return a response; it always names the format of its text, also when it is plain text."""
     found = {**_NULLABLE, **without_nulls(body), "model": model}
     found["output"] = [_to_item(item) for item in found["output"]]
     found["tools"] = [_to_tool(tool) for tool in found["tools"]]
@@ -41,7 +41,7 @@ def to_response(body: Mapping[str, Any], model: str) -> dict[str, Any]:
 
 
 def events(model: str, asked: Mapping[str, Any]) -> Callable[[bytes], bytes]:
-    """Return the conversion of each event of one stream."""
+    """Return the function that converts each event of one stream."""
 
     def convert(raw: bytes) -> bytes:
         start = raw.find(b"{")
@@ -57,7 +57,7 @@ def events(model: str, asked: Mapping[str, Any]) -> Callable[[bytes], bytes]:
 def _to_event(event: dict[str, Any], model: str) -> dict[str, Any]:
     if "response" in event:
         event["response"] = to_response(event["response"], model)
-        # vLLM says "completed" of an answer that was cut off, and its status says otherwise.
+        # vLLM ends a stream with "completed" even when the status says that it was cut off.
         if event["response"].get("status") == "incomplete":
             event["type"] = "response.incomplete"
     elif "item" in event:

@@ -1,9 +1,10 @@
-"""A call the client insists on holds the schema of its parameters. Pure.
+"""A forced tool call always follows the schema of its parameters. Pure functions.
 
-vLLM constrains the envelope of a required or named call, but its arguments only when the tool
-says ``strict``; otherwise a small model writes any JSON (0.32, tool_strict_level ``auto``). So a
-forced call is made strict here, whatever the server's level. Calls the model chooses freely
-stay as the client wants them: a grammar refuses odd schemas that the prompt takes without harm.
+A call is forced when the client requires a call or names the tool. vLLM always constrains the
+form of a forced call, but it constrains the arguments only when the tool says ``strict``;
+otherwise a small model writes any JSON (vLLM 0.32, tool_strict_level ``auto``). So this file
+makes forced calls strict, whatever the server's level. Calls that the model is free to make stay
+as the client wants them: a grammar refuses odd schemas that do no harm in a prompt.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,11 +14,12 @@ from veneer_server.api.errors import UnsupportedParameter
 from veneer_server.engine.base import Endpoint
 
 _NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}, "enum": [{}]}
-"""Only ``{}`` fits. Without the enum, a small model fills the braces with blanks until its end."""
+"""A schema that only ``{}`` fits. Without the enum, a small model writes blanks between the braces
+until its tokens run out."""
 
 
 def without_empty_tools(body: dict[str, Any]) -> dict[str, Any]:
-    """Return ``body`` without an empty list of tools, which OpenAI takes and vLLM does not."""
+    """Return ``body`` without an empty list of tools: OpenAI accepts one, vLLM does not."""
     if body.get("tools") != []:
         return body
     spare = {"tools", "parallel_tool_calls"}
@@ -27,11 +29,11 @@ def without_empty_tools(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def hold_schema(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
-    """Return ``body`` such that a forced call can only be an object of its parameters' schema.
+    """Return ``body``, changed so that a forced call must follow its parameters' schema.
 
     Raises:
-        UnsupportedParameter: a Responses tool that is not a function; vLLM would leave it out
-            without a word.
+        UnsupportedParameter: a tool of a Responses request is not a function; vLLM would leave
+            it out silently.
     """
     tools = body.get("tools")
     if not isinstance(tools, list):
@@ -41,7 +43,7 @@ def hold_schema(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
     if endpoint not in _TO_STRICT or not _is_forced(body.get("tool_choice")):
         return body
     to_strict = _TO_STRICT[endpoint]
-    # Malformed tools stay as they are: vLLM says what is wrong with them.
+    # Malformed tools stay as they are, so that vLLM says what is wrong with them.
     made = [to_strict(tool) if isinstance(tool, dict) else tool for tool in tools]
     return {**body, "tools": made}
 
@@ -50,7 +52,8 @@ def _refuse_hosted(tools: list[Any]) -> None:
     for index, tool in enumerate(tools):
         if isinstance(tool, dict) and tool.get("type") != "function":
             raise UnsupportedParameter(
-                f"Unsupported tool type: {tool.get('type')!r}; this server has functions only.",
+                f"Unsupported tool type: {tool.get('type')!r}; this server supports only"
+                " 'function'.",
                 param=f"tools[{index}].type",
             )
 

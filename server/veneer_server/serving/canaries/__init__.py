@@ -1,1 +1,1 @@
-"""How canaries do, and taking them back."""
+"""Counts how the requests of canaries end, for the guards that take canaries back."""

@@ -1,8 +1,9 @@
-"""The structure a request asks for, and whether an answer keeps it. Pure; run it in a thread.
+"""The structure that a request asks for, and whether an answer has it.
 
-Schemas come from clients. So nothing is fetched, no regular expression of theirs is run
-(``pattern`` is passed over, ``patternProperties`` makes a schema impossible to judge), and the
-work for one answer is bounded in steps. What cannot be judged is not held against anybody.
+The functions are pure and slow, so run them in a thread. Schemas come from clients. So this file
+fetches nothing and runs no regular expression of a client: it ignores ``pattern``, and it cannot
+judge a schema with ``patternProperties``. The work for one answer is bounded in steps. An answer
+that cannot be judged counts neither as kept nor as broken.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,9 +24,10 @@ from veneer_server.engine.base import Endpoint
 
 MOST_SCHEMA_BYTES = 32 * 1024
 MOST_STEPS = 20_000
-"""Keywords tried on one answer, each as often as it has members: about half a second."""
+"""Steps for one answer, about half a second: a keyword costs one, and one more per member."""
 _UNBOUNDED = (b'"patternProperties"', b'"$schema"')
-"""The second, inside a schema, would choose another validator than the bounded one."""
+"""Words that make a schema unusable. ``$schema`` inside a schema would choose a validator without
+bounds."""
 
 _left: ContextVar[int] = ContextVar("left")
 
@@ -34,25 +36,26 @@ _Keyword = Callable[[Any, Any, Any, Any], Iterable[ValidationError] | None]
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """What an answer is to be."""
+    """What an answer must be."""
 
     schema: Mapping[str, Any] | None
-    """None: any JSON object."""
+    """None means any JSON object."""
 
 
 class _TooMuch(Exception):
-    """Judging would take longer than it is worth."""
+    """Judging this answer takes more than ``MOST_STEPS`` steps."""
 
 
 _UNUSABLE = (
     _TooMuch, RecursionError, Unresolvable,
     ArithmeticError, AttributeError, LookupError, TypeError, ValueError,
 )  # fmt: skip
-"""How jsonschema ends on a schema that cannot be used: a reference may lead to anything."""
+"""What jsonschema raises for an unusable schema. The list is long because a reference in a schema
+may lead to anything."""
 
 
 def structure_of(endpoint: Endpoint, body: Mapping[str, Any]) -> Structure | None:
-    """Return the structure ``body`` asks for, None when it asks for text."""
+    """Return the structure that ``body`` asks for, None when it asks for text."""
     if endpoint is Endpoint.RESPONSES:
         text = body.get("text")
         wanted = text.get("format") if isinstance(text, dict) else None
@@ -68,7 +71,11 @@ def structure_of(endpoint: Endpoint, body: Mapping[str, Any]) -> Structure | Non
 
 
 def judge(structure: Structure, texts: Iterable[str]) -> Ending:
-    """Return BROKEN when one of ``texts`` is, KEPT when none is, ANSWERED when nobody can tell."""
+    """Return how an answer with ``texts`` ends.
+
+    BROKEN means that one text breaks the structure, KEPT that all keep it, and ANSWERED that
+    nobody can tell.
+    """
     found = [_keeps(structure, text) for text in texts]
     if False in found:
         return Ending.BROKEN
@@ -95,7 +102,7 @@ def _keeps(structure: Structure, text: str) -> bool | None:
 
 @lru_cache(64)
 def _validator(schema: bytes) -> Any:
-    """Return what validates against ``schema``, None when it cannot be used."""
+    """Return a validator for ``schema``, None when the schema is unusable."""
     if len(schema) > MOST_SCHEMA_BYTES or any(word in schema for word in _UNBOUNDED):
         return None
     known = orjson.loads(schema)
@@ -117,14 +124,14 @@ def _bounded(
 
 
 def _unique(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    # jsonschema compares each with each where it cannot sort; that is 20 times cheaper.
+    # Where jsonschema cannot sort, it compares every pair; a pair costs a twentieth of a step.
     pairs = len(instance) ** 2 if isinstance(instance, list) else 0
     _left.set(_left.get() - pairs // 20)
     yield from _bounded(_KEYWORDS["uniqueItems"], validator, value, instance, schema)
 
 
 def _nothing(validator: Any, value: Any, instance: Any, schema: Any) -> None:
-    """Find no fault."""
+    """Accept everything."""
 
 
 _KEYWORDS: Mapping[str, _Keyword] = Draft202012Validator.VALIDATORS

@@ -1,4 +1,4 @@
-"""The texts of one answer, read from a document or from the events of a stream. Pure."""
+"""The texts of one answer, read from a document or from the events of a stream. No I/O."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +9,11 @@ from veneer_server.engine.base import Endpoint
 
 MOST_CHARS = 256 * 1024
 _ENDS = (b"event: response.completed\n", b"event: response.incomplete\n")
-"""The events that repeat a whole response."""
+"""The events that hold a whole response."""
 
 
 class Texts:
-    """What an answer says, choice by choice, and whether it was cut off."""
+    """The text of each choice of an answer, and whether a limit cut the answer off."""
 
     def __init__(self, endpoint: Endpoint, most_chars: int = MOST_CHARS) -> None:
         self._is_response = endpoint is Endpoint.RESPONSES
@@ -21,7 +21,7 @@ class Texts:
         self._parts: dict[int, list[str]] = {}
         self._other: set[int] = set()
         self.cut = False
-        """Whether a limit ended it."""
+        """Whether a limit on the tokens ended the answer."""
 
     def document(self, body: Mapping[str, Any]) -> None:
         """Read an answer in one piece."""
@@ -40,9 +40,9 @@ class Texts:
         self.document(event["response"] if self._is_response else event)
 
     def found(self) -> list[str]:
-        """Return the texts; none when there is more than can be kept.
+        """Return the text of each choice, in order; [] when they are longer than ``most_chars``.
 
-        What calls a tool, or refuses, has no text.
+        A choice that calls a tool, or refuses, is left out.
         """
         if self._room < 0:
             return []

@@ -1,4 +1,4 @@
-"""Watches how requests through a guarded alias end. Others cost one comparison each."""
+"""Watches how the requests through guarded aliases end. Other requests cost almost nothing."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -16,39 +16,39 @@ from veneer_server.serving.resolving import Resolved
 from veneer_server.telemetry.observation import Observation
 
 _MOST_WAITING = 100
-"""Answers that wait to be judged; beyond, an answer counts as one without structure."""
+"""Answers that may wait for a judgement. One more counts as an answer without structure."""
 
 
 class Trial(Protocol):
-    """One request of a canary: its answer, whole or in frames, then its end."""
+    """Watches one request through a guarded alias: its answer, whole or in frames, then its end."""
 
     def document(self, body: Mapping[str, Any]) -> None:
-        """See a whole answer."""
+        """Read a whole answer."""
 
     def frame(self, frame: bytes) -> None:
-        """See one event of a streamed answer."""
+        """Read one event of a streamed answer."""
 
     def ended(self, seen: Observation) -> None:
-        """Count the request, as ``seen`` says it ended."""
+        """Count the request by the outcome in ``seen``."""
 
 
 class _NoTrial:
     def document(self, body: Mapping[str, Any]) -> None:
-        """See nothing."""
+        """Ignore the answer."""
 
     def frame(self, frame: bytes) -> None:
-        """See nothing."""
+        """Ignore the event."""
 
     def ended(self, seen: Observation) -> None:
         """Count nothing."""
 
 
 NO_TRIAL: Trial = _NoTrial()
-"""The trial of a request that no guard asks about."""
+"""The trial of a request that no guard watches."""
 
 
 class Canaries:
-    """Tells a ``Guarding`` of every request that went through a guarded alias."""
+    """Reports to a ``Guarding`` how every request through a guarded alias ended."""
 
     def __init__(self, guarding: Guarding) -> None:
         self._guarding = guarding
@@ -56,7 +56,7 @@ class Canaries:
         self._waiting = 0
 
     def trial(self, resolved: Resolved, endpoint: Endpoint, body: Mapping[str, Any]) -> Trial:
-        """Return what sees the request; it does nothing when no guard asks for it."""
+        """Return the trial of a request; it is ``NO_TRIAL`` when no guard watches the request."""
         alias, revision = resolved.guarded, resolved.revision
         if alias is None or revision is None or endpoint in NO_WEIGHTS:
             return NO_TRIAL
@@ -67,12 +67,15 @@ class Canaries:
         return _Read(count, Texts(endpoint), partial(self.judge, structure))
 
     def failed(self, endpoint: Endpoint, adapter: str, alias: Alias, revision: int) -> None:
-        """Count a request that ``alias`` sent to a revision that cannot serve any more."""
+        """Count a request that ``alias`` sent to a failed ``revision``."""
         if endpoint not in NO_WEIGHTS:
             self._guarding.count(adapter, alias, revision, Ending.FAILED)
 
     def judge(self, structure: Structure, texts: list[str], then: "_Count") -> None:
-        """Tell ``then``, later and on the event loop, whether ``texts`` keep ``structure``."""
+        """Judge ``texts`` in a thread, then call ``then`` with the ending on the event loop.
+
+        When too many answers wait, ``then`` gets ANSWERED at once.
+        """
         if self._waiting >= _MOST_WAITING:
             then(Ending.ANSWERED)
             return
@@ -87,7 +90,7 @@ class Canaries:
         loop.run_in_executor(self._judge, judge, structure, texts).add_done_callback(done)
 
     def close(self) -> None:
-        """Judge nothing more."""
+        """Drop the answers that wait to be judged, and judge no further ones."""
         self._judge.shutdown(wait=False, cancel_futures=True)
 
 
@@ -95,13 +98,16 @@ _Count = Callable[[Ending], None]
 
 
 class _Counted(_NoTrial):
-    """A request whose answer may say what it likes."""
+    """A request that asked for no structure."""
 
     def __init__(self, count: _Count) -> None:
         self._count = count
 
     def ended(self, seen: Observation) -> None:
-        """Count an answer or a failure; what is the client's doing counts for nothing."""
+        """Count an answer or a failure.
+
+        A request that the client broke off, or that the engine refused, does not count.
+        """
         if seen.outcome == "failed":
             self._count(Ending.FAILED)
         elif seen.outcome == "completed":
@@ -112,7 +118,7 @@ class _Counted(_NoTrial):
 
 
 class _Read(_Counted):
-    """A request that asked for structure."""
+    """A request that asked for a structure; an answer that was cut off counts as broken."""
 
     def __init__(
         self, count: _Count, texts: Texts, judge: Callable[[list[str], _Count], None]
