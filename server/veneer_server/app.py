@@ -1,4 +1,9 @@
-"""Start everything a server needs, in order, and end it in reverse."""
+"""Start everything that a server needs, in order, and end it in reverse.
+
+This file starts the database, the engine, the sandbox, the folder watch, tracing and the background
+tasks, because all of them must be ended. ``wiring`` builds the other parts, and ``engine.starting``
+names the concrete engine.
+"""
 
 import asyncio
 import os
@@ -30,7 +35,7 @@ from veneer_server.wiring import Parts, assemble, roots
 _BACKLOG = 2048
 
 
-# Most requests generate: the router tries those first, and so passes nothing on its way.
+# Most requests generate. The router tries routes in this order, so those are found first.
 _ROUTES = (generation, models, operations, adapters, aliases, vllm_routes)
 
 
@@ -54,7 +59,7 @@ def create_app(server: Server) -> FastAPI:
 
 
 def to_asgi(server: Server) -> ASGIApp:
-    """Return ``create_app`` inside the access log, which so sees unexpected errors too."""
+    """Return ``create_app`` inside the access log, so that the log has unexpected errors too."""
     return AccessLog(create_app(server), server.metrics.refused, server.tracing)
 
 
@@ -62,13 +67,17 @@ def to_asgi(server: Server) -> ASGIApp:
 async def running(
     settings: Settings, *, engine: Engine | None = None, tracing: Tracing | None = None
 ) -> AsyncIterator[Parts]:
-    """Start everything a server needs and end it in reverse.
+    """Start everything that a server needs, and end it in reverse when the block ends.
 
-    The adapters that are in the folders now are staged when the block begins; ``engine``
-    replaces the configured one, ``tracing`` the one the environment asks for.
+    When the block begins, the adapters that are in the folders now are staged. ``engine`` takes
+    the place of the configured engine; this function stops it too. ``tracing`` takes the place
+    of the tracing that the environment asks for.
 
     Raises:
-        StateFolderInUse: another server has ``state.dir``.
+        StateFolderInUse: another server uses ``state.dir``.
+        AdapterError: the state folder, the database or the store cannot be used.
+        EngineNotStarted: the configured engine cannot start.
+        ExportNotPossible: traces cannot be sent in the way that the environment asks for.
     """
     async with AsyncExitStack() as stack:
         stack.enter_context(state_folder(settings.state.dir))
@@ -101,7 +110,7 @@ def _start_tracing(stack: AsyncExitStack) -> Tracing:
     export = otel.asked_for(os.environ)
     if export is None:
         return Tracing()
-    # vLLM reads the same variables, with another default.
+    # vLLM reads the same variables, but has another default for the protocol.
     os.environ.update(export.environment())
     provider = otel.provider(export)
     stack.callback(provider.shutdown)
@@ -116,17 +125,21 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 async def serve(
     settings: Settings, listener: socket.socket, on_ready: Callable[[Server, int], None]
 ) -> None:
-    """Serve on the bound ``listener`` until told to stop; ``on_ready`` gets the port."""
+    """Serve on the bound ``listener`` until a signal stops the server.
+
+    ``on_ready`` gets the server and its port as soon as requests are answered. Raises what
+    ``running`` raises.
+    """
     async with running(settings) as parts:
         http = to_listener(parts.server)
-        listener.listen(_BACKLOG)  # who connects on reading "ready" is served, not refused
-        with http.capture_signals():  # and who stops it then is obeyed
+        listener.listen(_BACKLOG)  # before ``on_ready``: a client that connects then is not refused
+        with http.capture_signals():  # before ``on_ready`` too: a signal then is not lost
             on_ready(parts.server, listener.getsockname()[1])
             await http.serve(sockets=[listener])
 
 
 def to_listener(server: Server) -> Listener:
-    """Return what serves ``server`` over HTTP until told to stop, and lets requests finish."""
+    """Return the listener that serves ``server`` over HTTP, drains it at a signal and ends."""
     return Listener(
         to_asgi(server),
         draining=server.draining,

@@ -1,7 +1,12 @@
-"""Every setting, its default and its meaning: one frozen object, one reader of the environment.
+"""Every setting with its default and its meaning, in one frozen object.
 
-Precedence: command line > ``VENEER_<SECTION>__<FIELD>`` > YAML file > default. Unknown keys
-stop the start, and all faults are reported at once.
+Precedence: command line > ``VENEER_<SECTION>__<FIELD>`` > YAML file > default. An unknown key
+stops the start, and all faults are reported at once.
+
+Only this file reads the variables that are settings, and ``VENEER_FAULTS``. The modules that use
+other variables read those: ``telemetry.otel`` reads ``OTEL_*``, and ``engine`` reads vLLM's
+variables, the process ids that its processes share, and ``XDG_CACHE_HOME``. The bench gives the
+user's variables to the servers that it starts, except ``VENEER_*`` and ``VLLM_*``.
 """
 
 import os
@@ -31,7 +36,7 @@ EMBEDDED = "embedded"
 
 
 class SettingsError(Exception):
-    """The settings cannot be used; the message lists every fault, one per line."""
+    """The settings cannot be used; the message has one line for each fault."""
 
 
 class _Section(BaseModel):
@@ -54,7 +59,7 @@ class ServerSettings(_Section):
     )
 
     def is_loopback(self) -> bool:
-        """True when only this machine can reach the server."""
+        """Return whether only this machine can reach the server."""
         if self.host == "localhost":
             return True
         try:
@@ -74,7 +79,7 @@ class ServerSettings(_Section):
         if not self.is_loopback() and self.api_key is None:
             raise ValueError(
                 f"host {self.host} is reachable from other machines, so server.api_key must be "
-                "set (for instance VENEER_SERVER__API_KEY); or bind 127.0.0.1"
+                "set (for instance with VENEER_SERVER__API_KEY), or server.host must be 127.0.0.1"
             )
         return self
 
@@ -112,7 +117,7 @@ class EngineSettings(_Section):
 
 
 class AdapterSettings(_Section):
-    """Where adapters come from and how much room they get."""
+    """Where adapters come from, and how many slots and how much disk they get."""
 
     dir: Path = Field(default=Path("my-adapters"), description="Your adapters; watched.")
     roots: tuple[Path, ...] = Field(
@@ -137,7 +142,7 @@ class AdapterSettings(_Section):
     @field_validator("max_rank", mode="before")
     @classmethod
     def _rank_may_be_text(cls, rank: object) -> object:
-        # A variable is text, and pydantic does not compare text with the numbers of a Literal.
+        # A variable is a text, and pydantic does not convert a text for a Literal of numbers.
         return int(rank) if isinstance(rank, str) and rank.strip().isdecimal() else rank
 
     @model_validator(mode="after")
@@ -151,7 +156,7 @@ class AdapterSettings(_Section):
 
 
 class SourceSettings(_Section):
-    """Places beyond this machine adapters may be fetched from; by default none."""
+    """Places beyond this machine from which adapters may be fetched; by default none."""
 
     hub_orgs: tuple[str, ...] = Field(
         default=(), description="Organisations and users of the Hugging Face Hub; '*' means all."
@@ -183,7 +188,7 @@ class SourceSettings(_Section):
     ) -> tuple[str, ...]:
         for place in places:
             if not _is_place(info.field_name, place):
-                raise ValueError(f"{place!r} is not of the form described")
+                raise ValueError(f"{place!r} is not written as docs/configuration.md says")
         return places
 
     @model_validator(mode="after")
@@ -198,9 +203,11 @@ class SourceSettings(_Section):
     def _pulled_from_allowed_places(self) -> Self:
         for template in self.pull:
             if template.count("{name}") != 1:
-                raise ValueError(f"sources.pull: {template!r} must hold {{name}} once")
+                raise ValueError(f"sources.pull: {template!r} must contain {{name}} exactly once")
             if not self._allows(template.replace("{name}", "name")):
-                raise ValueError(f"sources.pull: {template!r} is not in a place that is allowed")
+                raise ValueError(
+                    f"sources.pull: no other setting of sources allows the place of {template!r}"
+                )
         return self
 
     def _allows(self, location: str) -> bool:
@@ -228,7 +235,7 @@ def _is_place(kind: str | None, text: str) -> bool:
 
 
 class StateSettings(_Section):
-    """Where the catalog and verified adapter files are kept."""
+    """Where the server keeps the catalog and the verified adapter files."""
 
     dir: Path = Field(default=Path(".veneer"), description="State folder of this server.")
     url: SecretStr | None = Field(
@@ -248,12 +255,12 @@ class StateSettings(_Section):
         return SecretStr(f"postgresql+asyncpg://{rest}")
 
     def database(self) -> str | Path:
-        """Return the URL of the catalog's database, or SQLite's file."""
+        """Return the URL of the catalog's PostgreSQL database, or the path of its SQLite file."""
         return self.url.get_secret_value() if self.url else self.dir / "catalog.db"
 
 
 class LimitSettings(_Section):
-    """Bounds that protect the server from one request."""
+    """Bounds on the size of a request, and on the requests at work."""
 
     max_body_bytes: int = Field(
         default=4 * 1024 * 1024, ge=1024, description="Largest request body accepted."
@@ -292,10 +299,12 @@ class Settings(_Section):
         environ: Mapping[str, str] | None = None,
         flags: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Self:
-        """Merge defaults, ``file``, ``environ`` and ``flags``, the later ones winning.
+        """Merge the defaults, ``file``, ``environ`` and ``flags``; a later one wins.
+
+        ``environ`` is the process's own environment unless it is given.
 
         Raises:
-            SettingsError: a file that cannot be read, an unknown key or a bad value.
+            SettingsError: the file cannot be read, a key is unknown, or a value is impossible.
         """
         environ = os.environ if environ is None else environ
         merged = _merge(_read_yaml(file), _read_environ(environ), flags or {})
@@ -306,14 +315,16 @@ class Settings(_Section):
 
 
 def asked_faults(environ: Mapping[str, str], *, allowed: bool) -> list[str]:
-    """Return the faults that ``VENEER_FAULTS`` arms for a test, separated by commas.
+    """Return the faults that ``VENEER_FAULTS`` names, separated by commas, for a test.
 
     Raises:
-        SettingsError: there are some, and they are not ``allowed``.
+        SettingsError: it names faults, and they are not ``allowed``.
     """
     specs = [spec.strip() for spec in environ.get("VENEER_FAULTS", "").split(",") if spec.strip()]
     if specs and not allowed:
-        raise SettingsError("VENEER_FAULTS breaks this server on purpose and is for tests only")
+        raise SettingsError(
+            "VENEER_FAULTS breaks the server on purpose, for tests: unset this variable"
+        )
     return specs
 
 
@@ -328,7 +339,7 @@ def _read_yaml(file: Path | None) -> Mapping[str, Any]:
         raise SettingsError(f"{file} is not YAML: {error}") from error
     if not isinstance(found or {}, dict):
         raise SettingsError(f"{file} must hold sections, as in 'server: {{port: 9000}}'")
-    # A section whose lines are all commented out reads as null.
+    # A section is null when all its lines are comments.
     return {section: fields for section, fields in (found or {}).items() if fields is not None}
 
 
@@ -347,8 +358,8 @@ def _read_environ(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 def _place(section: dict[str, Any], keys: list[str], value: str) -> None:
     for key in keys[:-1]:
         section = section.setdefault(key, {})
-    # Text is left to pydantic, so that a key such as 12345 stays text; lists and the free-form
-    # engine.args are written as in YAML.
+    # pydantic gets plain values as texts, so that a key such as 12345 stays a text. Lists,
+    # mappings and single engine.args are written as in YAML.
     as_yaml = value.startswith(("[", "{")) or len(keys) > 1
     section[keys[-1]] = _parse_yaml(value) if as_yaml else value
 

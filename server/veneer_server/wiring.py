@@ -1,4 +1,8 @@
-"""Everything between HTTP and the engine, put together from the settings."""
+"""Builds everything between HTTP and the engine from the settings.
+
+``app`` starts the engine, tracing, the database and the sandbox, and passes them in. This file
+builds the other parts and starts nothing: ``app`` runs the parts that must run, and ends them.
+"""
 
 import time
 from collections.abc import Callable, Collection
@@ -45,7 +49,7 @@ from veneer_server.telemetry.tracing import Tracing
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a server is made of: what its routes may use, and what runs behind them."""
+    """The parts of a server: ``server`` for its routes, and those that ``app`` runs and ends."""
 
     server: Server
     catalog: Catalog
@@ -59,7 +63,7 @@ class Parts:
     canaries: Canaries
 
     async def warm(self, room: int) -> None:
-        """Load what is pinned, then what is used most, into at most ``room`` slots."""
+        """Load the pinned adapters, then the most used ones, until ``room`` are in slots."""
         ready = {a.name: a.live for a in self.catalog.adapters() if a.live}
         names = await self.usage.most_used(room)
         hot = [ready[name] for name in names if name in ready]
@@ -69,7 +73,11 @@ class Parts:
 async def assemble(
     settings: Settings, engine: Engine, tracing: Tracing, database: Database, sandbox: Sandbox
 ) -> Parts:
-    """Return what serves adapters of ``engine``; nothing runs or is staged yet."""
+    """Return the parts of a server for ``engine``; no task runs yet, and nothing is staged.
+
+    Raises:
+        AdapterError: the store or the catalog cannot be used.
+    """
     metrics = Metrics(CollectorRegistry())
     observers = Observers(metrics, tracing)
 
@@ -155,7 +163,7 @@ def _open_store(settings: Settings, needed: Callable[[], Collection[str]]) -> St
 
 def _fetching(settings: Settings) -> Fetching:
     sources = settings.sources
-    # By default it would count each retry in a registry that /metrics shows, under its own name.
+    # By default stamina counts each retry in the registry that /metrics shows, as its own metric.
     set_on_retry_hooks(())
     return remote_sources(
         hub_orgs=sources.hub_orgs,
@@ -189,10 +197,10 @@ def _observe(
 
 
 def _routed(catalog: Catalog, residency: Residency) -> tuple[list[str], list[str]]:
-    """Return what is in device slots and what is waited for, under the names clients use."""
+    """Return the adapters in device slots and those waited for, under the names clients use."""
     live = {a.live.engine_name: a.name for a in catalog.adapters() if a.live}
     loaded = [r.revision for r in residency.snapshot() if r.level == "device"]
-    # The engine name of an older revision is a name clients may use, only a longer one.
+    # Clients may use the engine's name of an older revision too; it is only a longer name.
     return (
         sorted(live.get(name, name) for name in loaded),
         sorted(live.get(name, name) for name in residency.waiting()),
@@ -211,6 +219,6 @@ def _count_slots(settings: Settings, residency: Residency) -> dict[tuple[str, ..
 
 
 def roots(settings: Settings) -> tuple[Root, ...]:
-    """Return the folders adapters may come from, the writable one first."""
+    """Return the folders from which adapters may come, the writable one first."""
     own = Root(settings.adapters.dir, read_only=False)
     return own, *(Root(path, read_only=True) for path in settings.adapters.roots)

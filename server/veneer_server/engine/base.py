@@ -1,17 +1,18 @@
 """What the server needs from an engine, and every way an engine can fail.
 
-An engine speaks OpenAI's wire format: a ``Call`` with a JSON body goes in, a JSON document
-or an iterator of server-sent events comes out. It knows adapters only under the internal
-names it was told to load, and nothing of public names, slots, tenants or HTTP.
+An engine speaks OpenAI's wire format: a ``Call`` with a JSON body goes in, and a JSON document
+or an iterator of server-sent events comes out. It knows each adapter only by the id and the
+internal name with which it was loaded. It knows nothing of public names, tenants or HTTP, and it
+never decides which adapter is in a slot.
 
     EngineError
     ├── RequestRejected            the request is wrong: retrying cannot help
-    │   ├── ContextLengthExceeded
-    │   └── NotSupported           this engine or model does not do that
+    │   ├── ContextLengthExceeded  prompt and answer are too long for the model
+    │   └── NotSupported           this engine or model cannot do that
     ├── EngineDown                 the moment is wrong: retrying may help
-    │   ├── EngineLost             it died while the request was running
-    │   └── EngineUnavailable      it is not there to take the request
-    └── EngineNotStarted           there will be no engine; the message says why
+    │   ├── EngineLost             the engine died while the request was running
+    │   └── EngineUnavailable      the engine is not running, so it cannot take the request
+    └── EngineNotStarted           the engine cannot start; the message says why
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -24,7 +25,7 @@ from veneer_adapters.residency.engine import AdapterEngine
 
 
 class Endpoint(StrEnum):
-    """The generation endpoints, named as metrics and logs name them."""
+    """The generation endpoints, by their names in metrics and logs."""
 
     CHAT = "chat"
     COMPLETIONS = "completions"
@@ -36,7 +37,7 @@ class Endpoint(StrEnum):
 
 
 NO_WEIGHTS = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE, Endpoint.COUNT_TOKENS})
-"""Endpoints that only read the tokenizer and the template, which belong to the base."""
+"""Endpoints that need only the tokenizer and the chat template, which belong to the base model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,9 @@ class Call:
     body: Mapping[str, Any]
     """OpenAI's (or Anthropic's) JSON body; its ``model`` is an internal name or the base's id."""
     request_id: str
-    """Unique in this engine's life."""
+    """Unique as long as the engine runs."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Lower-case trace headers only; credentials never reach an engine."""
+    """Only trace headers, with lower-case names; credentials never reach an engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +61,23 @@ class Answer:
 
 
 Frames = AsyncGenerator[bytes]
-"""Server-sent events, one per item, each ending in a blank line. A fault is raised, never
-written as an event, and ``[DONE]`` appears only after a complete answer."""
+"""Server-sent events, one per item; each ends with a blank line. The iterator raises an error and
+never writes it as an event. ``[DONE]`` comes only after a complete answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What the server tells clients about the base model."""
+    """What clients may know about the base model."""
 
     id: str
     root: str
-    """Where it was loaded from, as the operator wrote it."""
+    """Where the model comes from, as the operator wrote it."""
     max_model_len: int
-    """Tokens, prompt and answer together."""
+    """The most tokens of prompt and answer together."""
 
 
 class EngineError(Exception):
-    """Anything an engine reports."""
+    """An error that an engine reports; the base class of all of them."""
 
 
 class RequestRejected(EngineError):
@@ -92,11 +93,11 @@ class ContextLengthExceeded(RequestRejected):
 
 
 class NotSupported(RequestRejected):
-    """The engine or the model has no such capability."""
+    """The engine or the model cannot do what the request asks for."""
 
 
 class EngineDown(EngineError):
-    """No engine to answer; another moment may be better."""
+    """There is no engine to answer now; a later request may succeed."""
 
 
 class EngineLost(EngineDown):
@@ -108,39 +109,41 @@ class EngineUnavailable(EngineDown):
 
 
 class EngineNotStarted(EngineError):
-    """The engine cannot be started as configured."""
+    """The engine cannot be started with this configuration."""
 
 
 class Engine(AdapterEngine, Protocol):
-    """Loads adapters and generates with them. Started and stopped by whoever built it."""
+    """Loads adapters and generates with them. The caller that started it must stop it."""
 
     @property
     def model(self) -> ModelFacts:
-        """The base model."""
+        """Return what clients may know about the base model."""
 
     @property
     def facts(self) -> BaseFacts:
-        """What an adapter must match."""
+        """Return the facts of the base model that an adapter must match."""
 
     async def respond(self, call: Call) -> Answer | Frames:
-        """Answer ``call``, or begin a stream whose first event may still be far away.
+        """Answer ``call`` with a document, or with a stream whose first event may come much later.
 
-        The caller closes the stream; closing early frees what the engine holds for it.
+        The caller must close the stream. Closing it early ends the generation.
 
         Raises:
-            RequestRejected: the body cannot be served.
-            EngineDown: there is no engine to serve it; may also be raised by the stream.
+            RequestRejected: the engine cannot serve this body.
+            EngineDown: the engine is not running, or died meanwhile.
+
+        The stream may raise them too.
         """
 
     async def check_health(self) -> None:
-        """Return when the engine is able to serve.
+        """Return if the engine can serve.
 
         Raises:
-            EngineUnavailable: it is not.
+            EngineUnavailable: it cannot.
         """
 
     def lora_op(self) -> str:
-        """Which implementation applies adapters, for the start-up line and /version."""
+        """Return the name of the implementation that applies adapters, which /version shows."""
 
     def stop(self) -> None:
-        """End every process of the engine; twice is a no-op."""
+        """End every process of the engine; a second call does nothing."""

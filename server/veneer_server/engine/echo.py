@@ -1,7 +1,7 @@
-"""An engine without a model: it repeats the last user message, deterministically.
+"""An engine without a model, for development: it repeats the last message of a request.
 
-For the inner loop of development. It speaks the same wire format as vLLM for plain chat and
-completions; everything else is ``NotSupported``, said plainly. A token is a word.
+It speaks vLLM's wire format for plain chat and completions, and raises ``NotSupported`` for
+everything else. The same request always gets the same answer. A token is a word.
 """
 
 import time
@@ -29,9 +29,9 @@ from veneer_server.engine.base import (
 
 T = TypeVar("T")
 
-_TOLD = "the echo engine was told to fail"
+_TOLD = "The echo engine was told to fail."
 PLAUSIBLE = Effect(modules=None, largest_change=1.0, finite=True, repeats=False)
-"""What every adapter does here: it puts its name before the answer."""
+"""The effect of every adapter here: its internal name stands before the answer."""
 
 _UNSUPPORTED = ("tools", "response_format", "logprobs", "top_logprobs", "structured_outputs")
 
@@ -47,10 +47,12 @@ class EchoEngine:
         effects: Mapping[str, Effect] | None = None,
         answers: Mapping[str, str | type[EngineError]] | None = None,
     ) -> None:
-        """Echo, except for adapters whose internal name begins with a key; the first match.
+        """Echo; a test may give some adapters another effect or another answer.
 
-        ``effects`` are theirs; ``answers`` are what they say instead, whatever else is asked
-        for, or how they fail. A test may change ``answers`` while the engine runs.
+        Both mappings have beginnings of internal names as keys, and the first match counts.
+        ``effects`` has the measured effects. ``answers`` has texts that these adapters answer
+        whatever they are asked, or the errors that they raise. A test may change ``answers``
+        while the engine runs.
         """
         self._model = ModelFacts(name, "echo", max_model_len)
         self._effects = dict(effects or {})
@@ -60,20 +62,20 @@ class EchoEngine:
 
     @property
     def model(self) -> ModelFacts:
-        """The base model."""
+        """Return what clients may know about the model that is not there."""
         return self._model
 
     @property
     def facts(self) -> BaseFacts:
-        """Any well-formed adapter fits: there are no weights to match."""
+        """Return facts that any well-formed adapter fits, because there are no weights."""
         return BaseFacts(name=self._model.root, modules={}, max_rank=64)
 
     def lora_op(self) -> str:
-        """Nothing is applied."""
+        """Return ``none``, because nothing applies an adapter."""
         return "none"
 
     async def respond(self, call: Call) -> Answer | Frames:
-        """Repeat the last user message, prefixed by the adapter's internal name."""
+        """Repeat the last message; an adapter's internal name in brackets stands before it."""
         await self.check_health()
         scripted = _first(self._answers, str(call.body.get("model")))
         words, prompt_tokens = self._generate(call, scripted)
@@ -91,13 +93,13 @@ class EchoEngine:
         self, call: Call, scripted: str | type[EngineError] | None
     ) -> tuple[list[str], int]:
         if call.endpoint not in (Endpoint.CHAT, Endpoint.COMPLETIONS):
-            raise NotSupported(f"the echo engine has no {call.endpoint}")
+            raise NotSupported(f"The echo engine does not support {call.endpoint}.")
         for name in _UNSUPPORTED:
             if scripted is None and call.body.get(name):
-                raise NotSupported(f"the echo engine has no {name}", param=name)
+                raise NotSupported(f"The echo engine does not support {name}.", param=name)
         model = call.body.get("model")
         if model != self._model.id and model not in self._adapters.values():
-            raise RequestRejected(f"the engine has no {model!r}", param="model")
+            raise RequestRejected(f"The engine has not loaded {model!r}.", param="model")
         text = _last_text(call)
         prompt_tokens = len(text.split())
         if prompt_tokens > self._model.max_model_len:
@@ -118,34 +120,34 @@ class EchoEngine:
         self._adapters[engine_id] = engine_name
 
     async def activate_adapter(self, engine_id: int) -> None:
-        """Every loaded adapter is active."""
+        """Do nothing: here every loaded adapter is always active."""
 
     async def deactivate_adapter(self, engine_id: int) -> None:
-        """Every loaded adapter is active."""
+        """Do nothing: here every loaded adapter is always active."""
 
     async def unload_adapter(self, engine_id: int) -> None:
         """Forget the name."""
         self._adapters.pop(engine_id, None)
 
     async def measure_effect(self, engine_id: int, engine_name: str) -> Effect:
-        """Return the effect the test wants, or ``PLAUSIBLE``."""
+        """Return the effect that a test chose, or ``PLAUSIBLE``."""
         await self.check_health()
         if self._adapters.get(engine_id) != engine_name:
             raise LoadFailed("The adapter is not loaded, so its effect cannot be measured.")
         return _first(self._effects, engine_name) or PLAUSIBLE
 
     async def check_health(self) -> None:
-        """Return until stopped."""
+        """Return, unless the engine was stopped."""
         if self._stopped:
-            raise EngineUnavailable("the engine is not running")
+            raise EngineUnavailable("The engine is not running.")
 
     def stop(self) -> None:
-        """Refuse everything from now on."""
+        """Refuse every request and load from now on."""
         self._stopped = True
 
 
 class _Reply:
-    """One answer in either of its two forms."""
+    """One answer, as a document or as a stream."""
 
     def __init__(self, call: Call, words: Sequence[str], prompt_tokens: int, reason: str) -> None:
         self._chat = call.endpoint is Endpoint.CHAT
@@ -217,7 +219,9 @@ def _last_text(call: Call) -> str:
         return str(call.body.get("prompt", ""))
     messages = call.body.get("messages")
     if not isinstance(messages, list) or not messages:
-        raise RequestRejected("'messages' must be a list of at least one", param="messages")
+        raise RequestRejected(
+            "'messages' must be a list with at least one message.", param="messages"
+        )
     content = messages[-1].get("content") if isinstance(messages[-1], dict) else None
     if isinstance(content, list):
         return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))

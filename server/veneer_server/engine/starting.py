@@ -1,4 +1,4 @@
-"""The configured engine, and where its model lies: the only file that names a concrete engine."""
+"""Starts the configured engine and finds its model: only this file names a concrete engine."""
 
 import os
 import re
@@ -17,21 +17,27 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def embedded_model() -> tuple[Path, Path]:
-    """Return the embedded model as a checkpoint, converted on first use, and as GGUF.
+    """Return the folder of the embedded model's checkpoint, and its GGUF file.
+
+    The checkpoint is converted on first use, which takes about half a minute.
 
     Raises:
-        EngineNotStarted: its package is not installed.
+        EngineNotStarted: the package with the embedded model is not installed.
     """
     return embedded.ensure_checkpoint(), embedded.packaged_gguf()
 
 
 async def start_engine(settings: Settings) -> Engine:
-    """Return the configured engine, able to serve."""
+    """Return the configured engine when it can serve; with vLLM this takes tens of seconds.
+
+    Raises:
+        EngineNotStarted: the engine cannot start with these settings; the message says why.
+    """
     if settings.engine.kind == "echo":
         from veneer_server.engine.echo import EchoEngine
 
         return EchoEngine(name=settings.model.name or "echo")
-    # vLLM reads its environment while it is imported and hands it to the processes it spawns.
+    # vLLM reads its environment while it is imported, and the processes it spawns inherit it.
     os.environ.update(environment(os.environ, os.sched_getaffinity(0), os.getpid()))
     from veneer_server.engine.vllm.engine import VllmEngine
 
@@ -39,16 +45,23 @@ async def start_engine(settings: Settings) -> Engine:
 
 
 def model_folder(settings: Settings) -> Path:
-    """Return where the base model lies; the embedded one is converted first if need be."""
+    """Return the folder of the base model; the embedded model is converted on first use.
+
+    An id of the Hugging Face Hub comes back as it is, and no such folder exists.
+
+    Raises:
+        EngineNotStarted: the package with the embedded model is not installed.
+    """
     if settings.model.path == EMBEDDED:
         return embedded.ensure_checkpoint()
     return Path(settings.model.path)
 
 
 def model_on_disk(settings: Settings) -> tuple[Path | None, str]:
-    """Return where the base model lies on this machine, None when it does not yet, and its name.
+    """Return the folder of the base model and its name.
 
-    Nothing is converted and nothing fetched.
+    The folder is None when the model is not on this machine yet. This function converts nothing
+    and fetches nothing.
     """
     path = settings.model.path
     if path == EMBEDDED:

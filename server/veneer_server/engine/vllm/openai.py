@@ -1,8 +1,8 @@
-"""vLLM's own OpenAI handlers behind our seam: no parser, sampler or template is ours.
+"""vLLM's own OpenAI handlers behind our seam. Veneer has no parser or sampler of its own.
 
 A handler gets vLLM's request object and answers with a document, an iterator of events, or
-an ``ErrorResponse``. This file turns the first two into our ``Answer`` and ``Frames``, and
-every error, returned, raised or written into a stream, into an exception of ``engine.base``.
+an ``ErrorResponse``. This file turns the first two into our ``Answer`` and ``Frames``. It turns
+every error (returned, raised or written into a stream) into an exception of ``engine.base``.
 """
 
 import json
@@ -50,16 +50,16 @@ from veneer_server.engine.base import (
 )
 
 _TOO_LONG = frozenset({"input_tokens", "input_text"})
-"""What vLLM names as the parameter when a prompt does not fit (renderers/params.py)."""
+"""Parameters that vLLM names when a prompt is too long (vLLM's renderers/params.py)."""
 
 _opened: ContextVar[list[AsyncGenerator[Any]] | None] = ContextVar("opened", default=None)
 
 
 class _RecordingClient:
-    """The engine client, remembering each generation a call has begun.
+    """The engine client; it also remembers each generation that a call has begun.
 
-    vLLM's handlers leave an abandoned generation to the garbage collector. A slot must not
-    be given back before the engine was told to stop, so the call closes what it opened.
+    vLLM's handlers leave an abandoned generation to the garbage collector. But a lease must not
+    end before the engine was told to stop, so a call closes every generation that it opened.
     """
 
     def __init__(self, client: EngineClient) -> None:
@@ -77,7 +77,7 @@ class _RecordingClient:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """How one endpoint is parsed and called."""
+    """How the body of one endpoint is parsed, and which handler gets it."""
 
     request: TypeAdapter[Any]
     create: Callable[[Any, Any], Awaitable[Any]]
@@ -85,7 +85,7 @@ class _Route:
 
 @dataclass(frozen=True, slots=True)
 class _RawRequest:
-    """The two attributes vLLM's handlers read of an HTTP request."""
+    """The two attributes of an HTTP request that vLLM's handlers read."""
 
     headers: Mapping[str, str]
     state: SimpleNamespace = field(default_factory=SimpleNamespace)
@@ -150,11 +150,11 @@ class OpenAIHandlers:
         return {endpoint: _Route(TypeAdapter(kind), create) for endpoint, kind, create in table}
 
     def warm_up(self) -> None:
-        """Compile the chat template and the tokenizer's paths, so that no user waits for it."""
+        """Compile the chat template and warm up the tokenizer, so that no user waits for it."""
         self._renderer.warmup()
 
     async def respond(self, call: Call) -> Answer | Frames:
-        """Answer ``call``, or begin its stream; see ``Engine.respond``."""
+        """Answer ``call`` with a document or a stream; see ``Engine.respond``."""
         route = self._routes[call.endpoint]
         opened: list[AsyncGenerator[Any]] = []
         _opened.set(opened)
@@ -172,7 +172,8 @@ class OpenAIHandlers:
         except (EngineError, ValidationError) as error:
             raise _explain(error) if isinstance(error, ValidationError) else error from error
         except Exception as error:
-            # vLLM's handlers raise anything from ValueError to jinja2's; vLLM sorts them.
+            # vLLM's handlers raise many errors, from ValueError to jinja2's. vLLM itself knows
+            # which status each has.
             raise self._to_engine_error(error) from error
         finally:
             if not streaming:
@@ -190,13 +191,13 @@ class OpenAIHandlers:
                         raise self._to_stream_error(fault)
                     yield frame.encode()
         except EngineDeadError as error:
-            raise EngineLost("the engine stopped while it was answering") from error
+            raise EngineLost("The engine stopped while it was answering.") from error
         finally:
             await _close_all(opened)
 
     def _to_engine_error(self, error: Exception) -> EngineError:
         if isinstance(error, EngineDeadError):
-            return EngineLost("the engine stopped while it was answering")
+            return EngineLost("The engine stopped while it was answering.")
         value, parameter = getattr(error, "value", None), getattr(error, "parameter", None)
         if parameter in _TOO_LONG:
             limit = self._client.model_config.max_model_len
@@ -210,12 +211,12 @@ class OpenAIHandlers:
 
     def _to_stream_error(self, fault: str) -> EngineError:
         if self._client.errored:
-            return EngineLost("the engine stopped while it was answering")
+            return EngineLost("The engine stopped while it was answering.")
         return EngineError(fault)
 
 
 def to_engine_error(response: ErrorResponse) -> EngineError:
-    """Return the fact behind vLLM's ``response``."""
+    """Return our exception for vLLM's error ``response``."""
     error = response.error
     if error.code == 501:
         return NotSupported(error.message, param=error.param)
@@ -228,7 +229,7 @@ def to_engine_error(response: ErrorResponse) -> EngineError:
 
 def _explain(error: ValidationError) -> RequestRejected:
     fault = error.errors(include_url=False, include_input=False)[0]
-    # Of a path through unions and validators only the field names mean something to a client.
+    # The path also names unions and validators, but a client only knows the names of fields.
     path = [str(part) for part in fault["loc"] if isinstance(part, int) or part.islower()]
     path = [part for part in path if "[" not in part and "-" not in part]
     param = ".".join(path) or None
@@ -242,7 +243,7 @@ def _to_frame(event: Any) -> str:
 
 
 def _fault(frame: str) -> str | None:
-    """Return the message when ``frame`` is one of the forms vLLM writes errors in."""
+    """Return the message if ``frame`` is an error in one of vLLM's two forms, else None."""
     if not frame.startswith(('data: {"error"', "event: error\n")):
         return None
     document = json.loads(frame[frame.index("{") :])

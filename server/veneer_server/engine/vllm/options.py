@@ -1,7 +1,8 @@
-"""Which arguments the engine is started with: the defaults nobody should need to know.
+"""The arguments and variables with which vLLM starts: defaults that nobody should need to know.
 
-Rule: this file decides and starts nothing. ``engine_fields`` is what ``AsyncEngineArgs`` gets,
-``environment`` what must be set before the first engine process is spawned.
+Rule: this file decides and starts nothing. ``engine_fields`` returns the arguments for
+``AsyncEngineArgs``. ``environment`` returns the variables that must be set before the first
+engine process is spawned.
 """
 
 import os
@@ -19,7 +20,8 @@ TARGET_MODULES = (
     "up_proj",
     "down_proj",
 )
-"""Modules an adapter may touch. Without lm_head, whose LoRA path runs for every sampled token."""
+"""Modules that an adapter may change. lm_head is not one of them, because its LoRA path would run
+for every sampled token."""
 
 MAX_KV_BYTES = 4 * 2**30
 EXTENSION = "veneer_server.engine.vllm.inside.worker.VeneerWorkerExtension"
@@ -32,18 +34,18 @@ PARSER_OPTIONS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """Everything the vLLM engine must be told."""
+    """Everything that the vLLM engine needs to start."""
 
     model: str
-    """Folder or Hub id."""
+    """A folder, or an id of the Hugging Face Hub."""
     name: str
-    """The id clients use for the base model."""
+    """The id that clients use for the base model."""
     root: str
-    """Where the model came from, as shown to clients."""
+    """Where the model comes from, as clients see it."""
     dtype: str = "auto"
     max_len: int | None = None
     kv_cache_bytes: int | None = None
-    """None sizes it from the memory that is available now."""
+    """None: on a CPU, a quarter of the memory that is free now, at most ``MAX_KV_BYTES``."""
     device_slots: int = 32
     host_slots: int = 64
     max_rank: int = 64
@@ -51,11 +53,11 @@ class EngineOptions:
     chat_template: Path | None = None
     tool_call_parser: str | None = None
     args: Mapping[str, Any] = field(default_factory=dict)
-    """The operator's own words; they win over everything above."""
+    """The operator's own arguments (``engine.args``); they win over everything above."""
 
 
 def engine_fields(options: EngineOptions, *, on_cpu: bool, available_bytes: int) -> dict[str, Any]:
-    """Return the fields for ``AsyncEngineArgs``; ``available_bytes`` is free memory now."""
+    """Return the fields for ``AsyncEngineArgs``; ``available_bytes`` is the memory free now."""
     fields: dict[str, Any] = {
         "model": options.model,
         "served_model_name": [options.name],
@@ -71,7 +73,8 @@ def engine_fields(options: EngineOptions, *, on_cpu: bool, available_bytes: int)
         "enable_log_requests": False,
     }
     if on_cpu:
-        # With LoRA vLLM compiles nothing there, and would leave its fused ops off as well.
+        # With LoRA vLLM compiles nothing on a CPU; without this field it would not even use its
+        # fused ops.
         fields["enforce_eager"] = True
         fields["distributed_executor_backend"] = EXECUTOR
         fields["kv_cache_memory_bytes"] = options.kv_cache_bytes or min(
@@ -82,17 +85,18 @@ def engine_fields(options: EngineOptions, *, on_cpu: bool, available_bytes: int)
 
 
 def environment(environ: Mapping[str, str], cpus: set[int], pid: int) -> dict[str, str]:
-    """Return the variables to set before the engine is spawned; what is already set stays.
+    """Return the variables to set before the engine is spawned.
 
-    ``cpus`` are the CPUs this process may run on; ``pid`` is the gateway's.
+    vLLM's variables that ``environ`` already has are left out, so they stay as they are. ``cpus``
+    are the CPUs that this process may use; ``pid`` is the process id of the gateway.
     """
     wanted = {
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_CPU_OMP_THREADS_BIND": ",".join(str(cpu) for cpu in sorted(cpus)),
-        # It waits this long for a worker that ends only when told by a signal.
+        # Seconds that vLLM waits for its worker, although the worker ends only after a signal.
         "VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS": "1",
-        # vLLM's warnings are about choices made here; its processes write to stderr only.
+        # vLLM's warnings are about choices of this file. Its processes must only write to stderr.
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",
         "PYTHONWARNINGS": "ignore::FutureWarning",
@@ -102,7 +106,10 @@ def environment(environ: Mapping[str, str], cpus: set[int], pid: int) -> dict[st
 
 
 def available_memory_bytes() -> int:
-    """Return what Linux says can be allocated without swapping, cgroup limits not included."""
+    """Return the bytes that can be allocated without swapping; cgroup limits do not count.
+
+    Source: ``MemAvailable`` in Linux's /proc/meminfo.
+    """
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024

@@ -1,18 +1,19 @@
-"""The engine core waits for its worker almost without spinning: the cores are the worker's."""
+"""An executor that waits almost without spinning, because the worker needs the cores."""
 
 from vllm.v1.executor.multiproc_executor import MultiprocExecutor
 
 _SPIN_S = 0.003
-"""Longer than the gap between the two answers of one step, much shorter than a step."""
+"""Seconds to spin: longer than the gap between the two answers of one step, and much shorter than
+a step."""
 
 
 class PatientExecutor(MultiprocExecutor):
-    """vLLM's executor for worker processes, which sleeps while a step is computed.
+    """vLLM's executor for worker processes, changed so that it sleeps while a step is computed.
 
-    vLLM's own looks for the answer in a busy loop for a second after each one, and so all
-    the time: it takes a core from a worker that computes on every core. docs/adr/0008 has
-    the figures. Without any spinning a wake-up can be lost, since vLLM's queue drops the
-    second of two that follow each other closely.
+    After each answer, vLLM's own executor spins for a second, so in practice it always spins. It
+    takes a core from a worker that computes on every core. docs/adr/0008 has the figures. Some
+    spinning is needed: of two wake-ups that follow each other closely, vLLM's queue drops the
+    second one.
     """
 
     def _init_executor(self) -> None:

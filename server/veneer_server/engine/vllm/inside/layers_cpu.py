@@ -1,8 +1,8 @@
-"""Layers of the base model for a CPU without torch.compile: vLLM's fused C++ ops, not torch's.
+"""Layers of the base model for a CPU without torch.compile: they call vLLM's fused C++ ops.
 
-LoRA switches torch.compile off on CPU, and with it the fusion that vLLM's layers rely on
-there: a normalisation becomes eight small torch ops. vLLM carries the fused ops in its CPU
-extension, unused. docs/adr/0008 has the figures.
+With LoRA, vLLM switches torch.compile off on a CPU. Then the fusion that vLLM's layers rely on is
+missing too: a normalisation becomes eight small torch ops. vLLM's CPU extension has fused ops
+that its own layers do not use. docs/adr/0008 has the figures.
 """
 
 import torch
@@ -11,7 +11,7 @@ from vllm.model_executor.layers.layernorm import RMSNorm
 
 
 def register() -> None:
-    """Make vLLM build its models from the classes below; twice is a no-op."""
+    """Make vLLM build its models from the classes below; a second call does nothing."""
     from vllm.model_executor.custom_op import op_registry_oot
 
     for own in (FusedRMSNorm, FusedSiluAndMul):
@@ -21,7 +21,7 @@ def register() -> None:
 
 
 class FusedRMSNorm(RMSNorm):
-    """Root mean square normalisation in one op, the residual sum included."""
+    """Root mean square normalisation in one op, with the sum of the residual."""
 
     def forward_cpu(
         self, x: torch.Tensor, residual: torch.Tensor | None = None

@@ -1,10 +1,10 @@
-"""vLLM's CPU platform with an exact LoRA op; imported by vLLM, never by the gateway's own code."""
+"""vLLM's CPU platform with an exact LoRA op. Only vLLM imports this file, never our own code."""
 
 from vllm.platforms.cpu import CpuPlatform
 
 
 class VeneerCpuPlatform(CpuPlatform):
-    """The CPU as vLLM knows it (``is_cpu()`` stays true); only LoRA is computed by us."""
+    """vLLM's CPU platform (``is_cpu()`` stays true), on which Veneer computes LoRA."""
 
     @classmethod
     def get_punica_wrapper(cls) -> str:

@@ -1,9 +1,9 @@
-"""How vLLM finds Veneer inside its own processes: two entry points, nothing else.
+"""The two entry points by which vLLM finds Veneer inside its own processes.
 
 vLLM calls ``platform`` and ``install`` in the gateway, in the engine-core process and in each
 worker. Both do nothing unless ``VENEER_GATEWAY_PID`` is set, so ``vllm serve`` in the same
-environment stays as vLLM made it. vLLM swallows an ImportError here and carries on without us:
-everything heavy is imported inside the functions, and whoever starts the engine must ask the
+environment works as without Veneer. If an import fails here, vLLM goes on without Veneer. So the
+functions themselves import everything heavy, and the code that starts the engine must ask the
 worker which LoRA op it runs.
 """
 
@@ -16,13 +16,14 @@ from enum import Enum, auto
 from typing import Any
 
 GATEWAY_PID = "VENEER_GATEWAY_PID"
-"""Environment variable: process id of the gateway that owns the engine, set before vLLM loads.
+"""Environment variable: the process id of the gateway that owns the engine.
 
-Set it in a function, never at import: a spawned child imports its parent's main module again.
+The gateway sets it before it imports vLLM. Set it in a function and never at import time, because
+a spawned child imports its parent's main module again.
 """
 
 ENGINE_PID = "VENEER_ENGINE_PID"
-"""Environment variable: process id of the engine core, set by itself for its workers."""
+"""Environment variable: the process id of the engine core, which sets it for its workers."""
 
 _PLATFORM = "veneer_server.engine.vllm.inside.platform.VeneerCpuPlatform"
 _STOCK_CPU = "vllm.platforms.cpu.CpuPlatform"
@@ -30,16 +31,16 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Role(Enum):
-    """What a process is to the gateway that owns the engine."""
+    """The part that a process plays for the gateway that owns the engine."""
 
     STRANGER = auto()
-    """The gateway itself, a short-lived tool of vLLM's, or nothing of ours."""
+    """The gateway itself, a short-lived tool of vLLM's, or a process that is not ours."""
     ENGINE_CORE = auto()
     WORKER = auto()
 
 
 def platform() -> str | None:
-    """Return our platform class where vLLM would choose its plain CPU platform, else None."""
+    """Return our platform class where vLLM would choose its own CPU platform, else None."""
     if GATEWAY_PID not in os.environ:
         return None
     from vllm.platforms import cpu_platform_plugin
@@ -48,10 +49,11 @@ def platform() -> str | None:
 
 
 def install() -> None:
-    """Tie an engine process to the gateway: it outlives neither a crash nor a ``kill -9``.
+    """Tie an engine process to the gateway: it ends with it, also after a crash or ``kill -9``.
 
-    Afterwards the engine core leads its own process group, which its workers share, so a signal
-    to the gateway's group (Ctrl-C) reaches the gateway alone. Safe to call twice.
+    Afterwards the engine core leads its own process group, and its workers are in it. So a signal
+    to the gateway's group (Ctrl-C) reaches only the gateway. A second call is safe. On our
+    platform this function also changes vLLM where it is wrong or slow on a CPU.
     """
     parent = multiprocessing.parent_process()
     parent_pid = parent.pid if parent is not None else None
@@ -71,7 +73,7 @@ def install() -> None:
 
 
 def choose_role(parent_pid: int | None, gateway: str | None, engine: str | None) -> Role:
-    """Return what a process is, from the process that started it and the two variables.
+    """Return the role of a process, from the process that started it and the two variables.
 
     ``parent_pid`` is None in a process that ``multiprocessing`` did not start.
     """
@@ -84,7 +86,7 @@ def choose_role(parent_pid: int | None, gateway: str | None, engine: str | None)
 
 def _is_ours() -> bool:
     """Return whether vLLM runs on our platform in this process."""
-    platforms = sys.modules.get("vllm.platforms")  # absent when it was not vLLM that called
+    platforms = sys.modules.get("vllm.platforms")  # absent when the caller is not vLLM
     if platforms is None:
         return False
     ours = type(platforms.current_platform)
@@ -92,17 +94,17 @@ def _is_ours() -> bool:
 
 
 def _fuse_layers() -> None:
-    """Let the model be built from fused layers."""
+    """Make vLLM build the model from fused layers."""
     from veneer_server.engine.vllm.inside.layers_cpu import register
 
     register()
 
 
 def _count_ranks_plainly() -> None:
-    """Let the first request for log-probabilities not hold up every stream for seconds.
+    """Keep the first request for log-probabilities from delaying every stream for seconds.
 
-    vLLM compiles one comparison for it, which takes 4 s at its first use in every process; as
-    it stands the comparison takes a fraction of a millisecond.
+    vLLM compiles a comparison for such requests. That takes 4 s at its first use in every process.
+    Without compilation the comparison takes a fraction of a millisecond.
     """
     from vllm.v1.sample import sampler
 
@@ -113,10 +115,11 @@ def _count_ranks_plainly() -> None:
 
 
 def _zero_new_blocks() -> None:
-    """Let a request never read what another one left in its blocks of the KV cache.
+    """Make vLLM fill new blocks of the KV cache with zeros.
 
-    The CPU's attention multiplies what lies beyond a sequence's end by zero, and zero times
-    the NaN of a broken adapter is NaN: its neighbours answered with token 0.
+    Otherwise a request reads what another request left in its blocks: the CPU's attention
+    multiplies the values beyond a sequence's end by zero. Zero times NaN is NaN, so after an
+    adapter that computes NaN, other requests answered with token 0.
     """
     from vllm.v1.kv_cache_interface import KVCacheConfig
 
@@ -126,11 +129,11 @@ def _zero_new_blocks() -> None:
 def _die_with(parent_pid: int) -> None:
     if sys.platform != "linux":
         return
-    # The kernel watches the *thread* that started this process, not the whole parent: whoever
-    # starts the engine must do so from a thread that lives as long as the engine.
+    # The kernel watches the *thread* that started this process, not the whole parent. So the
+    # thread that starts the engine must live as long as the engine.
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent_pid:
-        # The parent died before the line above took effect, so no signal will come.
+        # The parent died before the call above took effect, so no signal will come.
         os.kill(os.getpid(), signal.SIGKILL)

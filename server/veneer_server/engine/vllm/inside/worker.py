@@ -1,7 +1,7 @@
-"""What the gateway may ask of a worker: which adapters it holds, and how it computes them.
+"""What the gateway may ask a worker: to load adapters, which ones it holds, how it computes them.
 
-vLLM mixes ``VeneerWorkerExtension`` into its worker; ``collective_rpc`` reaches the methods by
-name, between two steps. What a load may fail with is returned as text, never raised.
+vLLM mixes ``VeneerWorkerExtension`` into its worker. ``collective_rpc`` calls the methods by name,
+between two steps. The methods of a load return an error as text and never raise it.
 """
 
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from veneer_server.engine.vllm.lora.op import PunicaWrapperVeneer
 from veneer_server.engine.vllm.lora.slots import SlotWeights
 
 Failure = str | None
-"""What went wrong, as ``NameOfTheError: sentence``."""
+"""An error as ``NameOfTheError: sentence``, None without an error."""
 
 
 class VeneerWorkerExtension:
-    """RPCs added to vLLM's worker. Every name is prefixed, for they share its namespace."""
+    """Methods that vLLM's worker gets in addition; their prefix keeps its own names safe."""
 
     model_runner: Any
     _loads: Loads
@@ -32,14 +32,15 @@ class VeneerWorkerExtension:
         return ",".join(sorted(ops))
 
     def veneer_lora_kernel(self) -> str:
-        """Return what computes adapters in a decode step: ``numba``, ``torch``, or vLLM's op."""
+        """Return what computes adapters in a decode step: ``numba``, ``torch`` or ``vllm``."""
         wrappers = _veneer_wrappers(self._slots())
         return wrappers[0].kernel if wrappers else "vllm"
 
     def veneer_prepare_slots(self, cpus: list[int]) -> str:
-        """Lay every slot out as the op wants it; return ``packed`` or ``vllm``, who fills them.
+        """Lay out every slot in the form that the op needs, and begin to accept loads.
 
-        Once, before the first load. ``cpus`` are those that may prepare loads.
+        Call it once, before the first load. ``cpus`` are the CPUs that may prepare loads. Return
+        ``packed`` when our own code fills the slots, ``vllm`` when vLLM's loader does.
         """
         slots = self._slots()
         placement = _choose_placement(self.model_runner.lora_manager)
@@ -49,14 +50,14 @@ class VeneerWorkerExtension:
         return "packed" if isinstance(placement, CpuPlacement) else "vllm"
 
     def veneer_mix_counts(self) -> dict[str, int]:
-        """Return the counters of ``lora_cpu.MixCounts``; empty when another op is in use."""
+        """Return the counters of ``lora.rows.MixCounts``; {} when another op is in use."""
         wrappers = _veneer_wrappers(self._slots())
         return wrappers[0].counts() if wrappers else {}
 
     def veneer_adaptable_modules(self) -> dict[str, tuple[int, int]]:
-        """Return ``(in_features, out_features)`` of every linear module an adapter may touch.
+        """Return ``(in_features, out_features)`` of every linear module that an adapter may change.
 
-        Names are those of the checkpoint, as PEFT writes them after ``base_model.model.``.
+        The keys are the checkpoint's names, as PEFT writes them after ``base_model.model.``.
         """
         slots = self._slots()
         found: dict[str, tuple[int, int]] = {}
@@ -66,16 +67,17 @@ class VeneerWorkerExtension:
         return found
 
     def veneer_begin_load(self, engine_id: int, name: str, path: str) -> Failure:
-        """Start to bring an adapter into a device slot: from its host copy, or from ``path``.
+        """Begin to load an adapter into a device slot: from its host slot, or from ``path``.
 
-        Returns at once; ``veneer_finish_load`` tells the rest. A no-op for what is there already.
+        Return at once; ``veneer_finish_load`` completes the load. Do nothing for an adapter that
+        is in a device slot already, or on its way there.
         """
         return _try(lambda: self._loads.begin(engine_id, name, path))
 
     def veneer_finish_load(self, engine_id: int) -> bool | Failure:
-        """Return whether requests may carry the adapter now; False while it is being prepared.
+        """Complete the load if it is prepared; return whether requests may use the adapter now.
 
-        After a failure no trace of the adapter is left.
+        False means that it is still being prepared. After an error nothing of the adapter is left.
         """
         done = False
 
@@ -86,17 +88,17 @@ class VeneerWorkerExtension:
         return _try(finish) or done
 
     def veneer_deactivate_adapter(self, engine_id: int) -> None:
-        """Free the device slot; the host copy stays. Twice is a no-op."""
+        """Free the device slot; the host slot stays filled. A second call does nothing."""
         self._loads.deactivate(engine_id)
 
     def veneer_unload_adapter(self, engine_id: int) -> None:
-        """Free both slots, also of a load under way. Twice is a no-op."""
+        """Free both slots, or give up a load that is under way. A second call does nothing."""
         self._loads.unload(engine_id)
 
     def veneer_matched_modules(self, engine_id: int) -> list[str] | None:
-        """Return the modules that have weights of a loaded adapter; None when it is not here.
+        """Return the modules for which a loaded adapter has weights; None when it is not loaded.
 
-        Names are those of ``veneer_adaptable_modules``.
+        The names are those of ``veneer_adaptable_modules``.
         """
         return self._loads.matched(engine_id)
 
@@ -109,7 +111,7 @@ class VeneerWorkerExtension:
 
 
 def _try(act: Callable[[], None]) -> Failure:
-    # Workers must all answer: with several of them, vLLM stops listening at the first exception.
+    # Every worker must answer: after the first exception, vLLM does not read the other answers.
     try:
         act()
     except Exception as error:
@@ -129,7 +131,10 @@ def _choose_placement(lora_manager: Any) -> Placement:
 
 
 def _arrange(slots: Any) -> dict[tuple[str, ...], LayerStacks]:
-    """Lay out all layers of our op; return those that are whole here, by names of their slices."""
+    """Lay out all layers that our op computes.
+
+    Return those that are whole in this worker, by the names of their slices.
+    """
     found = {}
     for name, module in slots.modules.items():
         wrapper = module.punica_wrapper

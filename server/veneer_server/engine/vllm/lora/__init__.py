@@ -1,1 +1,1 @@
-"""LoRA on CPU: the op, its kernel, its slots and loads."""
+"""LoRA on a CPU: the op, its kernel, its slots and its loads."""

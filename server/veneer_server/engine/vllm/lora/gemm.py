@@ -1,6 +1,6 @@
-"""The LoRA products in torch: two matrix products per adapter and slice.
+"""The LoRA products in torch: two matrix products for each adapter and slice.
 
-The route of long prompts, and of every row where the kernel of ``lora_kernel`` cannot run.
+Long prompts take this route, and so do all rows where the kernel of ``lora.kernel`` cannot run.
 """
 
 import math
@@ -12,19 +12,19 @@ from veneer_server.engine.vllm.lora.layer import LayerStacks
 from veneer_server.engine.vllm.lora.rows import Groups
 
 LONG_WORK = {torch.bfloat16: 6400.0, torch.float32: math.inf}
-"""From how much work, rows of one adapter times its rank, matrix products beat the kernel.
+"""The work (rows of one adapter times its rank) from which matrix products are faster.
 
-Measured (docs/adr/0003): only bfloat16 products do, by an instruction the kernel has not got.
-A dtype that is not named has no kernel."""
+docs/adr/0003 has the measurements. Only products in bfloat16 are ever faster than the kernel: they
+use an instruction that the kernel does not have. The kernel cannot compute other dtypes."""
 
 
 def gather(x: torch.Tensor, groups: Groups) -> torch.Tensor:
-    """Return the grouped rows of ``x``, ``(n, width)``; a view where it can be."""
+    """Return the grouped rows of ``x``, ``(n, width)``, as a view where that is possible."""
     return x.index_select(0, groups.rows) if groups.span is None else x[groups.span]
 
 
 def scatter_add(y: torch.Tensor, delta: torch.Tensor, groups: Groups) -> None:
-    """Add ``delta`` ``(n, width)`` to the grouped rows of ``y``; other rows keep their bits."""
+    """Add ``delta`` ``(n, width)`` to the grouped rows of ``y``; other rows do not change."""
     if groups.span is None:
         y.index_add_(0, groups.rows, delta.to(y.dtype))
     else:
@@ -32,19 +32,20 @@ def scatter_add(y: torch.Tensor, delta: torch.Tensor, groups: Groups) -> None:
 
 
 def shrink(x: torch.Tensor, lora_a: torch.Tensor, slot: int, rank: int) -> torch.Tensor:
-    """Return ``x @ A.T`` in the dtype of ``x``: ``(n, in)`` of one slot's rows to ``(n, rank)``."""
+    """Return ``x @ A.T`` ``(n, rank)`` in the dtype of ``x``: the rows ``(n, in)`` of one slot."""
     return torch.mm(x, lora_a[slot, 0, :rank].to(x.dtype).t())
 
 
 def expand(h: torch.Tensor, lora_b: torch.Tensor, slot: int, out: torch.Tensor) -> None:
-    """Write ``h @ B.T`` into ``out``: ``(n, rank)`` of one slot's rows to ``(n, out)``."""
+    """Write ``h @ B.T`` into ``out`` ``(n, out)``, for the rows ``h`` ``(n, rank)`` of one slot."""
     torch.mm(h, lora_b[slot, 0, :, : h.shape[1]].to(h.dtype).t(), out=out)
 
 
 def working_dtype(work: int, dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype to multiply in: float32, whose small products start faster.
+    """Return the dtype for the products: float32, because its small products start faster.
 
-    Much work is done in bfloat16 where that is the model's dtype; ``h`` is then rounded once more.
+    If there is much work and the model's dtype is bfloat16, it is bfloat16. Then ``h`` is rounded
+    once more.
     """
     much = work >= LONG_WORK[torch.bfloat16]
     return dtype if much and dtype == torch.bfloat16 else torch.float32
@@ -76,7 +77,7 @@ def write_delta(
 ) -> None:
     """Fill ``delta`` ``(n, out)`` with ``B A x`` of the grouped rows ``x`` ``(n, in)``.
 
-    ``ranks`` are those of each run's slot; rank 0 gives zeros.
+    ``ranks`` has the rank of each run's slot; a rank of 0 gives zeros.
     """
     for (slot, start, stop), rank in zip(groups.runs, ranks, strict=True):
         if rank == 0:

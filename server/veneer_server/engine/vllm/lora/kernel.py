@@ -1,12 +1,12 @@
-"""The LoRA products of few rows per adapter, compiled by numba: one call per layer and step.
+"""The LoRA products for few rows per adapter, compiled by numba: one call per layer and step.
 
-Rule 1: weights are read where vLLM put them, so there is no copy that could be out of date.
-Rule 2: only the slots of the runs are read, only the rows of the runs are written.
-Rule 3: no fastmath flag that assumes finite numbers: a NaN stays, and stays in its row.
+Rule 1: the kernel reads the weights in vLLM's own stacks, so no copy can be out of date.
+Rule 2: it reads only the slots of the runs, and writes only the rows of the runs.
+Rule 3: it uses no fastmath flag that assumes finite numbers: a NaN stays, and stays in its row.
 
-bfloat16 is stored as ``uint16``, its upper half of a float32; everything is summed in float32
-and each output is rounded once. There are no bounds checks: callers vouch for every index.
-Imported by the engine's processes only.
+A bfloat16 is stored as ``uint16``, which is the upper half of a float32. All sums are in float32,
+and each output is rounded once. There are no bounds checks, so the caller must make sure that
+every index is right. Only the engine's processes import this file.
 """
 
 import logging
@@ -18,15 +18,16 @@ import numpy as np
 from numba import config, njit, types
 from numba.extending import overload
 
-logger = logging.getLogger("vllm.veneer.lora")  # a worker shows the loggers under "vllm" only
+logger = logging.getLogger("vllm.veneer.lora")  # a worker shows only the loggers under "vllm"
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 BLOCK = 4
-"""Rows that share one reading of the weights."""
+"""How many rows are computed with one reading of the weights."""
 
 CACHE_FOLDER = Path("~/.cache/veneer/numba")
-"""Where compiled code is kept between starts. It is loaded as code: only its owner may write."""
+"""The folder that keeps compiled code between starts. Only its owner may write to it, because its
+content is executed."""
 
 _FASTMATH = {"reassoc", "contract", "nsz"}
 
@@ -36,9 +37,10 @@ def _compiled(function: _Function) -> _Function:
 
 
 def _compiled_once(function: _Function) -> _Function:
-    """Compile like ``_compiled``, and keep the result in ``CACHE_FOLDER`` where that can be."""
+    """Compile like ``_compiled``, and keep the result in ``CACHE_FOLDER`` if that is possible."""
     before, folder = config.CACHE_DIR, CACHE_FOLDER.expanduser()
-    # numba looks at it while decorating; vLLM's own compiled functions keep their place.
+    # numba reads this setting while it decorates. It is set back, so that vLLM's own compiled
+    # functions keep their folder.
     config.CACHE_DIR = str(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -55,12 +57,12 @@ def _overloads(target: Callable[..., Any]) -> Callable[[_Function], _Function]:
 
 
 def _widen(stored: Any) -> Any:
-    """Return a stored number as float32; exact."""
+    """Return a stored number as float32, exactly."""
     raise NotImplementedError
 
 
 def _round(number: Any, stored: Any) -> Any:
-    """Return a float32 as ``stored`` is stored, rounded to nearest even."""
+    """Return a float32 in the type of ``stored``, rounded to nearest even."""
     raise NotImplementedError
 
 
@@ -76,7 +78,8 @@ def _choose_round(number: Any, stored: Any) -> Any:
     def to_bfloat16(number: Any, stored: Any) -> Any:
         bits = np.float32(number).view(np.uint32)
         odd = (bits >> np.uint32(16)) & np.uint32(1)
-        # A NaN stays one: its lower half is zero, as in everything widened, so nothing carries.
+        # A NaN stays a NaN: its lower half is zero, as in every widened number, so no carry
+        # reaches its upper half.
         return np.uint16(np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
 
     return to_bfloat16 if stored == types.uint16 else lambda number, stored: number
@@ -166,7 +169,7 @@ def _read_rows(x: Any, rows: Any, block: Any) -> None:
 @_compiled
 def _add_rows(y: Any, rows: Any, left: int, width: int, delta: Any) -> None:
     for m in range(len(rows)):
-        # A slice of its own: an index with an offset would not be vectorised.
+        # A slice, because the compiler does not vectorise an index with an offset.
         stored, added = y[rows[m], left : left + width], delta[m]
         for o in range(width):
             stored[o] = _round(_widen(stored[o]) + added[o], stored[o])
@@ -176,10 +179,11 @@ def _add_rows(y: Any, rows: Any, left: int, width: int, delta: Any) -> None:
 def add_delta(
     y: Any, x: Any, rows: Any, runs: Any, ranks: Any, a_stacks: Any, b_stacks: Any
 ) -> None:
-    """Add each row's own ``B A x`` to ``y`` ``(rows, sum of out)``, in place, in one thread.
+    """Add ``B A x``, with each row's own adapter, to ``y`` ``(rows, sum of out)``, in place.
 
-    ``rows`` and ``runs`` are those of ``Groups``; ``ranks`` is ``(slots, slices)``. Per slice,
-    A is ``(slots, 1, max_rank, in)`` and B, rank by rank, ``(slots, 1, max_rank, out)``.
+    The kernel runs in one thread. ``rows`` and ``runs`` are those of ``Groups``; ``ranks`` is
+    ``(slots, slices)``. For each slice, A is ``(slots, 1, max_rank, in)``, and B is laid out by
+    rank: ``(slots, 1, max_rank, out)``.
     """
     widest = 0
     for b_stack in b_stacks:
@@ -209,7 +213,7 @@ def add_delta(
 def warm_up(stored: Any, most_slices: int = 3) -> None:
     """Compile ``add_delta`` for layers of up to ``most_slices`` slices of numpy dtype ``stored``.
 
-    Seconds the first time on a machine, milliseconds when the cache folder has it.
+    This takes seconds the first time on a machine, and milliseconds when the cache folder has it.
     """
     y, weights = np.zeros((1, 1), stored), np.zeros((1, 1, 1, 1), stored)
     nothing = np.zeros(0, np.int64)

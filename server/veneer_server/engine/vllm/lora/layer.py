@@ -1,9 +1,9 @@
 """One layer's stacks of adapter weights, as both routes read them.
 
-B is kept rank by rank: vLLM allocates ``(slots, 1, out, max_rank)``, and its storage is laid
-out anew, once, as ``(slots, 1, max_rank, out)`` behind the same tensor of the same shape. What
-vLLM writes into a slot is then in the order the kernel wants, without a copy to keep in step,
-and the ranks an adapter does not use are never read.
+B is laid out by rank. vLLM allocates ``(slots, 1, out, max_rank)``. This file lays out the storage
+again, once, as ``(slots, 1, max_rank, out)`` behind the same tensor of the same shape. Then
+everything that vLLM writes into a slot is in the order that the kernel needs. So there is no copy
+that could be out of date, and nothing reads the ranks that an adapter does not use.
 """
 
 import weakref
@@ -13,21 +13,21 @@ import numpy as np
 import torch
 
 Ranks = tuple[int, ...]
-"""The rank of each slice of one layer; 0 where the adapter leaves the slice alone."""
+"""The rank of each slice of one layer; 0 where the adapter does not change the slice."""
 
 STORED = {torch.bfloat16: torch.uint16, torch.float32: torch.float32}
-"""What the kernel sees instead of a dtype; numpy has no bfloat16."""
+"""The dtype that the kernel gets in place of a torch dtype, because numpy has no bfloat16."""
 
 
 def as_stored(tensor: torch.Tensor) -> np.ndarray:
-    """Return a numpy view of a tensor of a dtype in ``STORED``; writes go through."""
+    """Return a numpy view of a tensor with a dtype in ``STORED``; writes change the tensor."""
     return tensor.view(STORED[tensor.dtype]).numpy()
 
 
 def lay_out_by_rank(lora_b: torch.Tensor) -> None:
-    """Make ``out`` the contiguous dimension of a stack of B, which keeps its shape and values.
+    """Make ``out`` the contiguous dimension of a stack of B; its shape and values stay the same.
 
-    Does nothing when it is so already. Views taken before no longer share the storage.
+    Do nothing if it is contiguous already. Earlier views do not share the new storage.
     """
     by_rank = lora_b.transpose(2, 3)
     if not by_rank.is_contiguous():
@@ -36,7 +36,7 @@ def lay_out_by_rank(lora_b: torch.Tensor) -> None:
 
 
 class LayerStacks:
-    """The stacks of one layer; ``b`` is laid out by rank from construction on."""
+    """The stacks of one layer. The constructor lays out ``b`` by rank."""
 
     def __init__(self, a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> None:
         self.a = a
@@ -46,26 +46,26 @@ class LayerStacks:
         self.width = a[0].shape[3]
         """Columns of the layer's input."""
         self.out = sum(stack.shape[2] for stack in b)
-        """Columns of its output, all slices together."""
+        """Columns of the layer's output, all slices together."""
         self._addresses = self._look_up()
         self._seen = 0
         self.ranks = np.zeros((len(a[0]), len(a)), np.int64)
-        """``(slots, slices)``: the rank to compute, as of ``update_ranks``."""
+        """``(slots, slices)``: the rank to compute with, since the last ``update_ranks``."""
         self.top_ranks: Ranks = ()
-        """The highest of ``ranks`` in each slot."""
+        """The highest rank in each slot."""
         self.stored: tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]] | None = None
-        """A and B for the kernel, B as ``(slots, 1, max_rank, out)``; None if it cannot run."""
+        """A and B for the kernel, B as ``(slots, 1, max_rank, out)``; None where it cannot run."""
         dtypes = {stack.dtype for stack in (*a, *b)}
         if len(dtypes) == 1 and dtypes <= STORED.keys() and all(s.is_contiguous() for s in a):
             by_rank = tuple(as_stored(stack.transpose(2, 3)) for stack in b)
             self.stored = tuple(as_stored(stack) for stack in a), by_rank
 
     def is_current(self) -> bool:
-        """Return whether the stacks still have the storage that ``stored`` shows."""
+        """Return whether the stacks still have the storage that ``stored`` views."""
         return self._addresses == self._look_up()
 
     def update_ranks(self, known: "SlotRanks") -> None:
-        """Bring ``ranks`` up to date; a slot is computed at full rank where none is known."""
+        """Bring ``ranks`` up to date; a slot without a known rank gets the full rank."""
         known.refresh()
         if self._seen == known.version:
             return
@@ -84,15 +84,15 @@ _Known = tuple[weakref.ref[object], Mapping[int, Ranks]]
 
 
 class SlotRanks:
-    """The true ranks of what is in the slots, believed only while an object of vLLM's is alive.
+    """The true ranks of the adapters in the slots.
 
-    A change of one slot is told as that: there are hundreds of layers to bring up to date, and
-    they do it inside a step.
+    A rank is used only while an object of vLLM's, its owner, is alive. A change of one slot is
+    reported for this slot only, because hundreds of layers follow it inside a step.
     """
 
     def __init__(self) -> None:
         self.version = 0
-        """Changes whenever ``find`` may answer differently, after ``refresh``."""
+        """``refresh`` raises it whenever ``find`` may return something else."""
         self._ids: list[int | None] = []
         self._known: dict[int, _Known] = {}
         self._slots: list[_Known | None] = []
@@ -100,19 +100,19 @@ class SlotRanks:
         self._stale = False
 
     def place(self, ids: Sequence[int | None]) -> None:
-        """Remember ``ids``, the adapter of each slot or None."""
+        """Remember ``ids``: the adapter of each slot, None for an empty one."""
         if self._ids != list(ids):
             self._ids = list(ids)
             self._stale = True
 
     def learn(self, adapter_id: int, owner: object, ranks: Mapping[int, Ranks]) -> None:
-        """Believe ``ranks``, by ``id`` of a layer's stacks of A, until ``owner`` is gone."""
+        """Use ``ranks``, by ``id`` of a layer's stacks of A, until ``owner`` is gone."""
         self._known = {key: known for key, known in self._known.items() if known[0]() is not None}
         self._known[adapter_id] = (weakref.ref(owner, self._forget), ranks)
         self._stale = True
 
     def refresh(self) -> None:
-        """Notice what was placed, learned and forgotten since the last time."""
+        """Take in what was placed, learned and forgotten since the last call."""
         if not self._stale:
             return
         self._stale = False
@@ -127,7 +127,7 @@ class SlotRanks:
         return self._changed if version == self.version - 1 > 0 else range(len(self._slots))
 
     def find(self, slot: int, layer: int, full: Ranks) -> Ranks:
-        """Return the ranks of a slot in a layer, or ``full`` when nobody told them."""
+        """Return the ranks of a slot in a layer, or ``full`` when they are not known."""
         known = self._slots[slot]
         return full if known is None else known[1].get(layer, full)
 

@@ -1,12 +1,14 @@
-"""Loads in a worker: prepared in threads while the model steps, committed between two steps.
+"""Loads in a worker: threads prepare them while the model steps, and a commit between two steps
+completes them.
 
-Rule 1: vLLM's LRUs never fire. A load that finds no free slot is refused, and whoever asked
-must unload something first. A step finds its adapters in their slots, so it reads no file.
-Rule 2: a slot a thread may still write to is nobody's, also when its load was given up.
-Rule 3: a failed load leaves nothing behind; the engine never sees it.
+Rule 1: vLLM's LRU caches never evict. A load without a free slot is refused, and the caller must
+unload something first. A step finds its adapters in their slots, so it reads no file.
+Rule 2: while a thread may still write to a slot, the slot belongs to no adapter, even if the load
+was given up.
+Rule 3: a failed load leaves nothing behind, and the engine never sees it.
 
-``Loads`` keeps the books. What a load does is the placement's: ``CpuPlacement`` writes our
-packed weights, ``VllmPlacement`` is vLLM's own loader, for any other platform and layout.
+``Loads`` knows which adapters are where. A placement does the work: ``CpuPlacement`` writes our
+packed weights, and ``VllmPlacement`` uses vLLM's own loader on any other platform or layout.
 """
 
 import os
@@ -25,45 +27,48 @@ from veneer_server.engine.vllm.lora.pack import Packed, pack
 from veneer_server.engine.vllm.lora.slots import SlotWeights
 
 _THREADS = 2
-"""Loads prepared at a time; more would only share the disk and the cores."""
+"""Loads that are prepared at the same time; more would only share the disk and the cores."""
 
 
 class Placement(Protocol):
-    """How weights get from files into a slot."""
+    """Moves weights from files into a slot."""
 
     def prepare(self, request: LoRARequest, slot: int, host: Any | None) -> Any:
-        """Return the host copy, ``host`` when there is one; in a thread, beside the steps."""
+        """Return the copy for the host slot: ``host``, or a new one when that is None.
+
+        This runs in a thread, beside the steps.
+        """
 
     def commit(self, request: LoRARequest, slot: int, host: Any) -> None:
-        """Let steps use the adapter; between two steps, so it must be short."""
+        """Let steps use the adapter. This runs between two steps, so it must be short."""
 
     def matched(self, host: Any) -> list[str]:
-        """Return the modules of the model that ``host`` has weights for."""
+        """Return the modules of the model for which ``host`` has weights."""
 
     def deactivate(self, engine_id: int) -> None:
-        """Free the device slot; between two steps. Twice is a no-op."""
+        """Free the device slot, between two steps. A second call does nothing."""
 
     def unload(self, engine_id: int) -> None:
-        """Free the device slot and what vLLM holds on the host. Twice is a no-op."""
+        """Free the device slot and vLLM's own host copy. A second call does nothing."""
 
 
 class CpuPlacement:
-    """Slots in main memory, written by the thread that read the file."""
+    """Slots in main memory; the thread that read the file writes them."""
 
     def __init__(self, slots: Any, weights: SlotWeights, wrapper: PunicaWrapperVeneer) -> None:
-        """Write ``weights``, the slots of vLLM's ``LoRAModelManager`` ``slots``."""
+        """Write to ``weights``: the slots of ``slots``, which is vLLM's ``LoRAModelManager``."""
         self._slots = slots
         self._weights = weights
         self._wrapper = wrapper
 
     def prepare(self, request: LoRARequest, slot: int, host: Packed | None) -> Packed:
-        """Read and pack, unless ``host`` has it, and fill the slot."""
+        """Read and pack the files, unless ``host`` is given, and fill the slot."""
         packed = pack(Path(request.lora_path), self._weights.stored) if host is None else host
         self._weights.write(slot, packed)
         return packed
 
     def commit(self, request: LoRARequest, slot: int, host: Packed) -> None:
-        """Map the slot to the adapter. vLLM is told of an adapter without weights."""
+        """Map the slot to the adapter. vLLM gets to know an adapter without weights."""
         engine_id = request.lora_int_id
         owner = LoRAModel(engine_id, max(len(pair.a) for pair in host.values()), {})
         self._slots._registered_adapters[engine_id] = owner
@@ -72,11 +77,11 @@ class CpuPlacement:
         self._wrapper.learn_ranks(engine_id, owner, self._weights.ranks(host))
 
     def matched(self, host: Packed) -> list[str]:
-        """Return every name, for a slot takes none that the model does not have."""
+        """Return every name, because a slot takes only modules that the model has."""
         return list(host)
 
     def deactivate(self, engine_id: int) -> None:
-        """Unmap the slot; the weights stay in it, unread."""
+        """Unmap the slot; the weights stay in it, but nothing reads them."""
         self._slots.remove_adapter(engine_id)
 
     def unload(self, engine_id: int) -> None:
@@ -85,7 +90,7 @@ class CpuPlacement:
 
 
 class VllmPlacement:
-    """vLLM's loader, its host cache and its copy into the device."""
+    """Uses vLLM's own loader, its host cache and its copy to the device."""
 
     def __init__(self, lora_manager: Any) -> None:
         """Load with vLLM's ``WorkerLoRAManager``."""
@@ -93,7 +98,10 @@ class VllmPlacement:
         self._slots = lora_manager._adapter_manager
 
     def prepare(self, request: LoRARequest, slot: int, host: LoRAModel | None) -> LoRAModel:
-        """Read, cast, pin and pack. vLLM packs in place, and again without effect later."""
+        """Read, cast, pin and pack the weights.
+
+        vLLM packs them in place. It does so again at the commit, and then nothing changes.
+        """
         if host is not None:
             return host
         weights: LoRAModel = self._worker._load_adapter(request)
@@ -106,18 +114,18 @@ class VllmPlacement:
         return weights
 
     def commit(self, request: LoRARequest, slot: int, host: LoRAModel) -> None:
-        """Register and copy into the first free slot, of which ``slot`` is at least one."""
+        """Register the adapter and copy it into the first free slot; ``slot`` only reserves one."""
         self._slots.add_adapter(host)
         self._slots.activate_adapter(request.lora_int_id)
 
     def matched(self, host: LoRAModel) -> list[str]:
-        """Return what vLLM would find; it passes over what no module of the model is called."""
+        """Return the modules for which vLLM finds weights; it ignores weights of other modules."""
         found = []
         for name in self._slots.modules:
             weights = self._slots._get_lora_layer_weights(host, name)
             if weights is not None:
                 parts = self._slots.packed_modules.get(name, [name])
-                # Packed weights are one A per part, None where the adapter leaves it alone.
+                # Packed weights have one A per part, None where the adapter does not change it.
                 a = weights.lora_a if weights.is_packed else [weights.lora_a]
                 found += [part for part, own in zip(parts, a, strict=False) if own is not None]
         return found
@@ -127,7 +135,7 @@ class VllmPlacement:
         self._slots.deactivate_adapter(engine_id)
 
     def unload(self, engine_id: int) -> None:
-        """Free both."""
+        """Free the device slot and vLLM's host copy."""
         self._slots.remove_adapter(engine_id)
 
 
@@ -139,7 +147,7 @@ class _Pending:
 
 
 class Loads:
-    """Which adapters a worker holds, and which are on their way."""
+    """Knows which adapters a worker holds, and which loads are under way."""
 
     def __init__(
         self,
@@ -149,9 +157,10 @@ class Loads:
         host_slots: int,
         cpus: Collection[int] = (),
     ) -> None:
-        """Fill ``device``, vLLM's own map from slot to engine id.
+        """Load into ``device``, which is vLLM's own map from slot to engine id.
 
-        ``cpus`` are those the threads may run on; empty leaves them where this one is bound.
+        ``cpus`` are the CPUs on which the threads may run; without any, the threads stay on the
+        CPUs of this thread.
         """
         self._placement = placement
         self._device = device
@@ -164,10 +173,10 @@ class Loads:
         )
 
     def begin(self, engine_id: int, name: str, path: str) -> None:
-        """Start to bring an adapter into a device slot; a no-op when it is in one or under way.
+        """Begin to load an adapter into a device slot; do nothing if it is there or under way.
 
         Raises:
-            NoSlotFree: no host slot or no device slot is free; nothing was started.
+            NoSlotFree: no host slot or no device slot is free; nothing has begun.
         """
         if engine_id in self._device or engine_id in self._pending:
             return
@@ -184,8 +193,8 @@ class Loads:
         """Commit a load that is prepared; return whether the adapter is in a device slot now.
 
         Raises:
-            LoadFailed: nobody began the load, or it was given up.
-            Exception: what preparing or committing raised; nothing of the load is left.
+            LoadFailed: the load never began, or was given up.
+            Exception: the error of preparing or committing; nothing of the load is left.
         """
         if engine_id in self._device:
             return True
@@ -205,11 +214,11 @@ class Loads:
         return True
 
     def deactivate(self, engine_id: int) -> None:
-        """Free the device slot; the host copy stays. Twice is a no-op."""
+        """Free the device slot; the host slot stays filled. A second call does nothing."""
         self._placement.deactivate(engine_id)
 
     def unload(self, engine_id: int) -> None:
-        """Free both slots, or give up a load under way. Twice is a no-op."""
+        """Free both slots, or give up a load that is under way. A second call does nothing."""
         pending = self._pending.pop(engine_id, None)
         if pending is not None:
             pending.future.cancel()
@@ -217,7 +226,7 @@ class Loads:
         self._placement.unload(engine_id)
 
     def matched(self, engine_id: int) -> list[str] | None:
-        """Return the modules an adapter has weights for; None when it is in no slot."""
+        """Return the modules for which an adapter has weights; None when it is in no slot."""
         known = self._host.get(engine_id)
         return None if known is None else self._placement.matched(known[1])
 
@@ -237,6 +246,6 @@ class Loads:
 
 
 def _spread(cpus: Collection[int]) -> None:
-    # OpenMP binds the thread that started us to one core, which is the busiest of all.
+    # OpenMP bound the thread that started this one to one core, and that core is the busiest.
     if cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cpus)

@@ -1,14 +1,14 @@
-"""LoRA on CPU: every row of a batch gets exactly its own adapter, or none.
+"""LoRA on a CPU: every row of a batch gets exactly its own adapter, or none.
 
-Rule 1: a row without an adapter is never read or written here.
-Rule 2: only slots named by the batch are read. Empty and evicted slots hold stale weights.
-Rule 3: weights have one copy, vLLM's own stacks, so nothing prepared can outlive an adapter.
+Rule 1: this file never reads or writes a row without an adapter.
+Rule 2: it reads only slots that the batch names. Empty and evicted slots hold old weights.
+Rule 3: weights have one copy, vLLM's own stacks, so no copy can outlive an adapter.
 
-vLLM's stock CPU op breaks rules 1 and 2: index -1 reads the last slot. docs/adr/0003 has the
-measurements behind the shape of this file.
+vLLM's own CPU op breaks rules 1 and 2: its index -1 reads the last slot. docs/adr/0003 has the
+measurements behind the design of this file.
 
-Shapes, as vLLM lays them out: a stack of A is ``(slots, 1, max_rank, in)``, a stack of B is
-``(slots, 1, out, max_rank)``, both zero beyond the adapter's own rank; alpha is already in B.
+Shapes are vLLM's: a stack of A is ``(slots, 1, max_rank, in)``, and a stack of B is
+``(slots, 1, out, max_rank)``. Both are zero beyond the adapter's own rank. B includes alpha.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,18 +32,18 @@ from veneer_server.engine.vllm.lora.rows import Groups, MixCounts, Routes, choos
 
 __all__ = ["PunicaWrapperVeneer", "Ranks"]
 
-logger = init_logger("vllm.veneer.lora")  # a worker shows the loggers under "vllm" only
+logger = init_logger("vllm.veneer.lora")  # a worker shows only the loggers under "vllm"
 
 
 def find_kernel(dtype: torch.dtype | None) -> Callable[..., None] | None:
-    """Return ``lora_kernel.add_delta``, compiled for ``dtype`` where one is named.
+    """Return ``lora.kernel.add_delta``, compiled for ``dtype`` if the kernel can compute it.
 
-    None, with a line in the log, where numba cannot be imported.
+    Return None, and write a line to the log, if numba cannot be imported.
     """
     try:
         from veneer_server.engine.vllm.lora.kernel import add_delta, warm_up
     except ImportError as error:
-        logger.warning("no compiled LoRA kernel, adapters run several times slower: %s", error)
+        logger.warning("no compiled LoRA kernel, so adapters run several times slower: %s", error)
         return None
     if dtype in STORED:
         warm_up(as_stored(torch.empty(0, dtype=dtype)).dtype)
@@ -51,7 +51,7 @@ def find_kernel(dtype: torch.dtype | None) -> Callable[..., None] | None:
 
 
 class PunicaWrapperVeneer(PunicaWrapperBase):
-    """What vLLM's LoRA layers call on a CPU. One instance serves every layer of a model."""
+    """The op that vLLM's LoRA layers call on a CPU. One instance serves all layers of a model."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
 
     @property
     def kernel(self) -> str:
-        """What computes the rows of a decode step: ``numba``, or ``torch`` without it."""
+        """Return what computes the rows of a decode step: ``numba``, or ``torch`` without numba."""
         return "torch" if self._kernel is None else "numba"
 
     def counts(self) -> dict[str, int]:
@@ -83,15 +83,15 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         return asdict(self._counts)
 
     def learn_ranks(self, adapter_id: int, owner: object, ranks: Mapping[int, Ranks]) -> None:
-        """Skip the padding of an adapter: ``ranks`` by ``id`` of each layer's stack of A.
+        """Compute an adapter with its true ranks: ``ranks`` by ``id`` of each layer's stacks of A.
 
-        Believed only while ``owner``, the object the weights were copied from, is alive. An
-        adapter or layer nobody spoke of is computed at the full rank of its slot.
+        The ranks are used only while ``owner``, vLLM's object for the adapter, is alive. An adapter
+        or layer without known ranks is computed with the full rank of its slot.
         """
         self._slot_ranks.learn(adapter_id, owner, ranks)
 
     def arrange(self, a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> LayerStacks:
-        """Lay out a layer's stacks now rather than at its first batch; twice is a no-op."""
+        """Lay out a layer's stacks now and not at its first batch; a second call does nothing."""
         known = self._layers.get(id(a))
         if known is None or known.b is not b or not known.is_current():
             known = self._layers[id(a)] = LayerStacks(a, b)
@@ -105,7 +105,7 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         vocab_size: int,
         **_: Any,
     ) -> None:
-        """Group the rows of the coming steps; vLLM calls this when batch or slots change."""
+        """Group the rows of the next steps; vLLM calls this when the batch or the slots change."""
         self._update_base_metadata(mapping, lora_index_to_id, max_loras, vocab_size)
         self.is_prefill = mapping.is_prefill
         self._slot_ranks.place(lora_index_to_id)
@@ -124,16 +124,16 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         output_slices: Sequence[int],
         **_: Any,
     ) -> None:
-        """Add each row's own ``B A x`` to ``y`` ``(rows, sum(output_slices))``, in place.
+        """Add ``B A x``, with each row's own adapter, to ``y`` ``(rows, sum(output_slices))``.
 
         Raises:
-            IndexError: the batch told of in ``update_metadata`` had more rows than this one.
+            IndexError: the batch of the last ``update_metadata`` had more rows than this one.
         """
         self._count(lora_a_stacked)
         if not self._tokens.runs:
             return
         if min(len(x), len(y)) < self._tokens.extent:
-            # The kernel would write past the end, a slice would quietly stop at it.
+            # The kernel would write past the end, and a slice would silently stop at the end.
             raise IndexError(f"{len(x)} rows, but the batch has at least {self._tokens.extent}")
         layer = self.arrange(lora_a_stacked, lora_b_stacked)
         layer.update_ranks(self._slot_ranks)
@@ -164,7 +164,7 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
     def _run_kernel(
         self, y: torch.Tensor, x: torch.Tensor, layer: LayerStacks, routes: Routes
     ) -> None:
-        # _suits_kernel has seen both.
+        # _suits_kernel has checked both.
         assert self._kernel is not None  # noqa: S101
         assert layer.stored is not None  # noqa: S101
         a, b = layer.stored
@@ -178,7 +178,10 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         scale: float,
         **_: Any,
     ) -> None:
-        """Add each row's own ``A x`` to ``y[slice]`` ``(rows, rank)`` (tensor parallelism)."""
+        """Add ``A x``, with each row's own A, to ``y[slice]`` ``(rows, rank)``.
+
+        vLLM calls this with tensor parallelism.
+        """
         groups = self._tokens
         if not groups.runs:
             return
@@ -198,9 +201,10 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         add_inputs: bool = True,
         **_: Any,
     ) -> None:
-        """Add each row's own ``B x[slice]`` to its columns of ``y`` (tensor parallelism).
+        """Add ``B x[slice]``, with each row's own B, to its columns of ``y``.
 
-        Without ``add_inputs`` the columns are overwritten, with zeros in rows of the base.
+        vLLM calls this with tensor parallelism. Without ``add_inputs`` the columns are
+        overwritten; rows of the base model get zeros.
         """
         flat = y.view(-1, y.shape[-1])
         left = offset_start
@@ -219,7 +223,7 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         add_inputs: bool = True,
         **_: Any,
     ) -> None:
-        """Add each row's own ``B x`` to ``y``; ``x`` ``(rows, rank)`` is already looked up in A."""
+        """Add ``B x``, with each row's own B, to ``y``; ``x`` ``(rows, rank)`` comes from A."""
         if not add_inputs:
             y.zero_()
         self._expand_into(y, x, lora_b_stacked, self._tokens)
@@ -233,7 +237,7 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         scale: float,
         **_: Any,
     ) -> None:
-        """Add each sampled row's own ``B A x`` to the logits ``y``, in place."""
+        """Add ``B A x``, with each sampled row's own adapter, to the logits ``y``, in place."""
         groups = self._samples
         if not groups.runs:
             return
@@ -253,7 +257,7 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         bias_stacked: torch.Tensor,
         module_enabled: torch.Tensor,
     ) -> None:
-        """Replace the outputs of rows whose adapter brings its own classification head."""
+        """Replace the outputs of the rows whose adapter has its own classification head."""
         own = torch.zeros(len(x), weight_stacked.shape[-2])
         self._expand_into(own, x, weight_stacked, self._samples)
         y.copy_(self._select_full_linear_output(y, own, bias_stacked, module_enabled))
@@ -272,8 +276,8 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         scatter_add(y[:, :width], delta[:, :width], groups)
 
     def _count(self, stacks: Sequence[torch.Tensor]) -> None:
-        # vLLM reuses the grouping while nothing changes, so steps show only where work is
-        # done: at the model's first LoRA layer, which is also the first that ever called.
+        # vLLM keeps the grouping while nothing changes, so it does not show a step. A step shows
+        # at the model's first LoRA layer, which is the layer that called first.
         if self._first_stack is None:
             self._first_stack = stacks
         if stacks is self._first_stack:

@@ -1,8 +1,8 @@
-"""An adapter's weights as a CPU's slots hold them: read, scaled, cast and laid out.
+"""Reads, scales, casts and lays out an adapter's weights in the form of a CPU's slots.
 
-Pure numpy, which lets other threads run while it reads, casts and copies. Nothing here knows
-of vLLM or of slots. ``stored`` is a numpy dtype of ``lora_layer.STORED``: float32, or uint16
-for bfloat16.
+This file uses only numpy, which lets other threads run while it reads, casts and copies. It knows
+nothing of vLLM or of slots. ``stored`` is the numpy dtype for a dtype of ``lora.layer.STORED``:
+float32, or uint16 for bfloat16.
 """
 
 import math
@@ -31,23 +31,23 @@ class PackedPair:
     a: Array
     """``(rank, in)``."""
     b: Array
-    """``(rank, out)``, with the adapter's scaling in it."""
+    """``(rank, out)``, multiplied by the adapter's scaling."""
 
 
 Packed = Mapping[str, PackedPair]
-"""By the module's name in the checkpoint."""
+"""The pairs of an adapter, by the module's name in the checkpoint."""
 
 
 def pack(folder: Path, stored: np.dtype[Any]) -> dict[str, PackedPair]:
-    """Return the weights of the adapter in ``folder``, independent of its files.
+    """Return a copy of the weights of the adapter in ``folder``.
 
     B is scaled in float32 and rounded once.
 
     Raises:
         AdapterRejected: the files are not, or no longer, a well-formed adapter.
-        OSError: they cannot be read.
+        OSError: the files cannot be read.
     """
-    # The store's own files: what they are was looked at before they came in.
+    # A plain open is safe here: the server checked these files when it put them into its store.
     artifact = read_artifact(folder, open_file=lambda where, name: (where / name).open("rb"))
     packed = _reserve(artifact.pairs, stored)
     scratch = _Scratch(max(max(own.a.size, own.b.size) for own in packed.values()))
@@ -61,7 +61,7 @@ def pack(folder: Path, stored: np.dtype[Any]) -> dict[str, PackedPair]:
 
 
 def _reserve(pairs: Mapping[str, Pair], stored: np.dtype[Any]) -> dict[str, PackedPair]:
-    # One allocation: the kernel hands out thousands of small pages far slower than few large.
+    # One allocation, because the kernel gives a few large pages much faster than many small ones.
     size = sum(math.prod(t.shape) for pair in pairs.values() for t in (pair.a, pair.b))
     arena = np.empty(size, stored)
     packed = {}
@@ -74,9 +74,9 @@ def _reserve(pairs: Mapping[str, Pair], stored: np.dtype[Any]) -> dict[str, Pack
 
 
 def _read(file: FileIO, tensor: Tensor, into: Array | None = None) -> Array:
-    """Return a matrix as it is stored, in ``into`` where that has the dtype for it."""
+    """Return a matrix as it is stored; read it into ``into`` if that has the same dtype."""
     dtype = _WORDS[tensor.dtype]
-    # Not by mmap: a file that shrinks would end the process instead of this load.
+    # Not with mmap: a file that shrinks would then end the process, and not only this load.
     words = np.empty(tensor.shape, dtype) if into is None or into.dtype != dtype else into
     file.seek(tensor.start)
     if file.readinto(words.data.cast("B")) != words.nbytes:
@@ -85,7 +85,7 @@ def _read(file: FileIO, tensor: Tensor, into: Array | None = None) -> Array:
 
 
 class _Scratch:
-    """Room for one matrix of ``size`` numbers and for what rounding it takes."""
+    """Memory for one matrix of ``size`` numbers, and for rounding it."""
 
     def __init__(self, size: int) -> None:
         self.numbers = np.empty(size, np.float32)
@@ -93,7 +93,7 @@ class _Scratch:
 
 
 def _write(words: Array, scale: float, into: Array, scratch: _Scratch) -> None:
-    """Make ``into`` the values of ``words`` times ``scale``."""
+    """Write the values of ``words``, multiplied by ``scale``, to ``into``."""
     if scale == 1.0 and words.dtype == into.dtype:
         if words is not into:
             into[:] = words
@@ -108,7 +108,7 @@ def _write(words: Array, scale: float, into: Array, scratch: _Scratch) -> None:
 
 
 def widen(words: Array, into: Array) -> None:
-    """Make float32 ``into`` the values of ``words``; uint16 is bfloat16."""
+    """Write the values of ``words`` to float32 ``into``; uint16 means bfloat16."""
     if words.dtype == np.uint16:
         bits = into.view(np.uint32)
         bits[:] = words
@@ -118,9 +118,9 @@ def widen(words: Array, into: Array) -> None:
 
 
 def round_to_bfloat16(numbers: Array, carry: Array, into: Array) -> None:
-    """Make ``into`` the bfloat16 nearest to finite float32 ``numbers``, ties to even.
+    """Round finite float32 ``numbers`` to bfloat16 in ``into``: to the nearest, ties to even.
 
-    Overwrites ``numbers`` and uint32 ``carry``.
+    This overwrites ``numbers`` and uint32 ``carry``.
     """
     bits = numbers.view(np.uint32)
     np.right_shift(bits, 16, out=carry)

@@ -1,7 +1,8 @@
-"""Which rows of a batch carry which adapter, and which route computes them.
+"""Which rows of a batch use which adapter, and which route computes them.
 
-Rule 1: everything here is decided once per step, never per layer.
-Rule 2: a row of the base model appears in no run.
+Rule 1: a batch is grouped once, and not in each layer. Layers whose slots have equal ranks share
+one choice of routes.
+Rule 2: a row of the base model is in no run.
 """
 
 from collections.abc import Sequence
@@ -16,22 +17,22 @@ Run = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """The rows of one batch that carry an adapter, gathered slot by slot."""
+    """The rows of one batch that use an adapter, grouped by slot."""
 
     rows: torch.Tensor
-    """``(n,)`` row numbers, ordered by slot, in batch order within a slot."""
+    """``(n,)`` row numbers, ordered by slot, and in batch order within a slot."""
     runs: tuple[Run, ...]
     """Slots ascend, no run is empty, and together the runs cover ``rows``."""
     span: slice | None
-    """Set when ``rows`` is one ascending stretch: a view then replaces gather and scatter."""
+    """Set when ``rows`` are consecutive and ascending: then a view replaces gather and scatter."""
     base_rows: int
-    """How many rows of the batch carry no adapter."""
+    """How many rows of the batch use no adapter."""
     extent: int
-    """One more than the highest row number: a batch with fewer rows is not the one grouped."""
+    """The highest row number plus one; a batch with fewer rows is not the one that was grouped."""
 
 
 def group_rows(indices: torch.Tensor) -> Groups:
-    """Return the rows of each slot, for ``indices`` ``(rows,)`` of slot numbers, -1 for none."""
+    """Return the rows of each slot. ``indices`` ``(rows,)`` has slot numbers, or -1 for none."""
     order = torch.argsort(indices, stable=True)
     base_rows = int((indices < 0).sum())
     rows = order[base_rows:]
@@ -41,7 +42,7 @@ def group_rows(indices: torch.Tensor) -> Groups:
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """The two ways the rows of a batch are computed; each run takes one of them."""
+    """The two routes that compute the rows of a batch; each run takes one of them."""
 
     rows: np.ndarray
     """``Groups.rows`` of the whole batch."""
@@ -91,15 +92,15 @@ def _find_span(rows: torch.Tensor) -> slice | None:
 
 @dataclass(slots=True)
 class MixCounts:
-    """Forward passes since the start, by what they mixed. Dummy runs of vLLM count too."""
+    """Counts forward passes since the start by what they mixed. vLLM's dummy runs count too."""
 
     steps: int = 0
     adapter_steps: int = 0
-    """With at least one adapter."""
+    """Steps with at least one adapter."""
     base_beside_adapter_steps: int = 0
-    """With rows of the base model beside rows of an adapter."""
+    """Steps with rows of the base model beside rows of an adapter."""
     multi_adapter_steps: int = 0
-    """With at least two adapters."""
+    """Steps with at least two adapters."""
 
     def observe(self, groups: Groups) -> None:
         """Count one forward pass over ``groups``."""

@@ -1,4 +1,5 @@
-"""The slots of a CPU, written from any thread: no step reads a slot that is mapped to nobody.
+"""The device slots of a CPU. Any thread may write a slot that is mapped to no adapter, because no
+step reads it.
 
 Rule: beyond the rank of the adapter that was written last, a slot holds zeros.
 """
@@ -16,10 +17,10 @@ from veneer_server.engine.vllm.lora.pack import Array, Packed
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one module's weights lie: one slice of one layer's stacks."""
+    """The place of one module's weights: one slice of one layer's stacks."""
 
     layer: int
-    """``id`` of the layer's stacks of A, as ``SlotRanks`` knows it."""
+    """``id`` of the layer's stacks of A, which ``SlotRanks`` uses as a key."""
     slice: int
     a: Array
     """``(slots, max_rank, in)``."""
@@ -28,10 +29,10 @@ class Place:
 
 
 class SlotWeights:
-    """Every slot of one model, as numpy sees it."""
+    """Every device slot of one model, as numpy arrays."""
 
     def __init__(self, layers: Mapping[tuple[str, ...], LayerStacks]) -> None:
-        """Write into ``layers``, each by the names of its slices.
+        """Write to ``layers``; the key of a layer is the names of its slices.
 
         Raises:
             ValueError: a layer has a layout or dtype that numpy cannot write.
@@ -48,11 +49,11 @@ class SlotWeights:
         self._slices = {id(layer.a): len(layer.a) for layer in layers.values()}
 
     def write(self, slot: int, packed: Packed) -> None:
-        """Fill ``slot``; it must be mapped to no adapter until this has returned.
+        """Fill ``slot``, which must not be mapped to an adapter before this returns.
 
         Raises:
-            NoEffect: no module of the model is named.
-            LoadFailed: a module is unknown or has another shape; the slot may be half written.
+            NoEffect: the adapter changes no module of the model.
+            LoadFailed: a module is unknown, or does not fit the slot, which may be half written.
         """
         self._require_known(packed)
         rank = max(len(pair.a) for pair in packed.values())
@@ -64,7 +65,7 @@ class SlotWeights:
         self._dirty[slot] = rank
 
     def ranks(self, packed: Packed) -> dict[int, Ranks]:
-        """Return the rank of each slice by layer, 0 where ``packed`` leaves it alone."""
+        """Return the rank of each slice by layer; it is 0 where ``packed`` has no weights."""
         found = {layer: [0] * count for layer, count in self._slices.items()}
         for name, pair in packed.items():
             place = self._places[name]
