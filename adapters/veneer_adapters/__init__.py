@@ -1,1 +1,1 @@
-"""LoRA adapters as objects: named, verified, stored, resident; no HTTP, no engine."""
+"""LoRA adapters as objects: named, verified, stored and loaded. No HTTP and no engine is here."""

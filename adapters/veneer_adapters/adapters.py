@@ -1,7 +1,8 @@
 """One method for each thing a person can ask for about adapters.
 
-Routes and other doors parse what was typed and call one of these. Locations are as people write
-them: a URL of some scheme, or a path on this server. Whatever is about HTTP stays outside.
+Routes and other callers parse what a person typed and call one of these methods. A location is
+written as people write it: a URL of some scheme, or a path on this server. Nothing here is about
+HTTP.
 """
 
 from dataclasses import replace
@@ -21,7 +22,7 @@ from veneer_adapters.residency.residency import Residency
 
 
 class Adapters:
-    """Every adapter of one server. What it returns are values; nothing of them changes later."""
+    """Every adapter of one server. The methods return values that do not change later."""
 
     def __init__(
         self,
@@ -40,14 +41,14 @@ class Adapters:
     # Look.
 
     def every(self) -> list[Adapter]:
-        """Return every adapter there is, failed ones too, by name."""
+        """Return every adapter, failed ones too, in the order of their names."""
         return [self._as_it_is(adapter) for adapter in self._catalog.adapters()]
 
     def get(self, name: str) -> Adapter:
-        """Return the adapter called ``name``, also while its first content is on its way.
+        """Return the adapter called ``name``, also while its first content is being staged.
 
         Raises:
-            AdapterNotFound: there is no such adapter, and none is on its way.
+            AdapterNotFound: there is no such adapter, and none is being staged by request.
         """
         progress = self._staging.progress().get(name)
         if progress is not None and not self._catalog.knows(name):
@@ -55,11 +56,11 @@ class Adapters:
         return self._as_it_is(self._catalog.get(name))
 
     def select(self, selector: Selector) -> Adapter:
-        """Return an adapter as if what ``selector`` names were its live revision.
+        """Return the adapter that ``selector`` names, with the revision it selects as its live one.
 
         Raises:
             AdapterNotFound: there is no such adapter, alias or revision.
-            AdapterFailed: what is named cannot serve.
+            AdapterFailed: the selected revision cannot serve.
         """
         adapter = self._catalog.get(selector.adapter)
         if selector.alias != LIVE:
@@ -67,23 +68,32 @@ class Adapters:
         return self._as_it_is(adapter)
 
     def revisions(self, name: str) -> list[Revision]:
-        """Return every revision of ``name``, the newest first; raises AdapterNotFound."""
+        """Return every revision of ``name``, the newest first.
+
+        Raises:
+            AdapterNotFound: there is no such adapter.
+            AdapterFailed: no content of ``name`` was ever accepted.
+        """
         return list(self._catalog.revisions(name)[::-1])
 
     def alias(self, name: str, alias: str) -> Alias:
-        """Return what ``alias`` means now; raises AdapterNotFound."""
+        """Return what ``alias`` of ``name`` means now; raises as ``revisions``."""
         return self._catalog.alias(name, alias)
 
     async def history(self, name: str, alias: str) -> list[Alias]:
-        """Return what ``alias`` was after each of its moves, the newest first."""
+        """Return what ``alias`` was after each of its moves, the newest first.
+
+        Raises what ``revisions`` raises.
+        """
         return await self._catalog.moves(name, alias)
 
     async def check(self, location: str) -> Report:
-        """Return what the doctor says of the adapter at ``location``; nothing of it is kept.
+        """Return what the doctor says of the adapter at ``location``; no file of it is kept.
 
         Raises:
-            AdapterRejected: it may not come from there, or cannot be read within the limits.
-            AdapterUnavailable: the source or the disk cannot now.
+            AdapterRejected: adapters may not come from there, or the files cannot be read within
+                the limits.
+            AdapterUnavailable: the source or the disk does not work now.
         """
         return await self._checkup.examine(source_of(location))
 
@@ -98,12 +108,14 @@ class Adapters:
         allow_no_effect: bool = False,
         wait: bool = True,
     ) -> Adapter:
-        """Make what is at ``location`` a new adapter, proved and live; without ``wait``, begin to.
+        """Publish the artifact at ``location`` as a new adapter: proved, and live.
+
+        Without ``wait`` this method only starts the work; ``get`` shows the progress.
 
         Raises:
             AdapterExists: the name is taken.
-            AdapterRejected: the leaf that says what is wrong; nothing was added.
-            AdapterUnavailable: the source, the disk or the engine cannot now.
+            AdapterRejected: the leaf says what is wrong; nothing was added.
+            AdapterUnavailable: the source, the disk or the engine does not work now.
         """
         offer = Offer(
             name,
@@ -124,38 +136,41 @@ class Adapters:
         allow_no_effect: bool = False,
         wait: bool = True,
     ) -> Revision | None:
-        """Make what is at ``location`` a revision of ``name``, prove it, point ``alias`` to it.
+        """Make the artifact at ``location`` a revision, prove it and point ``alias`` to it.
 
-        With ``alias`` None every alias stays where it is. Returns None without ``wait``: the
-        work has only begun.
+        With ``alias`` None every alias stays where it is. Without ``wait`` this method only starts
+        the work and returns None.
 
         Raises:
-            AdapterNotFound: there is no such adapter.
-            AdapterRejected, AdapterUnavailable: as ``add``; no alias moved.
+            AdapterNotFound: there is no adapter called ``name``.
+            AdapterFailed: no content of ``name`` was ever accepted.
+            AdapterRejected, AdapterUnavailable: as for ``add``; no alias moved.
         """
         self._catalog.revisions(name)
         offer = Offer(name, source_of(location), alias, allow_no_effect=allow_no_effect)
         return await self._stage(offer, wait=wait)
 
     async def put(self, name: str, location: str) -> None:
-        """Make what is at ``location`` the live revision of ``name``, new or not, and load it.
+        """Make the artifact at ``location`` the live revision of ``name`` and load it.
 
-        Raises as ``publish``, and as ``load``.
+        The name may be new or not. Raises what ``publish`` and ``load`` raise, except
+        AdapterNotFound.
         """
         await self._residency.warm(await self._staging.stage(Offer(name, source_of(location))))
 
     async def remove(self, name: str) -> None:
-        """Forget an adapter; running requests finish on it. Raises AdapterNotFound."""
+        """Remove an adapter; requests that run on it may finish. Raises AdapterNotFound."""
         await self._catalog.remove(name)
 
     # Move aliases.
 
     async def move(self, name: str, alias: str, wanted: Wanted) -> Alias:
-        """Point ``alias``, made if need be, to what can serve.
+        """Point ``alias`` to the targets of ``wanted``; make the alias if it is missing.
 
         Raises:
             AdapterRejected: a target does not exist or cannot serve; nothing moved.
-            AliasMoved: it has another version than ``wanted`` expects.
+            AdapterUnavailable: a target could not be proved now; nothing moved.
+            AliasMoved: the alias has another version than ``wanted`` expects.
         """
         return await self._publishing.move(name, alias, wanted)
 
@@ -163,21 +178,21 @@ class Adapters:
         """Point ``alias`` to what it pointed to before.
 
         Raises:
-            AliasMoved: it has not the ``expected`` version.
-            CatalogConflict: there is nothing before that can serve.
+            AliasMoved: the alias does not have the ``expected`` version.
+            NothingToRollBack: there is no such alias, or no earlier target can serve.
         """
         return await self._catalog.roll_back(name, alias, expected=expected)
 
     async def remove_alias(self, name: str, alias: str, *, expected: int | None = None) -> None:
-        """Forget ``alias``; raises AdapterNotFound and AliasMoved."""
+        """Remove ``alias``; raises AdapterNotFound and AliasMoved."""
         await self._catalog.remove_alias(name, alias, expected=expected)
 
     # Keep in slots.
 
     async def pin(self, name: str, *, pinned: bool) -> Adapter:
-        """Load what is live and keep it in its device slot, or let it be evicted again.
+        """Load the live revision and keep it in its device slot, or allow its eviction again.
 
-        Raises what ``load`` raises; then it is not pinned.
+        Raises what ``load`` raises; then the adapter is not pinned.
         """
         if pinned:
             await self._residency.pin(self._live(name))
@@ -185,21 +200,21 @@ class Adapters:
         return self.get(name)
 
     async def load(self, name: str) -> Adapter:
-        """Load what is live before anybody asks for it.
+        """Load the live revision before a request asks for it.
 
         Raises:
-            AdapterNotFound, AdapterFailed: nothing of it can serve.
-            AdapterUnavailable: no slot became free, or the engine refused it.
+            AdapterNotFound, AdapterFailed: there is no live revision that can serve.
+            AdapterUnavailable: no slot became free, or the engine refused the revision.
         """
         await self._residency.warm(self._live(name))
         return self.get(name)
 
     def unload(self, name: str) -> Adapter:
-        """Free the slots of every revision as soon as nobody uses it.
+        """Free the slots of each revision as soon as no request holds it.
 
         Raises:
             AdapterNotFound: there is no such adapter.
-            AdapterPinned: it is to stay.
+            AdapterPinned: the adapter is pinned.
         """
         if self._catalog.get(name).pinned:
             raise AdapterPinned(f"The adapter {quoted(name)} is pinned; unpin it first.")
@@ -221,7 +236,7 @@ class Adapters:
         return replace(adapter, state=self._state_of(adapter), progress=progress)
 
     def _state_of(self, adapter: Adapter) -> State:
-        # What the engine does with what is live says more than what was once proved.
+        # What the engine does with the live revision says more than what the catalog knows of it.
         if adapter.live is None:
             return adapter.state
         in_engine = self._residency.state_of(adapter.live)

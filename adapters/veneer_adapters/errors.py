@@ -2,11 +2,11 @@
 
     AdapterError
     ├── AdapterNotFound         no such name, alias or revision
-    ├── AdapterFailed           the name is known, but no revision of it ever became ready
-    ├── CatalogUnreadable       the catalog is damaged or newer: the start is refused
-    ├── CatalogConflict         what is there contradicts what was asked: look again
+    ├── AdapterFailed           the name is known, but what it names cannot serve
+    ├── CatalogUnreadable       the catalog cannot be opened or trusted: the start is refused
+    ├── CatalogConflict         the request contradicts the catalog: look again
     │   ├── AdapterExists       the name is taken
-    │   ├── AdapterPinned       it has to stay loaded while it is pinned
+    │   ├── AdapterPinned       a pinned adapter has to stay loaded
     │   ├── AliasMoved          somebody moved the alias meanwhile
     │   └── NothingToRollBack   the alias never pointed to anything else
     ├── StateFolderInUse        another server has the state folder: the start is refused
@@ -21,30 +21,30 @@
     │   ├── NonFinite           NaN or infinity among the weights, or in what they compute
     │   ├── UnsupportedFeature  DoRA, bias, modules_to_save, ...: it would not be applied
     │   ├── UnsafeFormat        a pickle: loading it could run code
-    │   ├── Unparsable          reading the files took more than a sandbox allows
+    │   ├── Unparsable          the process that read the files crashed or reached a limit
     │   ├── NoEffect            nothing matches the base, or every product B·A is zero
-    │   ├── GarbageOutput       in the engine it answers with one meaningless token only
+    │   ├── GarbageOutput       with it, the engine answers with token 0 only
     │   ├── MissingFile         adapter_config.json or adapter_model.safetensors is not there
     │   ├── TooLarge            more bytes than the store accepts for one adapter
-    │   ├── ContentLost         its stored files are gone or damaged, its source has others
-    │   ├── TargetsImpossible   an alias cannot point there, or split traffic so
-    │   ├── PathNotAllowed      a path, or a link, that leaves the configured folders
-    │   ├── SourceNotAllowed    a location that is malformed, or not among the configured ones
-    │   ├── ChecksumMismatch    what arrived is not what the source's checksum names
+    │   ├── ContentLost         the stored files are lost, and the source cannot replace them
+    │   ├── TargetsImpossible   an alias cannot point there, or cannot split traffic like that
+    │   ├── PathNotAllowed      a path or link leaves its folder, or is no regular file
+    │   ├── SourceNotAllowed    a location is malformed, or not among the configured ones
+    │   ├── ChecksumMismatch    the file that arrived does not match the source's checksum
     │   └── NameNotAllowed      the name does not follow the grammar of adapter names
     └── AdapterUnavailable      the moment is wrong: retrying may help
         ├── NoSlotFree          every slot stayed leased or pinned for the whole wait
         ├── LoadFailed          the engine refused the adapter
         ├── LoadTimedOut        the engine did not finish loading in time
-        ├── StateBusy           another process holds the catalog's database
+        ├── StateBusy           another process kept the catalog's database for too long
         ├── SourceChanging      the files changed while they were being read
-        ├── SourceUnavailable   a remote source did not deliver, although it was asked repeatedly
-        └── StorageFailed       the files could not be read, or the store not written
-            └── CacheFull       disk or quota are full of what somebody needs
+        ├── SourceUnavailable   a remote source did not deliver
+        └── StorageFailed       the files could not be read, or the store could not be written
+            └── CacheFull       the disk or the quota is full, and all the content is needed
 
-Catch a branch, raise a leaf. Every class has a stable ``reason`` code; every message is one
-plain sentence that never shows where on the server something lies. This file knows nothing
-of HTTP; the status code of each branch is chosen once, in ``veneer_server.api.errors``.
+Catch a branch, raise a leaf. Every class has a stable ``reason`` code. Every message is one plain
+sentence that shows no path of the server. This file knows nothing of HTTP:
+``veneer_server.api.errors`` chooses the status code of each branch.
 """
 
 from collections.abc import Callable
@@ -60,13 +60,13 @@ def quoted(text: object) -> str:
 
 
 class AdapterError(Exception):
-    """An adapter cannot do what was asked of it."""
+    """An operation on an adapter failed."""
 
     reason: str = "adapter_error"
 
 
 class AdapterNotFound(AdapterError):
-    """No adapter, alias or revision answers to this name."""
+    """No adapter, alias or revision has this name."""
 
     reason = "not_found"
 
@@ -79,79 +79,79 @@ class AdapterNotFound(AdapterError):
 
 
 class AdapterFailed(AdapterError):
-    """The name is known, but none of its revisions ever passed verification."""
+    """The name is known, but what it names cannot serve."""
 
     def __init__(self, name: str, reason: str, detail: str, *, revision: int | None = None) -> None:
         self.name = name
         self.reason = reason
         self.detail = detail
         self.revision = revision
-        """The revision that was to answer, when one was chosen."""
+        """The revision that was chosen to answer, or None."""
         super().__init__(f"The adapter {quoted(name)} cannot be served: {detail}")
 
 
 class CatalogUnreadable(AdapterError):
-    """The catalog cannot be trusted, so nothing may be built on it."""
+    """The catalog is damaged, newer than this version or not reachable; nothing may use it."""
 
     reason = "catalog_unreadable"
 
 
 class CatalogConflict(AdapterError):
-    """The catalog is not as whoever asked believes; looking again can help."""
+    """The request contradicts what the catalog says now; looking again can help."""
 
     reason = "conflict"
 
 
 class AdapterExists(CatalogConflict):
-    """The name is taken; a new revision of it can be published."""
+    """The name is taken; the caller can publish a new revision of it."""
 
     reason = "adapter_exists"
 
 
 class AdapterPinned(CatalogConflict):
-    """It has to stay loaded while it is pinned."""
+    """A pinned adapter has to stay loaded."""
 
     reason = "adapter_pinned"
 
 
 class AliasMoved(CatalogConflict):
-    """The alias has another version than the one that was to be replaced."""
+    """The alias has another version than the one the caller expects."""
 
     reason = "alias_moved"
 
 
 class NothingToRollBack(CatalogConflict):
-    """The alias never pointed to anything else."""
+    """The alias has no earlier targets that can serve."""
 
     reason = "nothing_to_roll_back"
 
 
 class StateFolderInUse(AdapterError):
-    """Another server has the state folder; two would overwrite each other's work."""
+    """Another server uses the state folder; two would overwrite each other's work."""
 
     reason = "state_folder_in_use"
 
 
 class BaseUnreadable(AdapterError):
-    """What an adapter must fit cannot be read from the base model's files."""
+    """The base model's files do not say what an adapter must fit."""
 
     reason = "base_unreadable"
 
 
 class NotRepairable(AdapterError):
-    """No change that is exact, or whose error is known, makes the adapter loadable."""
+    """No change that is exact, or whose error is measured, makes the adapter loadable."""
 
     reason = "not_repairable"
 
 
 class AdapterRejected(AdapterError):
-    """The artifact is wrong; only another artifact can help."""
+    """The artifact or the request is wrong; the same request cannot succeed later."""
 
     reason = "rejected"
 
 
 class Truncated(AdapterRejected):
-    """The weights end before their header says they do."""
+    """The weights end before the end that their header states."""
 
     reason = "truncated"
 
@@ -169,25 +169,25 @@ class InvalidConfig(AdapterRejected):
 
 
 class BaseMismatch(AdapterRejected):
-    """Modules or shapes are not those of the served base model."""
+    """The modules or shapes are not those of the served base model."""
 
     reason = "base_mismatch"
 
 
 class RankTooLarge(AdapterRejected):
-    """The rank exceeds what the engine was started for."""
+    """The rank is above the largest rank that the engine was started for."""
 
     reason = "rank_too_large"
 
 
 class NonFinite(AdapterRejected):
-    """A weight or what is computed with it is NaN or infinite in the engine's dtype."""
+    """A weight, or a value computed with it, is NaN or infinite in the engine's dtype."""
 
     reason = "non_finite"
 
 
 class UnsupportedFeature(AdapterRejected):
-    """The adapter relies on something the engine would ignore or refuse."""
+    """The adapter relies on something that the engine would ignore or refuse."""
 
     reason = "unsupported_feature"
 
@@ -208,19 +208,19 @@ class Unparsable(AdapterRejected):
 
 
 class NoEffect(AdapterRejected):
-    """Serving the adapter would silently serve the base model."""
+    """The adapter changes nothing; serving it would silently serve the base model."""
 
     reason = "no_effect"
 
 
 class GarbageOutput(AdapterRejected):
-    """With the adapter the engine answers with one token that means nothing, again and again."""
+    """With the adapter, the engine answers with token 0 again and again."""
 
     reason = "garbage_output"
 
 
 class MissingFile(AdapterRejected):
-    """A file every adapter must have is not there."""
+    """The artifact, or one of the files it must have, is not there."""
 
     reason = "missing_file"
 
@@ -232,31 +232,31 @@ class TooLarge(AdapterRejected):
 
 
 class ContentLost(AdapterRejected):
-    """The stored files are gone or damaged, and the source no longer has the same ones."""
+    """The stored files are gone or damaged, and the source no longer has the same files."""
 
     reason = "content_lost"
 
 
 class TargetsImpossible(AdapterRejected):
-    """The alias cannot point to these revisions, or split traffic in this way."""
+    """The alias cannot point to these revisions, or cannot split traffic like this."""
 
     reason = "targets_impossible"
 
 
 class PathNotAllowed(AdapterRejected):
-    """A path or link leads out of the folders adapters may come from."""
+    """A path or link leaves the folder it must stay in, or is not a regular file."""
 
     reason = "path_not_allowed"
 
 
 class SourceNotAllowed(AdapterRejected):
-    """The location is malformed, or not among those adapters may be fetched from."""
+    """The location is malformed, or adapters may not be fetched from it."""
 
     reason = "source_not_allowed"
 
 
 class ChecksumMismatch(AdapterRejected):
-    """What arrived is not what the source says it sent."""
+    """The file that arrived does not match the source's checksum."""
 
     reason = "checksum_mismatch"
 
@@ -268,16 +268,16 @@ class NameNotAllowed(AdapterRejected):
 
 
 OnFault = Callable[[AdapterRejected], None]
-"""Is told each fault as it is found; the search goes on when it returns."""
+"""Receives each fault when it is found. The search for faults goes on when it returns."""
 
 
 def raise_it(fault: AdapterRejected) -> None:
-    """Raise ``fault``: the search ends with the first one."""
+    """Raise ``fault``, so that the search ends with the first one."""
     raise fault
 
 
 class AdapterUnavailable(AdapterError):
-    """The moment is wrong; the same request may succeed later."""
+    """The request cannot succeed now; the same request may succeed later."""
 
     reason = "unavailable"
 
@@ -289,7 +289,7 @@ class NoSlotFree(AdapterUnavailable):
 
 
 class LoadFailed(AdapterUnavailable):
-    """The engine could not load the adapter; it left no trace there."""
+    """The engine could not load the adapter; what is left of it there is unloaded."""
 
     reason = "load_failed"
 
@@ -320,11 +320,11 @@ class SourceUnavailable(AdapterUnavailable):
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
-        """How long the source asked not to be asked again, if it said so."""
+        """How many seconds the source asked us to wait, or None."""
 
 
 class StorageFailed(AdapterUnavailable):
-    """The source could not be read, or the store could not be written."""
+    """The files could not be read, or the store or the database could not be written."""
 
     reason = "storage_failed"
 

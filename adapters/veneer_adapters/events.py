@@ -1,4 +1,4 @@
-"""What happens to adapters, for whoever counts; every observer is told the same."""
+"""What happens to adapters, for metrics and traces; every observer gets the same events."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,10 +12,11 @@ EvictionReason = Literal["room", "forgotten", "load_failed"]
 
 
 class LoadStage(StrEnum):
-    """The parts of making an adapter usable, in the order they happen."""
+    """The parts of making an adapter usable, in the order in which they happen."""
 
     STAGE = "stage"
-    """From a folder to a verified revision: copy, verify, publish. Nobody waits for it."""
+    """From a source to a published revision: fetch, copy, verify, publish. A request for an
+    answer waits for it only when a lazy pull fetches its adapter."""
     LOAD = "load"
     """From the store into a host slot and a device slot."""
     ACTIVATE = "activate"
@@ -26,7 +27,7 @@ class LoadStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StageFinished:
-    """One part of a load is over, well or not."""
+    """One part of making an adapter usable has ended, with or without success."""
 
     adapter: str
     stage: LoadStage
@@ -35,7 +36,7 @@ class StageFinished:
 
 @dataclass(frozen=True, slots=True)
 class LoadFinished:
-    """The engine can use the adapter now, or refused it."""
+    """A load has ended: the engine can use the adapter, or the load failed."""
 
     adapter: str
     origin: Origin
@@ -44,7 +45,7 @@ class LoadFinished:
 
 @dataclass(frozen=True, slots=True)
 class Evicted:
-    """The adapter left a slot; at level ``device`` its host copy stayed."""
+    """The adapter left a slot. At level ``device`` its copy in the host slot stayed."""
 
     adapter: str
     level: Level
@@ -53,7 +54,7 @@ class Evicted:
 
 @dataclass(frozen=True, slots=True)
 class ColdStart:
-    """One request waited ``seconds`` for a slot and a load, and then had its adapter."""
+    """One request waited ``seconds`` for a slot and a load, and then got its adapter."""
 
     adapter: str
     seconds: float
@@ -61,14 +62,14 @@ class ColdStart:
 
 @dataclass(frozen=True, slots=True)
 class CanaryWatched:
-    """The first request through a guarded alias, as it is now, has ended."""
+    """The first request through the current version of a guarded alias has ended."""
 
     adapter: str
 
 
 @dataclass(frozen=True, slots=True)
 class CanaryTakenBack:
-    """An alias went back to its previous targets, because a canary did worse in ``reason``."""
+    """The guard moved an alias back, because a canary did worse in ``reason``."""
 
     adapter: str
     reason: Reason
@@ -78,26 +79,26 @@ AdapterEvent = StageFinished | LoadFinished | Evicted | ColdStart | CanaryWatche
 
 
 class Observer(Protocol):
-    """Is told what happens, to count it; must not raise and must not wait."""
+    """Receives every event, to count or trace it. It must not raise and must not wait."""
 
     def on_event(self, event: AdapterEvent) -> None:
-        """Count one event; its ``adapter`` is a catalog name."""
+        """Take one event; its ``adapter`` is a catalog name."""
 
 
 class Observers:
-    """Several observers, told as one."""
+    """Several observers that act as one."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
     def on_event(self, event: AdapterEvent) -> None:
-        """Tell each of them."""
+        """Pass the event to each observer."""
         for observer in self._observers:
             observer.on_event(event)
 
 
 class Unobserved:
-    """The observer that counts nothing."""
+    """The observer that ignores every event."""
 
     def on_event(self, event: AdapterEvent) -> None:
-        """Forget the event."""
+        """Ignore the event."""

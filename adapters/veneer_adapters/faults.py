@@ -1,7 +1,7 @@
-"""Named places where a test lets the process die or the disk fail, as SQLite tests itself.
+"""Named points where a test can kill the process or make the disk fail, as SQLite tests itself.
 
-A place costs one look at an empty dict until ``arm`` is called, and nothing but a test calls
-it: the server does so only when it is started with ``--unsafe-test-hooks``.
+A point costs one look at an empty dict until ``arm`` is called. Only tests call it. The
+server calls it only when it is started with ``--unsafe-test-hooks``.
 """
 
 import errno
@@ -21,7 +21,7 @@ POINTS = (
     "catalog.commit",
     "catalog.committed",
 )
-"""Every place there is; whoever calls ``fault_point`` with a new name adds it here."""
+"""Every point there is. A new call of ``fault_point`` with a new name needs a new entry here."""
 
 _ACTIONS = {"kill": None, "error": errno.EIO, "enospc": errno.ENOSPC}
 _SPEC = re.compile(r"(?P<point>[a-z._]+):(?P<hit>[1-9][0-9]*)(?P<on>\+?):(?P<action>[a-z]+)")
@@ -50,31 +50,31 @@ _armed: dict[str, _Fault] = {}
 
 
 def fault_point(name: str) -> None:
-    """Do nothing, unless a test armed ``name``: then end the process or raise OSError."""
+    """Do nothing, unless a test armed ``name``; then end the process or raise OSError."""
     if _armed and name in _armed:
         _armed[name].happen()
 
 
 def arm(spec: str) -> None:
-    """Let the n-th time the process passes a point go wrong: ``point:n:action``.
+    """Make the n-th pass of a point go wrong; ``spec`` is ``point:n:action``.
 
-    ``n+`` means that time and every later one. The action ``kill`` is SIGKILL to the own
-    process, ``error`` and ``enospc`` raise OSError with EIO and ENOSPC.
+    ``n+`` means the n-th pass and every later one. The action ``kill`` sends SIGKILL to this
+    process; ``error`` and ``enospc`` raise OSError with EIO and ENOSPC.
 
     Raises:
-        ValueError: ``spec`` is not written so, or names what there is not.
+        ValueError: ``spec`` has another form, or names an unknown point or action.
     """
     found = _SPEC.fullmatch(spec)
     if found is None or found["point"] not in POINTS or found["action"] not in _ACTIONS:
         raise ValueError(
-            f"A fault is written point:n:action or point:n+:action, with one of the points"
-            f" {', '.join(POINTS)} and one of the actions {', '.join(_ACTIONS)}."
+            f"Write a fault as point:n:action or point:n+:action. The points are"
+            f" {', '.join(POINTS)}; the actions are {', '.join(_ACTIONS)}."
         )
     _armed[found["point"]] = _Fault(int(found["hit"]), found["on"] == "+", found["action"])
 
 
 def disarm() -> dict[str, int]:
-    """Forget everything that was armed; return how often each of these points was passed."""
+    """Disarm every point; return how often the process passed each one while it was armed."""
     passed = {point: fault.seen for point, fault in _armed.items()}
     _armed.clear()
     return passed

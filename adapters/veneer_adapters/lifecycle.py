@@ -1,18 +1,20 @@
 """Every state a revision can be in, and every legal step between two states.
 
-Rule 1: the state of a revision changes through ``advance`` and the table in this file only. A
-new revision begins as STAGED; a name without any revision is shown as STAGING or FAILED.
-Rule 2: this file does nothing. It does not load, log or wait. It says what may come next.
+Rule 1: a revision or a slot changes its state only through ``advance`` and the table in this file.
+        ``catalog/entry.py`` does it for revisions, ``Slot.step`` for slots. A new revision begins
+        as STAGED and a new slot as READY. A name without a revision is shown as STAGING or FAILED.
+Rule 2: this file only says which state comes next. It does not load, log or wait.
 
-The catalog walks the upper half (what a revision has proved), residency the lower half (what
-it does in the engine); READY is where they meet.
+The catalog moves a revision through the upper half of the table: what it has proved. Residency
+moves a slot through the lower half: what the engine does with it. What clients see of an adapter is
+put together from both, in ``catalog/snapshot.py`` and ``adapters.py``.
 """
 
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """What an adapter is allowed to do next."""
+    """What a revision may do next."""
 
     STAGING = "staging"
     STAGED = "staged"
@@ -25,27 +27,27 @@ class State(StrEnum):
 
 
 class Event(StrEnum):
-    """What can happen to an adapter."""
+    """What can happen to a revision."""
 
     STAGE = "stage"
     VERIFIED = "verified"
     PROVED = "proved"
-    """The engine generated with it, and something other than the base's answer."""
+    """The engine generated with it, and the proof of effect passed."""
     REFUSED = "refused"
     """The proof failed, or the stored files are damaged for good."""
     LOAD = "load"
-    """Into a device slot, from disk or from a host slot."""
+    """A load into a device slot begins, from disk or from a host slot."""
     LOADED = "loaded"
     LOAD_FAILED = "load_failed"
     EVICT = "evict"
     DEACTIVATED = "deactivated"
-    """Out of its device slot, the host copy stays."""
+    """It left its device slot; its copy in the host slot stays."""
     EVICTED = "evicted"
     EVICT_FAILED = "evict_failed"
 
 
 class IllegalTransition(AssertionError):
-    """A step that is not in the table was tried: a bug of ours, never the user's."""
+    """The code tried a step that is not in the table: a bug in Veneer, never the user's fault."""
 
 
 TRANSITIONS: dict[tuple[State, Event], State] = {
@@ -58,7 +60,7 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.READY, Event.LOAD): State.LOADING,
     (State.RESIDENT, Event.LOAD): State.LOADING,
     (State.LOADING, Event.LOADED): State.RESIDENT,
-    # A failed load may have left half an adapter in its slot: it is cleaned like any other.
+    # A failed load may leave half an adapter in its slot; the engine must unload that too.
     (State.LOADING, Event.LOAD_FAILED): State.EVICTING,
     (State.RESIDENT, Event.EVICT): State.EVICTING,
     (State.EVICTING, Event.DEACTIVATED): State.RESIDENT,

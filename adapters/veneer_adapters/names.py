@@ -1,4 +1,4 @@
-"""What the text in ``model`` means.
+"""What the text in the field ``model`` means.
 
     <base>                                  the base model
     <adapter>                               its alias ``live``
@@ -7,8 +7,8 @@
     <adapter>@sha256:<12 or more hex>       the revision with this digest
     <base>:<adapter>[@...]                  the same, as other servers write it
 
-An adapter is ``name`` or ``team/name``. Rule 1: this grammar is read in this file only.
-Rule 2: this file does not know which adapters exist, only which base models do.
+An adapter is called ``name`` or ``team/name``. Only this file reads this grammar. It knows which
+base models exist, but not which adapters exist.
 """
 
 import difflib
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from veneer_adapters.errors import AdapterNotFound
 
 LIVE = "live"
-"""The alias a bare adapter name stands for."""
+"""The alias that a bare adapter name stands for."""
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 _ALIAS = r"[A-Za-z][A-Za-z0-9._-]{0,62}"
@@ -40,7 +40,7 @@ _MAX_LENGTH_APART = 8
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """One adapter and which of its revisions; exactly one of the last three is set."""
+    """One adapter and a choice of its revision; exactly one of the last three fields is set."""
 
     adapter: str
     alias: str | None = None
@@ -62,15 +62,15 @@ def is_adapter_name(text: str) -> bool:
 
 
 def is_alias_name(text: str) -> bool:
-    """Return whether ``text`` may name an alias: never what could be a number or a digest."""
+    """Return whether ``text`` may name an alias: it must not look like a number or a digest."""
     return re.fullmatch(_ALIAS, text) is not None
 
 
 def parse_model(text: str, bases: Collection[str]) -> Selector | None:
-    """Return what ``text`` selects, or None when it is the base model itself.
+    """Return what ``text`` selects, or None when it names the base model itself.
 
     Raises:
-        AdapterNotFound: the text cannot be a name, so nothing can be called by it.
+        AdapterNotFound: the text cannot be a name, so nothing can have that name.
     """
     if text in bases:
         return None
@@ -85,8 +85,8 @@ def parse_model(text: str, bases: Collection[str]) -> Selector | None:
 
 
 def close_matches(text: str, known: Iterable[str]) -> tuple[str, ...]:
-    """Return at most three of ``known`` that ``text`` may be a misspelling of, best first."""
-    # Bounded: a client that guesses names must not buy CPU time with each guess.
+    """Return at most three of ``known`` that ``text`` may be a misspelling of, the best first."""
+    # Bounded, because a client that guesses names must not cost much CPU time with each guess.
     near = [name for name in known if abs(len(name) - len(text)) <= _MAX_LENGTH_APART]
     if len(near) > _MAX_COMPARED:
         pairs = _letter_pairs(text)
@@ -100,7 +100,7 @@ def _letter_pairs(text: str) -> list[str]:
 
 
 def _without_base(text: str, bases: Collection[str]) -> str:
-    # The longest first: a base id may itself contain ":" and begin with another's id.
+    # The longest first: a base id may contain ":" and may begin with the id of another base.
     for base in sorted(bases, key=len, reverse=True):
         if text.startswith(f"{base}:"):
             return text[len(base) + 1 :]

@@ -1,4 +1,4 @@
-"""One server for one state folder: the kernel holds the lock and drops it when we die."""
+"""One server for one state folder: the kernel holds the lock and frees it when the process dies."""
 
 import fcntl
 import os
@@ -10,25 +10,25 @@ from typing import BinaryIO
 from veneer_adapters.errors import StateFolderInUse, StorageFailed
 
 LOCK_FILE = "LOCK"
-"""Beside the state; holds the process id of the server, and is never removed."""
+"""A file in the state folder that holds the process id of the server. It is never removed."""
 
 
 @contextmanager
 def state_folder(folder: Path) -> Iterator[None]:
-    """Keep ``folder``, made if need be, for this server alone until the block ends.
+    """Keep ``folder`` for this server alone until the block ends; make the folder if it is missing.
 
-    Until then, or until this process dies of whatever cause, another server is refused.
+    Until the block ends or this process dies, another server is refused.
 
     Raises:
-        StateFolderInUse: another server has it.
-        StorageFailed: it cannot be made, or not be locked.
+        StateFolderInUse: another server uses it.
+        StorageFailed: the folder cannot be made or locked.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / LOCK_FILE).open("a+b")
     except OSError as error:
         raise _unusable(error) from error
-    # A child that is forked, not spawned, must not keep the lock when this process has died.
+    # A forked child inherits the lock; it must not keep it after this process has died.
     os.register_at_fork(after_in_child=file.close)
     with file:
         _lock(file)
@@ -43,8 +43,8 @@ def _lock(file: BinaryIO) -> None:
         file.flush()
     except BlockingIOError:
         raise StateFolderInUse(
-            f"Another server{_holder(file)} uses the state folder; stop it, or give this one"
-            " a folder of its own with the setting state.dir."
+            f"Another server{_holder(file)} uses the state folder; stop it, or set state.dir to"
+            " another folder for this server."
         ) from None
     except OSError as error:
         raise _unusable(error) from error
@@ -58,4 +58,4 @@ def _holder(file: BinaryIO) -> str:
 
 def _unusable(error: OSError) -> StorageFailed:
     why = error.strerror or "it cannot be written"
-    return StorageFailed(f"The state folder of the setting state.dir cannot be used: {why}.")
+    return StorageFailed(f"The state folder (setting state.dir) cannot be used: {why}.")

@@ -51,7 +51,7 @@ def test_a_state_folder_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> N
     (tmp_path / "state").write_text("")
     done = serve(tmp_path)
     assert done.returncode == 78
-    assert "state.dir cannot be used: " in done.stderr
+    assert "(setting state.dir) cannot be used: " in done.stderr
     assert "Traceback" not in done.stderr
 
 
