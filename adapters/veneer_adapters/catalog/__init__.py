@@ -1,1 +1,1 @@
-"""What adapters exist: names, revisions and what each name means now."""
+"""Which adapters exist: names, revisions, and what each name means now."""

@@ -1,7 +1,7 @@
-"""A movable pointer: what an alias points to, and where it came from. No I/O, no clock.
+"""A movable name: what an alias points to, and what it pointed to before. No I/O, no clock.
 
-A target list is never changed, only replaced; the ones before are kept, so that going back is
-a pointer move like any other.
+An alias is never changed, only replaced. It keeps its earlier targets, so rolling back is a move of
+the alias like any other.
 """
 
 from dataclasses import dataclass, replace
@@ -23,17 +23,17 @@ class Target:
 
     revision: int
     weight: int = 1
-    """A share relative to the other targets' weights."""
+    """Its share, relative to the weights of the other targets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """When a canary is taken back: it fails more often than the baseline by ``margin``."""
+    """When to take a canary back: when it does worse than the baseline by more than ``margin``."""
 
     min_requests: int
-    """Requests each side must have answered before there is a verdict."""
+    """How many requests each side must have answered before there is a verdict."""
     margin: float
-    """How much higher its share of failures may be: 0.05 is five of a hundred."""
+    """How much higher the canary's share may be: 0.05 means five of a hundred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +42,21 @@ class Alias:
 
     name: str
     targets: tuple[Target, ...]
-    """The first one is the baseline of a guard."""
+    """The first one is the baseline of the guard."""
     version: int = 1
-    """Counts the moves; what ``If-Match`` compares."""
+    """Counts the moves; ``If-Match`` of the HTTP API compares it."""
     sticky: Sticky | None = None
-    """What keeps a caller on one target; None: each request is drawn anew."""
+    """What keeps a caller on one target. None: each request draws a target."""
     guard: Guard | None = None
     since: int = 0
-    """When it was moved last, in seconds since 1970."""
+    """When it last moved, in seconds since 1970."""
     by: Mover = "publish"
     earlier: tuple[tuple[Target, ...], ...] = ()
-    """What it pointed to before, newest last."""
+    """The targets before the current ones, the newest last; at most 50."""
 
     @property
     def main(self) -> int:
-        """The revision most requests get."""
+        """The revision with the largest weight, which gets most requests."""
         return max(self.targets, key=lambda target: target.weight).revision
 
     def moved(
@@ -68,40 +68,43 @@ class Alias:
         sticky: Sticky | None = None,
         guard: Guard | None = None,
     ) -> "Alias":
-        """Return the alias pointing to ``targets``."""
+        """Return the alias as it is after a move to ``targets``."""
         earlier = (*self.earlier, self.targets)[-_MAX_EARLIER:]
         return Alias(self.name, targets, self.version + 1, sticky, guard, now, by, earlier)
 
     def rolled_back(self, *, now: int, by: Mover = "rollback") -> "Alias":
-        """Return the alias pointing to what it pointed to before.
+        """Return the alias as it is after a move back to its earlier targets.
 
         Raises:
-            NothingToRollBack: it never pointed to anything else.
+            NothingToRollBack: there are no earlier targets.
         """
         if not self.earlier:
             raise NothingToRollBack(
-                f"The alias {quoted(self.name)} never pointed to anything else."
+                f"The alias {quoted(self.name)} has no earlier targets that can serve."
             )
         back = self.moved(self.earlier[-1], now=now, by=by)
         return replace(back, earlier=self.earlier[:-1])
 
 
 def check_targets(targets: tuple[Target, ...], guard: Guard | None = None) -> None:
-    """Return when traffic can be split so.
+    """Return when an alias may split its requests between ``targets`` under ``guard``.
 
     Raises:
-        TargetsImpossible: none, too many, one twice, a weight or a guard out of range.
+        TargetsImpossible: there are none, too many, one is there twice, or a weight or the guard is
+            out of range.
     """
     numbers = [target.revision for target in targets]
     if not 1 <= len(targets) <= MAX_TARGETS:
         raise TargetsImpossible(f"An alias has between 1 and {MAX_TARGETS} targets.")
     if len(set(numbers)) != len(numbers):
-        raise TargetsImpossible("Each target of an alias must be another revision.")
+        raise TargetsImpossible("Each target of an alias must be a different revision.")
     if not all(1 <= target.weight <= MAX_WEIGHT for target in targets):
         raise TargetsImpossible(f"A weight is a whole number from 1 to {MAX_WEIGHT}.")
     if guard is None:
         return
     if len(targets) < 2:
-        raise TargetsImpossible("A guard compares targets, so it needs at least two of them.")
+        raise TargetsImpossible("A guard compares targets, so the alias needs at least two.")
     if guard.min_requests < 1 or not 0 <= guard.margin <= 1:
-        raise TargetsImpossible("A guard needs at least 1 request and a margin between 0 and 1.")
+        raise TargetsImpossible(
+            "A guard needs min_requests of at least 1 and a margin from 0 to 1."
+        )

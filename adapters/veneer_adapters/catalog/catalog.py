@@ -1,7 +1,7 @@
 """What every adapter name means now.
 
-Reads come from memory (``snapshot``). Writes reach the database first and memory second, so
-what was once answered survives a crash. What other processes write shows at the next ``refresh``.
+Reads come from memory (``snapshot``). Writes change the database first and memory second, so a
+change that was answered survives a crash. ``refresh`` brings in what other processes wrote.
 """
 
 import asyncio
@@ -32,15 +32,15 @@ logger = structlog.get_logger(__name__)
 __all__ = ["Arrival", "Catalog", "Entry", "OnChange"]
 
 OnChange = Callable[[Entry | None, Entry], None]
-"""Is told each entry that changed, before and after, on the event loop; must not raise."""
+"""Gets each entry that changed, before and after, on the event loop; must not raise."""
 
 
 def _ignored(before: Entry | None, after: Entry) -> None:
-    """Nobody watches."""
+    """Ignore the change; the default until ``watch`` is called."""
 
 
 class Catalog(Snapshot):
-    """A snapshot that can be written, and that follows what others write."""
+    """A snapshot that can be written, and that follows what other processes write."""
 
     def __init__(
         self,
@@ -63,23 +63,23 @@ class Catalog(Snapshot):
         *,
         now: Callable[[], float] = time.time,
     ) -> "Catalog":
-        """Return the catalog kept in ``database``; ``where`` tells where a digest is stored.
+        """Return the catalog that ``database`` keeps; ``where`` says where a digest is stored.
 
         Raises:
-            CatalogUnreadable: what is there contradicts itself.
+            CatalogUnreadable: the content of the database contradicts itself.
         """
         catalog = cls(Repository(database, where), now=now)
         await catalog.refresh()
         return catalog
 
     def watch(self, on_change: OnChange) -> None:
-        """Tell ``on_change`` every entry there is, and from now on each change."""
+        """Give ``on_change`` every entry that exists now, and each change from now on."""
         self._on_change = on_change
         for entry in self._entries.values():
             on_change(None, entry)
 
     async def moves(self, name: str, alias: str) -> list[Alias]:
-        """Return what ``alias`` was after each of its moves, newest first."""
+        """Return what ``alias`` was after each of its moves, the newest first."""
         self._entry(name)
         return await self._repository.moves(name, alias)
 
@@ -87,15 +87,15 @@ class Catalog(Snapshot):
         """Keep the content as a revision and return it; see ``add_all``.
 
         Raises:
-            AdapterExists: the name ``is_new`` and was taken; nothing changed.
+            AdapterExists: ``is_new`` is set and the name is taken; nothing changed.
         """
         return (await self._add([arrival], is_new=is_new))[0]
 
     async def add_all(self, arrivals: Sequence[Arrival]) -> list[Revision]:
         """Keep each arrival as a revision, with one commit for all of them.
 
-        Content published before keeps its number, other content gets the next one. Aliases
-        stay where they are until the revision is proved; an earlier refusal is forgotten.
+        Content that was published before keeps its number; other content gets the next one.
+        ``Entry.added`` says when an alias moves. An earlier refusal of the name is forgotten.
 
         Raises:
             StateBusy, StorageFailed: nothing changed.
@@ -105,7 +105,8 @@ class Catalog(Snapshot):
     async def give_up(self, revision: Revision, *, is_new: bool = False) -> None:
         """Let no alias wait for ``revision`` any more.
 
-        Its name is removed again when it ``is_new``, or has nothing else that can serve.
+        The name is removed again when it ``is_new``, or when no alias and no READY revision is
+        left.
         """
 
         def change(entry: Entry) -> Entry:
@@ -116,7 +117,7 @@ class Catalog(Snapshot):
         await self._edit(revision.adapter, change)
 
     async def prove(self, revision: Revision, effect: Effect) -> None:
-        """Make ``revision`` READY, and move the alias that waited for it, in one commit."""
+        """Make ``revision`` READY and move the alias that waited for it, in one commit."""
         await self._edit(
             revision.adapter, lambda e: e.proved(revision.number, effect, now=self._today())
         )
@@ -169,18 +170,18 @@ class Catalog(Snapshot):
         return after.aliases[alias]
 
     async def remove_alias(self, name: str, alias: str, *, expected: int | None = None) -> None:
-        """Forget ``alias``; raises AdapterNotFound and AliasMoved."""
+        """Remove ``alias``; raises AdapterNotFound and AliasMoved."""
         self.alias(name, alias)
         await self._edit(name, lambda e: e.without_alias(alias, expected=expected))
 
     async def pin(self, name: str, *, pinned: bool) -> None:
-        """Remember whether what is live of ``name`` is to stay in its device slot."""
+        """Write down whether the live revision of ``name`` stays in its device slot."""
         await self._edit(name, lambda e: replace(e, pinned=pinned))
 
     async def remove(self, name: str) -> None:
-        """Forget ``name``, so that it is not found; its numbers are never given again.
+        """Remove ``name``, so that clients do not find it; its numbers are never used again.
 
-        What its watched folder holds now does not bring it back; other content does.
+        The content that its watched folder holds now does not bring it back; other content does.
 
         Raises:
             AdapterNotFound: there is no such adapter.
@@ -190,7 +191,7 @@ class Catalog(Snapshot):
         await self._edit(name, lambda e: e.removed(offered=e.offered))
 
     async def remove_folder(self, name: str) -> bool:
-        """Forget what came from a watched folder that is gone; return whether it was live."""
+        """Remove what came from a watched folder that is gone; return whether it was visible."""
         refusal = self._refusals.get(name)
         if refusal is not None and refusal.source.kind == "folder":
             del self._refusals[name]
@@ -201,10 +202,10 @@ class Catalog(Snapshot):
         return entry.present
 
     def fail(self, name: str, error: AdapterError, source: Source) -> None:
-        """Record that the newest content of ``name`` was refused before it was a revision.
+        """Record that the newest content of ``name`` was refused before it became a revision.
 
-        A live revision keeps serving, with the failure shown beside it. Kept in memory only:
-        the content is judged again after a restart, and by every process.
+        A live revision goes on serving, and the refusal is shown beside it. The record is kept in
+        memory only: every process judges the content for itself, and again after a restart.
         """
         self._refusals[name] = Refusal(error, source, self._today())
 
@@ -212,7 +213,7 @@ class Catalog(Snapshot):
         """Take over what other processes changed.
 
         Raises:
-            StorageFailed: the database cannot be read now; what is in memory stays.
+            StorageFailed: the database cannot be read now; memory stays as it is.
         """
         async with self._writing:
             if await self._repository.version() == self._version:
@@ -227,7 +228,7 @@ class Catalog(Snapshot):
             for arrival in arrivals:
                 old = found.get(arrival.name)
                 if is_new and old and old.present:
-                    raise AdapterExists(f"There is an adapter {quoted(arrival.name)} already.")
+                    raise AdapterExists(f"There is already an adapter {quoted(arrival.name)}.")
                 old = old or Entry(arrival.name, arrival.source, self._today())
                 found[arrival.name], revision = old.added(arrival, now=self._today())
                 added.append(revision)
@@ -243,7 +244,7 @@ class Catalog(Snapshot):
         return added
 
     def _is_news(self, arrivals: Sequence[Arrival]) -> bool:
-        # Most restarts find in the folders what they left there: no reason to write.
+        # At most restarts the folders hold what they held before: there is nothing to write.
         entries = self._entries
         return any(
             a.name not in entries or entries[a.name].added(a, now=0)[0] != entries[a.name]
@@ -263,7 +264,8 @@ class Catalog(Snapshot):
         self, names: Collection[str], change: Callable[[dict[str, Entry]], Collection[Entry]]
     ) -> None:
         async with self._writing:
-            # Not torn apart when its caller is cancelled; a refresh then brings the news.
+            # The shield keeps the commit whole when the caller is cancelled. Then the next refresh
+            # brings the change into memory.
             changed, version = await asyncio.shield(self._repository.edit(names, change))
             for name, entry in changed.items():
                 _log_moves(self._entries.get(name), entry)

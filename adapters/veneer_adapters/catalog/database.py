@@ -1,7 +1,7 @@
-"""The database the catalog is kept in: SQLite in the state folder, or PostgreSQL by URL.
+"""The database that keeps the catalog: SQLite in the state folder, or PostgreSQL by URL.
 
-SQLite runs in WAL mode with full flushes: what was answered survives a power loss. Writers
-take turns by counting up one row, in every database and across processes.
+SQLite runs in WAL mode with full flushes, so a change that was answered survives a power loss. In
+both databases writers take turns, also across processes: each one first counts up the same row.
 """
 
 import sqlite3
@@ -23,11 +23,11 @@ from veneer_adapters.errors import CatalogUnreadable, StateBusy, StorageFailed
 from veneer_adapters.faults import fault_point
 
 BUSY_TIMEOUT_S = 5.0
-"""How long a writer waits for another process at most."""
+"""How long a writer waits for another process at most, in seconds."""
 
 _CONNECT_TIMEOUT_S = 3.0
 _ANSWER_TIMEOUT_S = BUSY_TIMEOUT_S + 1.0
-"""A database that says nothing, as behind a broken network, is not waited for."""
+"""How long to wait for an answer at most: a database behind a broken network never gives one."""
 
 _SQLITE = "sqlite+aiosqlite"
 _POSTGRESQL = {
@@ -36,28 +36,28 @@ _POSTGRESQL = {
     "server_settings": {"lock_timeout": f"{BUSY_TIMEOUT_S:g}s"},
 }
 _MIGRATION_LOCK = 0x56454E45
-"""Any number no other program uses with the same database."""
+"""Any number that no other program uses with the same database."""
 
 
 class Database:
-    """One open database, migrated to what this version reads."""
+    """One open database, migrated to the schema of this version."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     @property
     def shared(self) -> bool:
-        """Whether other servers may use the same database now."""
+        """Whether other servers may use the same database at the same time."""
         return self._engine.dialect.name != "sqlite"
 
     @classmethod
     async def open(cls, url: str | Path) -> "Database":
-        """Return the database at ``url``, made or migrated if need be.
+        """Return the database at ``url``; create or migrate it if necessary.
 
         A path means SQLite in that file.
 
         Raises:
-            CatalogUnreadable: damaged, newer than this version, or not reachable.
+            CatalogUnreadable: the database is damaged, newer than this version, or not reachable.
         """
         url = f"{_SQLITE}:///{url}" if isinstance(url, Path) else url
         engine = _create(url)
@@ -73,12 +73,14 @@ class Database:
         return cls(engine)
 
     async def close(self) -> None:
-        """Close every connection; twice is a no-op."""
+        """Close every connection; closing twice is a no-op."""
         await self._engine.dispose()
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[tuple[AsyncConnection, int]]:
-        """Give a connection and the clock's new version; all is committed, or nothing.
+        """Give a connection and the new version of the clock; commit everything at the end.
+
+        When the block raises, nothing is committed.
 
         Raises:
             StateBusy: another process was writing for too long.
@@ -98,14 +100,14 @@ class Database:
 
     @asynccontextmanager
     async def noting(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection for what no other process needs to see soon; raises as ``writing``."""
+        """Give a connection for rows that others need not see soon; raises as ``writing``."""
         with _write_errors():
             async with self._engine.begin() as connection:
                 yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection that sees one instant.
+        """Give a connection whose queries all see the same state of the database.
 
         Raises:
             StorageFailed: the database cannot be read.
@@ -151,7 +153,7 @@ def _migrate(connection: sa.Connection) -> None:
         # Two servers that start at once must not both create the tables.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
     else:
-        # Python's sqlite3 begins no transaction for DDL: half a migration could stay.
+        # Python's sqlite3 begins no transaction for DDL, so half a migration could stay.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     config = Config()
     config.set_main_option("script_location", str(files("veneer_adapters.catalog") / "migrations"))

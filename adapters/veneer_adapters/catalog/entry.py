@@ -1,8 +1,10 @@
 """One name in the catalog: its history, and how each event changes it. No I/O, no clock.
 
-Rule 1: numbers are places in ``revisions``, counted from 1; none is ever taken out again.
-Rule 2: an alias that served moves only to a revision that is READY. A new name of a watched
-        folder serves at once: it has nothing to displace, and its first lease proves it.
+Rule 1: numbers are places in ``revisions``, counted from 1; no revision is ever taken out.
+Rule 2: publishing and moving an alias need a revision that is READY. There are two exceptions, and
+        in both the first lease proves the revision: a name without aliases serves the content of
+        its watched folder at once, for there is nothing it could displace; and a rollback may lead
+        to a revision that is still STAGED.
 """
 
 from collections.abc import Mapping
@@ -27,7 +29,7 @@ from veneer_adapters.names import LIVE
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """Verified content that is to become a revision of ``name``."""
+    """Verified content that will become a revision of ``name``."""
 
     name: str
     digest: str
@@ -35,50 +37,53 @@ class Arrival:
     manifest: Manifest
     source: Source
     becomes: str | None = LIVE
-    """The alias that is to point to it, once it is proved."""
+    """The alias that will point to it when it is proved; None: no alias moves."""
     allow_no_effect: bool = False
     pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """All that is kept about one name; every change returns a new one."""
+    """All that the catalog keeps about one name. Every change returns a new entry."""
 
     name: str
     source: Source
     created: int
     present: bool = False
-    """Whether the name exists for a client; its numbers outlive it."""
+    """Whether clients can find the name; its numbers outlive its removal."""
     pinned: bool = False
     offered: str | None = None
-    """The content its watched folder had last: seen again, it is no news, not even when the
-    name was removed by request."""
+    """The digest that its watched folder had last. When the folder shows it again, that is no
+    change, even if the name was removed by request."""
     revisions: tuple[Revision, ...] = ()
     aliases: Mapping[str, Alias] = field(default_factory=dict)
 
     @property
     def live(self) -> Revision | None:
-        """What most requests for the bare name get, whatever its state."""
+        """The revision that most requests for the bare name get, whatever its state, or None."""
         alias = self.aliases.get(LIVE)
         return self.revisions[alias.main - 1] if alias else None
 
     def by_number(self, number: int) -> Revision | None:
-        """Return revision ``number``, if there ever was one."""
+        """Return the revision ``number``, if there ever was one."""
         return self.revisions[number - 1] if 1 <= number <= len(self.revisions) else None
 
     def by_digest(self, prefix: str) -> Revision | None:
-        """Return the revision whose content begins with ``prefix``, if there ever was one."""
+        """Return the revision whose digest begins with ``prefix``, if there ever was one."""
         return next((r for r in self.revisions if r.digest.startswith(prefix)), None)
 
     def targeted(self) -> frozenset[Revision]:
-        """Return every revision an alias points to."""
+        """Return every revision that an alias points to."""
         aliases = self.aliases.values()
         return frozenset(self.revisions[t.revision - 1] for a in aliases for t in a.targets)
 
     def added(self, arrival: Arrival, *, now: int) -> tuple["Entry", Revision]:
-        """Return the entry with the content as a revision, numbered anew only if never seen.
+        """Return the entry with the content as a revision, and the revision.
 
-        Its alias moves now only if it is READY. What a watched folder had before is no news.
+        Known content keeps its number; other content gets the next one. The alias moves now only if
+        the revision is READY, or if the name has no alias and its watched folder brings the
+        content. Content that the watched folder had before changes nothing, unless its stored files
+        were lost.
         """
         known = self.by_digest(arrival.digest)
         in_folder = arrival.source.kind == "folder"
@@ -104,7 +109,7 @@ class Entry:
         return entry, revision
 
     def proved(self, number: int, effect: Effect, *, now: int) -> "Entry":
-        """Return the entry with the revision READY, and the alias that waited for it moved."""
+        """Return the entry with the revision READY and the alias that waited for it moved."""
         old = self.revisions[number - 1]
         state = advance(old.state, Event.PROVED)
         entry = self._with(replace(old, state=state, effect=effect, becomes=None))
@@ -136,11 +141,13 @@ class Entry:
         guard: Guard | None = None,
         expected: int | None = None,
     ) -> "Entry":
-        """Return the entry with ``alias``, made if need be, pointing to ``targets``.
+        """Return the entry with ``alias`` pointing to ``targets``; make the alias if it is missing.
+
+        Nothing changes when the alias already points there in the same way.
 
         Raises:
-            TargetsImpossible: a revision does not exist or is not READY, or see check_targets.
-            AliasMoved: its version is not ``expected``.
+            TargetsImpossible: a revision does not exist or is not READY, or as ``check_targets``.
+            AliasMoved: the alias does not have the version ``expected``.
         """
         self.require_version(alias, expected)
         check_targets(targets, guard)
@@ -166,11 +173,12 @@ class Entry:
     ) -> "Entry":
         """Return the entry with ``alias`` pointing to what it pointed to before.
 
-        What failed meanwhile is passed over, and so is what has the revision ``without``.
+        Earlier targets are skipped when one of them has failed since, or is the revision
+        ``without``.
 
         Raises:
-            NothingToRollBack: there is no such alias, or nothing before.
-            AliasMoved: its version is not ``expected``.
+            NothingToRollBack: there is no such alias, or it has no earlier targets that can serve.
+            AliasMoved: the alias does not have the version ``expected``.
         """
         self.require_version(alias, expected)
         if alias not in self.aliases:
@@ -187,16 +195,18 @@ class Entry:
         return replace(self, aliases={k: v for k, v in self.aliases.items() if k != alias})
 
     def removed(self, *, offered: str | None = None) -> "Entry":
-        """Return the entry as a memory of its numbers, and of what its folder ``offered``."""
+        """Return the entry without its name and aliases: it keeps its numbers and ``offered``."""
         gone = tuple(replace(revision, becomes=None) for revision in self.revisions)
         left = replace(self, present=False, pinned=False, offered=offered)
         return replace(left, aliases={}, revisions=gone)
 
     def require_version(self, alias: str, expected: int | None) -> None:
-        """Return when ``alias`` has the version ``expected``; 0 means that there is none.
+        """Return when ``alias`` has the version ``expected``.
+
+        0 means that there must be no such alias; None means that any version will do.
 
         Raises:
-            AliasMoved: it has another.
+            AliasMoved: the alias has another version.
         """
         found = self.aliases[alias].version if alias in self.aliases else 0
         if expected is not None and expected != found:
@@ -219,7 +229,7 @@ class Entry:
         )
 
     def _with(self, revision: Revision, *, alone_becomes: str | None = None) -> "Entry":
-        # Of two that wait to become one alias, only the later may.
+        # When two revisions wait for one alias, only the later one may get it.
         waiting = [
             replace(r, becomes=None) if alone_becomes and r.becomes == alone_becomes else r
             for r in self.revisions
@@ -235,7 +245,7 @@ class Entry:
         if revision is None:
             raise TargetsImpossible(f"{quoted(self.name)} has no revision {number}.")
         if revision.state is not State.READY:
-            why = revision.detail or "it has not been proved yet."
+            why = revision.detail or "the engine has not proved it yet."
             raise TargetsImpossible(f"Revision {number} of {quoted(self.name)} cannot serve: {why}")
 
 

@@ -1,8 +1,8 @@
-"""Has an adapter proven itself in the engine? The last question before it may serve.
+"""Has an adapter proved its effect in the engine? It must, before it may serve.
 
-Rule: only what no trained adapter does is refused. One that says the same word for ever, or
-nothing but noise, may be what its owner wants; NaN, token 0 without end, and the base model
-under another name are not.
+Rule: refuse only what no trained adapter does. An adapter that repeats a word for ever, or answers
+with noise, may be what its owner wants. NaN, token 0 without end, and the base model under another
+name are not.
 """
 
 from dataclasses import dataclass
@@ -15,26 +15,28 @@ class Effect:
     """What a loaded adapter does in the engine, as a short greedy answer shows it."""
 
     modules: int | None
-    """Modules of the model that have weights of the adapter; None where nobody can tell."""
+    """How many of the model's modules have weights of the adapter; None if nothing can tell."""
     largest_change: float | None
-    """Largest absolute difference of a log-probability between the adapter and the base, after
-    the same tokens; exactly 0.0 when the adapter does nothing. None when it is no number."""
+    """The largest absolute difference between a log-probability with the adapter and the same one
+    of the base, after the same tokens. It is exactly 0.0 when the adapter does nothing, and None
+    when it is not a number."""
     finite: bool
-    """False when the adapter, and not already the base, makes a logit NaN or infinite."""
+    """False when a logit is NaN or infinite with the adapter and not already with the base."""
     repeats: bool
-    """True when the answer is token 0 over and over, which is what comes out where no logit
-    stands out from the others, and the base's is not. Any other repetition can be trained."""
+    """True when the answer is token 0 again and again and the answer of the base is not. The engine
+    answers like that when no logit stands out from the others. Any other repetition can be trained.
+    """
 
 
 def judge(effect: Effect, *, allow_no_effect: bool = False) -> None:
     """Return when an adapter with this effect may serve.
 
-    ``allow_no_effect``: its owner says that it changes nothing, and wants it served.
+    With ``allow_no_effect`` an adapter that changes nothing may serve too: its owner wants that.
 
     Raises:
         NonFinite: the engine computes NaN or infinity with it.
         GarbageOutput: it makes the engine repeat token 0.
-        NoEffect: no module has its weights, or the answers are the base's to the last bit.
+        NoEffect: no module has its weights, or the answers equal those of the base to the last bit.
     """
     if not effect.finite:
         raise NonFinite("With the adapter the engine computes NaN or infinity.")

@@ -1,4 +1,4 @@
-"""What became of each request that carries a key, so that a request sent twice acts once.
+"""The outcome of each request that carries a key, so that a request that is sent twice acts once.
 
 Source of the contract: https://docs.stripe.com/api/idempotent_requests
 """
@@ -18,17 +18,18 @@ from veneer_adapters.catalog.tables import replays
 from veneer_adapters.errors import StorageFailed
 
 KEPT_S = 24 * 3600
-"""How long an outcome is repeated."""
+"""How long an outcome is kept and repeated, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What is known of a request that was sent before."""
+    """What is known of an earlier request with the same key."""
 
     request: str
     """A digest of the request."""
     outcome: str | None
-    """What ``finish`` was told; None when a server died on it, or is still at it."""
+    """The text that ``finish`` got; None while a server acts on the request, or after it died
+    there."""
 
 
 class Replays:
@@ -42,7 +43,7 @@ class Replays:
 
     @asynccontextmanager
     async def turn(self, key: str) -> AsyncIterator[None]:
-        """Let one request with ``key`` act at a time, in this process."""
+        """Let only one request with ``key`` act at a time, in this process."""
         self._asking[key] += 1
         try:
             async with self._turns.setdefault(key, asyncio.Lock()):
@@ -53,7 +54,7 @@ class Replays:
                 del self._asking[key], self._turns[key]
 
     async def begin(self, key: str, request: str) -> Replay | None:
-        """Note that ``key`` is acted on now and return None, or return what is known of it.
+        """Note that a request with ``key`` acts now and return None, or return what is known of it.
 
         Raises:
             StorageFailed: nothing was noted.
@@ -70,17 +71,17 @@ class Replays:
                     await connection.execute(sa.insert(replays), row)
         except StorageFailed as error:
             if isinstance(error.__cause__, IntegrityError):
-                return Replay(request, None)  # another server was faster
+                return Replay(request, None)  # another server noted the key first
             raise
         return Replay(*found) if found else None
 
     async def finish(self, key: str, outcome: str) -> None:
-        """Remember what became of the request with ``key``; raises StorageFailed."""
+        """Keep ``outcome`` as the outcome of the request with ``key``; raises StorageFailed."""
         change = sa.update(replays).where(replays.c.key == key)
         async with self._database.noting() as connection:
             await connection.execute(change.values(outcome=outcome))
 
     async def forget(self, key: str) -> None:
-        """Let ``key`` be acted on again: nothing happened; raises StorageFailed."""
+        """Let a request with ``key`` act again, because nothing happened; raises StorageFailed."""
         async with self._database.noting() as connection:
             await connection.execute(sa.delete(replays).where(replays.c.key == key))

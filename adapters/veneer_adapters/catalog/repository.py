@@ -1,4 +1,4 @@
-"""Entries in the database: read them, and replace them in one transaction."""
+"""Reads entries from the database, and replaces them in one transaction."""
 
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -16,7 +16,7 @@ from veneer_adapters.errors import CatalogUnreadable
 from veneer_adapters.faults import fault_point
 
 _MAX_IN = 500
-"""Names in one IN list; SQLite takes 32766 parameters, PostgreSQL as many."""
+"""How many names one IN list has; SQLite takes 32766 parameters, PostgreSQL about as many."""
 
 _CLOCK = sa.select(tables.clock.c.version)
 
@@ -24,24 +24,24 @@ Edit = Callable[[dict[str, Entry]], Iterable[Entry]]
 
 
 class Repository:
-    """The one reader and writer of the catalog's tables."""
+    """The only reader and writer of the catalog's tables, except for usage and replays."""
 
     def __init__(self, database: Database, where: Callable[[str], Path]) -> None:
-        """Use ``database``; ``where`` tells where the content with a digest is stored."""
+        """Use ``database``; ``where`` says where the content with a digest is stored."""
         self._database = database
         self._where = where
 
     async def version(self) -> int:
-        """Return the clock's version: another number means that something changed."""
+        """Return the version of the clock: another number means that something changed."""
         async with self._database.reading() as connection:
             version: int = (await connection.scalars(_CLOCK)).one()
             return version
 
     async def changed_since(self, version: int) -> tuple[dict[str, Entry], int]:
-        """Return the entries changed after ``version``, and the version they are of.
+        """Return the entries that changed after ``version``, and the version of the clock now.
 
         Raises:
-            CatalogUnreadable: what is there contradicts itself.
+            CatalogUnreadable: the content of the database contradicts itself.
         """
         async with self._database.reading() as connection:
             now = (await connection.scalars(_CLOCK)).one()
@@ -51,8 +51,9 @@ class Repository:
     async def edit(self, names: Collection[str], change: Edit) -> tuple[dict[str, Entry], int]:
         """Let ``change`` replace some of the entries called ``names``, as they are now.
 
-        It is given those that exist, and returns those that are to be different; when it
-        raises, nothing changes. Returns what changed, and the version it is of.
+        ``change`` gets those that exist in the database and returns the new entries; when it
+        raises, nothing changes. Returns the entries that differ now, and the new version of the
+        clock.
 
         Raises:
             StateBusy, StorageFailed: nothing changed.
@@ -67,7 +68,7 @@ class Repository:
         return after, version
 
     async def moves(self, adapter: str, alias: str) -> list[Alias]:
-        """Return what ``alias`` was after each of its moves, newest first."""
+        """Return what ``alias`` was after each of its moves, the newest first."""
         table = tables.moves
         asked = (
             sa.select(table.c.record)

@@ -1,4 +1,4 @@
-"""What a name can mean: values, frozen, safe to hold for the length of a request."""
+"""What a name can mean: frozen values that a request may hold until it ends."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,12 +18,14 @@ SourceKind = Literal["folder", "path", "hf", "https", "s3", "gs", "az"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where an adapter came from, and so what makes it go away again."""
+    """Where an adapter came from."""
 
     kind: SourceKind
-    """``folder``: a watched folder, gone when the folder goes; all others: added by request."""
+    """``folder`` is a watched folder: when it is removed, the adapter is removed. All others were
+    added by request."""
     location: str
-    """The folder on this server, or a URL without credentials; for operators, not for clients."""
+    """The folder on this server, or a URL without credentials; operators may see it, clients may
+    not."""
     read_only: bool = False
 
 
@@ -36,47 +38,48 @@ class Revision:
 
     adapter: str
     number: int
-    """Counts from 1 in each adapter; never given to other content, not even after removal."""
+    """Counts from 1 in each adapter. A number is never given to other content, not even after
+    removal."""
     digest: str
     """sha256, 64 hex digits."""
     path: Path
-    """Where the store keeps it, if it does."""
+    """Where the store keeps the files, or would keep them."""
     manifest: Manifest
     created: int
     """When it was first published, in seconds since 1970."""
     source: Source = _NOWHERE
     state: State = State.STAGED
-    """STAGED until the engine proved its effect, then READY, or FAILED."""
+    """STAGED until the engine has proved its effect; then READY or FAILED."""
     reason: str | None = None
-    """Why it is FAILED, as a stable code."""
+    """Why it is FAILED, as a stable code; else None."""
     detail: str | None = None
     effect: Effect | None = None
-    """What the engine measured, once it did."""
+    """What the engine measured; None before the proof."""
     allow_no_effect: bool = False
-    """Whether its publisher declared that it has no effect."""
+    """Whether its publisher allows it to have no effect."""
     becomes: str | None = None
-    """The alias that is to point here once it is READY."""
+    """The alias that will point here when the revision is READY, or None."""
 
     @property
     def engine_name(self) -> str:
-        """What the engine calls it: different content never shares a name, nor its KV cache."""
+        """The name it has in the engine. Different contents never share a name, nor a KV cache."""
         return f"{self.adapter}@sha256:{self.digest[:_ENGINE_HEX]}"
 
     @property
     def label(self) -> str:
-        """What people are shown: ``name@number#sha256:`` and the first 12 hex digits."""
+        """The name for people: ``name@number#sha256:`` and 12 hex digits of the digest."""
         return f"{self.adapter}@{self.number}#sha256:{self.digest[:_LABEL_HEX]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the staging of one name has come."""
+    """How far the staging of one name by request has come."""
 
     source: Source
     stage: Literal["fetch", "prove"]
     done_bytes: int = 0
     total_bytes: int | None = None
-    """None while it is not known."""
+    """None while the size is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +88,26 @@ class Adapter:
 
     name: str
     state: State
-    """From the catalog: STAGED, READY or FAILED. From ``veneer_adapters.adapters``: also what
-    the engine does with the live revision, or STAGING while the first content is on its way."""
+    """The catalog gives STAGED, READY or FAILED. ``veneer_adapters.adapters`` also gives what the
+    engine does with the live revision, and STAGING while the first content is being staged."""
     live: Revision | None
-    """What most requests for the bare name get."""
+    """The revision that most requests for the bare name get, or None."""
     source: Source
     created: int | None
-    """When the name was first published, or failed, in seconds since 1970; None before that."""
+    """When the name was first published, or refused, in seconds since 1970; None before that."""
     reason: str | None = None
-    """Why the newest content was refused, as a stable code; also while an older one serves."""
+    """Why the newest content was refused, as a stable code; also while an older revision serves."""
     detail: str | None = None
-    """The same as one plain sentence."""
+    """The same in one plain sentence."""
     pinned: bool = False
-    """Whether what is live stays in its device slot."""
+    """Whether the live revision stays in its device slot."""
     aliases: Mapping[str, Alias] = field(default_factory=dict)
     revisions: int = 0
-    """How many there have been; also the number of the latest."""
+    """How many revisions it has; also the number of the latest."""
     progress: Progress | None = None
-    """How far something is that is being staged for this name by request."""
+    """How far a staging by request for this name has come; None when there is none."""
 
     @property
     def read_only(self) -> bool:
-        """Whether its source is a folder Veneer may not change."""
+        """Whether its source is a folder that Veneer may not change."""
         return self.source.read_only

@@ -1,4 +1,4 @@
-"""An entry as rows, rows as an entry, and what to write when one becomes another. No I/O."""
+"""Entries as rows, rows as entries, and the rows that a change has to write. No I/O."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,14 +26,14 @@ _ALIAS = TypeAdapter(Alias)
 
 @dataclass(slots=True)
 class Writes:
-    """Rows to write, by table, so that many entries are few statements."""
+    """The rows to write, by table, so that many entries need few statements."""
 
     inserted: dict[Table, list[Row]] = field(default_factory=dict)
     updated: dict[Table, list[Row]] = field(default_factory=dict)
     deleted: dict[Table, list[Row]] = field(default_factory=dict)
 
     def replace(self, before: Entry | None, after: Entry, version: int) -> None:
-        """Add what turns ``before`` into ``after``, changed at clock ``version``."""
+        """Add the rows that turn ``before`` into ``after``, changed at clock ``version``."""
         row = {**_adapter_row(after), "changed": version}
         self._put(tables.adapters, row, is_new=before is None)
         old = {r.number: r for r in before.revisions} if before else {}
@@ -66,7 +66,7 @@ def to_entries(
     aliases: Iterable[Row],
     where: Callable[[str], Path],
 ) -> dict[str, Entry]:
-    """Return the entries these rows describe; ``where`` tells where a digest is stored.
+    """Return the entries that these rows describe; ``where`` says where a digest is stored.
 
     Raises:
         ValueError: the rows contradict each other or their schema.
@@ -85,7 +85,7 @@ def to_entries(
 
 
 def to_alias(record: str) -> Alias:
-    """Return the alias a row of ``moves`` or ``aliases`` describes."""
+    """Return the alias that ``record``, of a row of ``moves`` or ``aliases``, describes."""
     return _ALIAS.validate_json(record)
 
 

@@ -1,7 +1,8 @@
-"""What every adapter name means at this instant: read from memory, without I/O and locks.
+"""What every adapter name means now, read from memory, without I/O and locks.
 
-One immutable entry per name, exchanged as a whole by ``catalog``; and beside them what was
-refused before it became a revision, which is kept in memory only.
+There is one immutable entry for each name; ``catalog`` replaces it as a whole. Beside the entries
+are the refusals: content that was refused before it became a revision. They are kept in memory
+only.
 """
 
 from dataclasses import dataclass
@@ -25,18 +26,18 @@ class Refusal:
 
 
 class Snapshot:
-    """Names, their revisions and what each serves. For one event loop."""
+    """Names, their revisions, and which revision answers. For one event loop."""
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._refusals: dict[str, Refusal] = {}
 
     def resolve(self, selector: Selector, caller: Caller | None = None) -> Revision:
-        """Return the revision that answers to ``selector`` now; a split alias draws one.
+        """Return the revision that answers to ``selector`` now; a split alias draws a target.
 
         Raises:
-            AdapterNotFound: no such adapter, alias or revision; names close matches.
-            AdapterFailed: the adapter is known, but what was asked for cannot serve.
+            AdapterNotFound: there is no such adapter, alias or revision; it has the close matches.
+            AdapterFailed: the adapter is known, but the selected revision cannot serve.
         """
         entry = self._entries.get(selector.adapter)
         if entry is None or not entry.present:
@@ -59,35 +60,40 @@ class Snapshot:
         return found
 
     def knows(self, name: str) -> bool:
-        """Return whether there is an adapter called ``name``, also one that failed."""
+        """Return whether there is an adapter called ``name``; a failed one counts."""
         return self._is_present(name) or name in self._refusals
 
     def adapters(self) -> list[Adapter]:
-        """Return every adapter there is, failed ones too, by name."""
+        """Return every adapter, failed ones too, in the order of their names."""
         names = {n for n, e in self._entries.items() if e.present} | self._refusals.keys()
         return [found for name in sorted(names) if (found := self._adapter(name))]
 
     def revisions(self, name: str) -> tuple[Revision, ...]:
-        """Return every revision of ``name``, failed ones too, by number."""
+        """Return every revision of ``name``, failed ones too, in the order of their numbers.
+
+        Raises:
+            AdapterNotFound: there is no such adapter.
+            AdapterFailed: no content of ``name`` was ever accepted.
+        """
         return self._entry(name).revisions
 
     def alias(self, name: str, alias: str) -> Alias:
-        """Return what ``alias`` of ``name`` means now; raises AdapterNotFound."""
+        """Return what ``alias`` of ``name`` means now; raises what ``revisions`` raises."""
         found = self._entry(name).aliases.get(alias)
         if found is None:
             raise AdapterNotFound(f"{name}@{alias}")
         return found
 
     def digests(self) -> set[str]:
-        """Return the content of every revision that may still be asked for."""
-        # A copy first: the store asks from its own threads.
+        """Return the digest of every revision that a request may still ask for."""
+        # A copy, because the store calls this from other threads.
         present = (entry for entry in tuple(self._entries.values()) if entry.present)
         return {
             r.digest for entry in present for r in entry.revisions if r.state is not State.FAILED
         }
 
     def waiting(self) -> list[Revision]:
-        """Return the revisions that are to become an alias and were not proved yet."""
+        """Return the revisions for which an alias waits until they are proved."""
         present = (entry for entry in self._entries.values() if entry.present)
         return [r for entry in present for r in entry.revisions if r.becomes]
 
@@ -97,7 +103,7 @@ class Snapshot:
         return (entry and entry.by_number(revision.number)) or revision
 
     def in_folders(self) -> dict[str, Source]:
-        """Return, by name, the watched folder of everything that came from one."""
+        """Return, by name, the watched folder of every adapter that came from one."""
         kept = {n: e.source for n, e in self._entries.items() if e.present or e.offered}
         refused = {n: r.source for n, r in self._refusals.items()}
         return {n: s for n, s in (kept | refused).items() if s.kind == "folder"}

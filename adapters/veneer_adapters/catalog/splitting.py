@@ -1,4 +1,4 @@
-"""Which of an alias's targets answers one request. No I/O, no clock, no state."""
+"""Which target of an alias answers one request. No I/O, no clock, no state."""
 
 import hashlib
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from veneer_adapters.catalog.alias import Alias
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom an alias with several targets may keep on one of them."""
+    """Who sent a request, so that a sticky alias can keep this caller on one target."""
 
     user: str | None = None
-    """What the client calls its end user."""
+    """The end user, as the client names them in the request."""
     key: str | None = None
-    """Which key was presented, as a digest of it."""
+    """A digest of the API key that the client presented."""
     draw: float = 0.0
     """A random number in [0, 1), drawn once for the request."""
 
@@ -21,8 +21,9 @@ class Caller:
 def choose_target(adapter: str, alias: Alias, caller: Caller | None) -> int:
     """Return the number of the revision that answers one request for ``alias``.
 
-    Without a caller, or an unsplit alias: the main target. With a sticky alias the same caller
-    gets the same target, and a change of the weights moves as few callers as can be.
+    Without a caller, and for an alias with one target, this is the main target. A sticky alias
+    gives the same caller the same target, and a change of the weights moves as few callers as
+    possible.
     """
     if caller is None or len(alias.targets) == 1:
         return alias.main

@@ -1,6 +1,6 @@
-"""The catalog's tables. A change here is a new file in ``migrations/versions``, always.
+"""The catalog's tables. Every change here needs a new file in ``migrations/versions``.
 
-What is asked for by value is a column; what is only ever read as a whole is JSON text.
+A value that queries use has a column of its own; a value that is only read as a whole is JSON text.
 """
 
 from sqlalchemy import (
@@ -25,7 +25,7 @@ clock = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("version", BigInteger, nullable=False),
 )
-"""One row. Every write begins by counting it up, so that writers take turns."""
+"""One row. Every write first counts it up, so that writers take turns."""
 
 adapters = Table(
     "adapters",
@@ -39,7 +39,8 @@ adapters = Table(
     Column("changed", BigInteger, nullable=False),
     Index("adapters_changed", "changed"),
 )
-"""``changed`` is the clock's version at the last change of the name or anything below it."""
+"""``changed`` is the version of the clock at the last change of the name, its revisions or its
+aliases."""
 
 revisions = Table(
     "revisions",
@@ -77,7 +78,7 @@ moves = Table(
     Column("record", Text, nullable=False),
     Index("moves_alias", "adapter", "name", "id"),
 )
-"""Every alias as it was after each move: the history, only ever added to."""
+"""Every alias as it was after each move. Rows are only added, never changed."""
 
 usage = Table(
     "usage",
@@ -86,7 +87,7 @@ usage = Table(
     Column("requests", BigInteger, nullable=False),
     Column("used", BigInteger, nullable=False),
 )
-"""How often each adapter was asked for; not part of what the clock counts."""
+"""How often requests asked for each adapter; a change here does not count up the clock."""
 
 replays = Table(
     "replays",
@@ -96,4 +97,4 @@ replays = Table(
     Column("outcome", Text),
     Column("created", BigInteger, nullable=False),
 )
-"""What became of each request that may be sent again with the same key."""
+"""The outcome of each request that a client may send again with the same key."""

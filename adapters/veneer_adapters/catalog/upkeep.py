@@ -1,4 +1,4 @@
-"""What must happen now and then: see what other servers changed, note what is used."""
+"""Regular work on the catalog: read what other servers changed, and write down what is used."""
 
 import asyncio
 
@@ -11,12 +11,13 @@ from veneer_adapters.errors import AdapterError, AdapterUnavailable
 logger = structlog.get_logger(__name__)
 
 REFRESH_S = 1.0
-"""Other servers' changes show within this time and one query."""
+"""The pause between two looks at the database, in seconds. A change by another server is seen after
+this pause and the queries of one look: within two seconds, while the database answers in time."""
 _FLUSH_EVERY = 30
 
 
 class Upkeep:
-    """Keeps memory and database in step, for as long as the server runs."""
+    """Keeps memory and database in step while the server runs."""
 
     def __init__(self, catalog: Catalog, usage: Usage) -> None:
         self._catalog = catalog
@@ -24,7 +25,11 @@ class Upkeep:
         self._failing = False
 
     async def run(self) -> None:
-        """Refresh every second, until cancelled."""
+        """Refresh the catalog after every pause of ``REFRESH_S``, until cancelled.
+
+        Every 30th time the usage is written too. A failure is logged once and does not end the
+        loop.
+        """
         turn = 0
         while True:
             await asyncio.sleep(REFRESH_S)
@@ -41,7 +46,7 @@ class Upkeep:
                 self._failing = False
 
     async def close(self) -> None:
-        """Note what was used since the last time; that it cannot be noted stops nobody."""
+        """Write the last usage to the database; a failure is logged and stops nothing."""
         try:
             await self._usage.flush()
         except AdapterUnavailable as error:

@@ -1,4 +1,4 @@
-"""How often each adapter is asked for, so that a restart can begin with those used most."""
+"""How often requests ask for each adapter, so that a restart can first load those used most."""
 
 import time
 from collections import Counter
@@ -11,7 +11,7 @@ from veneer_adapters.catalog.tables import usage
 
 
 class Usage:
-    """Counts in memory, and adds to the database now and then."""
+    """Counts requests in memory, and adds them to the database from time to time."""
 
     def __init__(self, database: Database, *, now: Callable[[], float] = time.time) -> None:
         self._database = database
@@ -23,10 +23,10 @@ class Usage:
         self._counts[adapter] += 1
 
     async def flush(self) -> None:
-        """Add what was counted to the database; what a crash loses is only an estimate.
+        """Add the counts to the database. After a crash the counts since the last flush are lost.
 
         Raises:
-            StorageFailed: nothing was added, and nothing forgotten.
+            StorageFailed: nothing was added, and every count is kept for the next try.
         """
         counts, self._counts = self._counts, Counter()
         if not counts:
@@ -38,7 +38,7 @@ class Usage:
             raise
 
     async def most_used(self, limit: int) -> list[str]:
-        """Return at most ``limit`` names, the one asked for most often first."""
+        """Return at most ``limit`` names, the one with the most requests first."""
         ranked = sa.select(usage.c.adapter).order_by(
             usage.c.requests.desc(), usage.c.used.desc(), usage.c.adapter
         )

@@ -1,1 +1,1 @@
-"""Verified adapters on disk, addressed by what they contain."""
+"""Verified adapters on disk, addressed by the digest of their content."""

@@ -1,4 +1,4 @@
-"""The folder of stored content: everything gets into it, and out of it, by one rename."""
+"""The folder of stored content. Content enters it by one rename, and leaves it by one rename."""
 
 import errno
 import itertools
@@ -17,14 +17,14 @@ from veneer_adapters.store.copying import fsync
 from veneer_adapters.store.inventory import READ_ONLY, scan
 
 _UNREADABLE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO}
-"""How damaged files answer; anything else, as too many open files, passes."""
+"""How damaged files answer. Any other error, such as too many open files, may go away."""
 
 
 class Contents:
-    """What lies under ``sha256/``, and the way in and out. Methods raise OSError."""
+    """The folder ``sha256/``, and the ways in and out of it. The methods raise OSError."""
 
     def __init__(self, folder: Path, tmp: Path) -> None:
-        """Look at ``folder``, made if need be; what goes out is deleted in ``tmp``."""
+        """Use ``folder``, made if missing. Content that leaves it is deleted in ``tmp``."""
         self._folder = folder
         self._tmp = tmp
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,14 +40,16 @@ class Contents:
         return self._folder / digest[:2] / digest
 
     def hold(self, digest: str) -> None:
-        """Keep ``digest`` from being chosen; a removal that has begun comes first."""
+        """Keep ``digest`` from being chosen for removal; wait for a removal that has begun."""
         with self._moving:
             self.inventory.hold(digest)
 
     def is_intact(self, digest: str) -> bool:
-        """Return whether ``digest`` is here and is what its name says; if damaged, remove it.
+        """Return whether the content ``digest`` is here and undamaged; remove it if damaged.
 
-        Hashed once per process: nobody but us writes here, but disks and people make mistakes.
+        Content that was here at the start is hashed once in this process. Content that this process
+        placed is not hashed again: it was hashed while it was copied. Nobody else writes here, but
+        disks and people make mistakes.
         """
         with self._hashing[int(digest[0], 16)]:
             if self._is_known(digest):
@@ -69,11 +71,12 @@ class Contents:
     def place(
         self, digest: str, folder: Path, size_bytes: int, choose: Callable[[], Sequence[str]]
     ) -> None:
-        """Make ``folder``, flushed here, the content with ``digest``, unless that is here.
+        """Make ``folder`` the content with ``digest``, unless that is here already.
 
-        What ``choose`` returns is removed just before, and nothing is when it raises.
+        The files are flushed to disk first. What ``choose`` returns is removed just before the
+        content enters; when ``choose`` raises, nothing is removed.
         """
-        # Not under the lock: flushes of several adapters cost hardly more than one.
+        # Outside the lock, because flushing several adapters at once costs little more than one.
         _flush(folder)
         with self._moving:
             if not self._is_known(digest):
@@ -93,13 +96,13 @@ class Contents:
         return chosen
 
     def mark(self, digest: str) -> None:
-        """Write down when ``digest`` was used, for ``scan`` after the next start."""
+        """Write down that ``digest`` is used now, for ``scan`` after the next start."""
         now_ns = time.time_ns()
-        with suppress(OSError):  # Only the order of removals depends on it.
+        with suppress(OSError):  # Only the order of removals depends on this.
             os.utime(self.path(digest), ns=(now_ns, now_ns))
 
     def empty_trash(self) -> None:
-        """Delete what was moved out."""
+        """Delete what was moved out of the folder."""
         with self._moving:
             trash, self._trash = self._trash, []
         for folder in trash:
@@ -118,7 +121,7 @@ class Contents:
         folder.rename(target)
         try:
             fault_point("store.rename")
-            # After the rename: moving a folder between parents needs write permission on it.
+            # After the rename: a folder that moves to another parent must be writable.
             target.chmod(READ_ONLY)
             fsync(target.parent)
         except OSError:
@@ -132,7 +135,7 @@ class Contents:
         if target.exists():
             out = self._tmp / f"removed-{next(self._number)}"
             _rename_out(target, out)
-            # Not flushed: what a power loss brings back is complete, or is found by its digest.
+            # Not flushed: what a power loss brings back is complete, or the next check finds out.
             self._trash.append(out)
         self.inventory.remove(digest)
 

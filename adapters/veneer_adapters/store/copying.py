@@ -1,7 +1,7 @@
-"""Copy files somebody else may be writing: hashed on the way, refused when they changed.
+"""Copy files that somebody else may be writing: hashed on the way, refused when they change.
 
-Nothing is opened outside the folder that was named: a link is followed only to a regular
-file inside that folder, and pipes, sockets and devices are refused without being read.
+Nothing is opened outside the named folder. A link is followed only to a regular file inside that
+folder; pipes, sockets and devices are refused without being read.
 """
 
 import hashlib
@@ -22,19 +22,19 @@ def copy_hashing(
 ) -> dict[str, str]:
     """Copy files of ``folder`` into the empty folder ``target``; return the sha256 of each.
 
-    The copies are what the files were at one instant: when any of them changed meanwhile,
-    also by a rename, this raises.
+    The copies are what the files were at one instant: if any of them changes meanwhile, also by a
+    rename, this function raises.
 
     Raises:
-        PathNotAllowed: a file is not a regular one inside ``folder``.
-        TooLarge: together they have more than ``limit_bytes``.
-        SourceChanging: a file changed, or vanished, while they were read.
+        PathNotAllowed: a file is not a regular file inside ``folder``.
+        TooLarge: together the files have more than ``limit_bytes``.
+        SourceChanging: a file changed or vanished while it was read.
         OSError: reading or writing failed.
     """
     try:
         before = {name: _signature((folder / name).stat()) for name in names}
         if sum(size for size, *_ in before.values()) > limit_bytes:
-            raise TooLarge(f"The adapter is larger than the {limit_bytes} bytes allowed.")
+            raise TooLarge(f"The adapter is larger than the allowed {limit_bytes} bytes.")
         hashes = {name: _copy(folder, name, target / name, before[name]) for name in names}
         after = {name: _signature((folder / name).stat()) for name in names}
     except FileNotFoundError:
@@ -45,7 +45,7 @@ def copy_hashing(
 
 
 def fsync(path: Path) -> None:
-    """Return when a file's content, or a folder's entries, would survive a power loss."""
+    """Return when a file's content, or a folder's list of entries, would survive a power loss."""
     fault_point("store.fsync")
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -60,7 +60,7 @@ def _copy(folder: Path, name: str, target: Path, expected: _Signature) -> str:
     with open_inside(folder, name) as source, target.open("xb") as out:
         if _signature(os.fstat(source.fileno())) != expected:
             raise SourceChanging(f"{quoted(name)} changed while it was being read.")
-        # Never more than was announced: a source that grows for ever must not fill the disk.
+        # Never more than the size at the first look: a growing source must not fill the disk.
         while chunk := source.read(min(left, _CHUNK_BYTES)):
             fault_point("source.read")
             left -= len(chunk)

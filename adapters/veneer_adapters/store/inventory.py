@@ -1,6 +1,6 @@
 """What the store holds, how large each content is, and which was used least recently.
 
-Nothing here touches a file except ``scan``; every call is short and safe from any thread.
+Only ``scan`` touches files. Every other call is short, and any thread may make it.
 """
 
 import re
@@ -11,15 +11,15 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 READ_ONLY = 0o555
-"""The mode of the folder of a stored content."""
+"""The mode of the folder of stored content."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def choose_removed(sizes: Mapping[str, int], needed: Collection[str], free_bytes: int) -> list[str]:
-    """Return which of ``sizes``, in order of last use, must go to free ``free_bytes``.
+    """Return which of ``sizes``, in the order of last use, to remove to free ``free_bytes``.
 
-    The least recently used go first and none that is ``needed`` goes. As few as that takes;
-    all there are when even they do not suffice.
+    The least recently used are chosen first, and nothing that is ``needed`` is chosen. As few are
+    chosen as that takes. When all of them together are not enough, all are chosen.
     """
     chosen: list[str] = []
     for digest, size in sizes.items():
@@ -32,10 +32,10 @@ def choose_removed(sizes: Mapping[str, int], needed: Collection[str], free_bytes
 
 
 class Inventory:
-    """The contents of one store in memory."""
+    """The contents of one store, in memory."""
 
     def __init__(self, sizes: Iterable[tuple[str, int]] = ()) -> None:
-        """Know ``sizes``, digests and bytes, the least recently used first."""
+        """Begin with ``sizes``: digests and bytes, the least recently used first."""
         self._sizes = dict(sizes)
         self._total_bytes = sum(self._sizes.values())
         self._held: Counter[str] = Counter()
@@ -43,22 +43,22 @@ class Inventory:
 
     @property
     def total_bytes(self) -> int:
-        """What all contents weigh together."""
+        """The size of all contents together, in bytes."""
         return self._total_bytes
 
     def digests(self) -> frozenset[str]:
-        """Return what there is."""
+        """Return the digest of every content."""
         with self._lock:
             return frozenset(self._sizes)
 
     def add(self, digest: str, size_bytes: int) -> None:
-        """Know ``digest`` as the most recently used; twice is a no-op."""
+        """Add ``digest`` as the most recently used; adding it twice is a no-op."""
         with self._lock:
             self._total_bytes += size_bytes - self._sizes.pop(digest, 0)
             self._sizes[digest] = size_bytes
 
     def remove(self, digest: str) -> None:
-        """Forget ``digest``; forgetting the unknown is a no-op."""
+        """Remove ``digest``; removing an unknown one is a no-op."""
         with self._lock:
             self._total_bytes -= self._sizes.pop(digest, 0)
 
@@ -71,35 +71,35 @@ class Inventory:
             return True
 
     def hold(self, digest: str) -> None:
-        """Keep ``digest``, which need not be there yet, from being chosen; counts."""
+        """Keep ``digest``, which may come later, from being chosen. Holds are counted."""
         with self._lock:
             self._held[digest] += 1
 
     def release(self, digest: str) -> None:
-        """End one ``hold``; ending more than there are is a no-op."""
+        """End one ``hold``; a call without a hold is a no-op."""
         with self._lock:
             self._held[digest] -= 1
             if self._held[digest] <= 0:
                 del self._held[digest]
 
     def held(self) -> frozenset[str]:
-        """Return what is held now."""
+        """Return the digests that are held now."""
         with self._lock:
             return frozenset(self._held)
 
     def choose_removed(self, needed: Collection[str], free_bytes: int) -> list[str]:
-        """Return what must go to free ``free_bytes``, as the function of this name does."""
+        """Return what the function ``choose_removed`` chooses among the contents."""
         with self._lock:
             return choose_removed(self._sizes, needed, free_bytes)
 
     def weigh(self, digests: Iterable[str]) -> int:
-        """Return what ``digests`` weigh together, in bytes."""
+        """Return the size of ``digests`` together, in bytes."""
         with self._lock:
             return sum(self._sizes.get(digest, 0) for digest in digests)
 
 
 def scan(content: Path) -> Inventory:
-    """Return what lies in ``content`` as ``ab/abcdef...``, by the folders' times.
+    """Return what lies in ``content`` as ``ab/abcdef...``; the times of the folders give the order.
 
     A folder that a crash left writable, on its way in or out, is made read-only.
     """

@@ -1,4 +1,4 @@
-"""A private copy of somebody else's artifact, which may be verified without it changing."""
+"""A private copy of somebody else's artifact: it cannot change while it is verified."""
 
 import shutil
 import tempfile
@@ -12,7 +12,7 @@ from veneer_adapters.store.copying import copy_hashing
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A private copy of an artifact, waiting to be verified; ends in ``keep`` or ``discard``."""
+    """A private copy of an artifact, not verified yet; ``keep`` or ``discard`` ends it."""
 
     digest: str
     path: Path
@@ -20,11 +20,13 @@ class Received:
 
 
 def receive(folder: Path, tmp: Path, *, max_bytes: int) -> Received:
-    """Return a copy in ``tmp`` of the artifact in ``folder`` as it was at one instant.
+    """Return a copy in ``tmp`` of the artifact in ``folder``, as it was at one instant.
+
+    Its digest comes from the bytes that were read from ``folder``; the copy is not read again.
 
     Raises:
-        AdapterRejected: a file is missing, has, with the other, more than ``max_bytes``, or
-            leaves the folder.
+        AdapterRejected: a file is missing or leaves the folder, or both together have more than
+            ``max_bytes``.
         SourceChanging: the files changed while they were read.
         OSError: reading or writing failed; nothing is left in ``tmp``.
     """
@@ -42,5 +44,5 @@ def receive(folder: Path, tmp: Path, *, max_bytes: int) -> Received:
 
 
 def size_bytes(folder: Path) -> int:
-    """Return what the files of an artifact weigh together."""
+    """Return the size of the files of an artifact together, in bytes."""
     return sum((folder / name).stat().st_size for name in FILES)

@@ -1,4 +1,4 @@
-"""Who has to leave the store so that it keeps its quota: decisions only, no file is touched."""
+"""What to remove from the store so that it keeps its quota. It only decides; it touches no file."""
 
 from collections.abc import Callable, Collection
 
@@ -15,34 +15,34 @@ class Room:
         quota_bytes: int | None,
         needed: Callable[[], Collection[str]] | None,
     ) -> None:
-        """Keep what is in ``inventory`` below ``quota_bytes``, if that is a number.
+        """Keep ``inventory`` within ``quota_bytes``; None means no quota.
 
-        ``needed`` returns the digests that must stay; without it all must.
+        ``needed`` returns the digests that must stay; without it all must stay.
         """
         self._inventory = inventory
         self._quota_bytes = quota_bytes
         self._needed = needed or inventory.digests
 
     def choose_for(self, size_bytes: int) -> list[str]:
-        """Return what must go before ``size_bytes`` more come.
+        """Return what to remove before content of ``size_bytes`` comes in.
 
         Raises:
-            CacheFull: even then the quota would not be kept.
+            CacheFull: the quota would not be kept even then.
         """
         excess_bytes = self._excess_bytes(size_bytes)
         chosen = self.choose_to_free(excess_bytes)
         if self._inventory.weigh(chosen) < excess_bytes:
             raise CacheFull(
                 f"There is no room for the adapter's {size_bytes} bytes: the store may hold"
-                f" {self._quota_bytes}, and what it holds is needed."
+                f" {self._quota_bytes} bytes, and the adapters in it are needed."
             )
         return chosen
 
     def choose_to_free(self, free_bytes: int) -> list[str]:
-        """Return what must go to free ``free_bytes``, or all that may go."""
+        """Return what to remove to free ``free_bytes``, or all that may be removed."""
         if free_bytes <= 0:
             return []
-        # Before asking what is needed: whoever lets go of a hold has written the need down.
+        # The holds are read first: a hold ends only after ``needed`` knows of the content.
         held = self._inventory.held()
         return self._inventory.choose_removed({*held, *self._needed()}, free_bytes)
 

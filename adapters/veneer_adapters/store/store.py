@@ -1,11 +1,11 @@
-"""Verified adapters on disk, addressed by what they contain.
+"""Verified adapters on disk, addressed by the digest of their content.
 
     <root>/sha256/ab/abcdef.../adapter_config.json, adapter_model.safetensors   read-only
-    <root>/tmp/                                  copies not verified yet, content going away
+    <root>/tmp/                                  copies not verified yet, content being removed
 
-Rule 1: what lies under ``sha256/`` is complete, never changes and is what its name says.
+Rule 1: content under ``sha256/`` is complete, never changes and matches the digest in its name.
 Rule 2: it gets there by one rename, after everything in it was flushed to disk.
-Rule 3: it goes by one rename, and only when it is damaged or needed by nobody.
+Rule 3: it leaves by one rename, and only when it is damaged or nobody needs it.
 """
 
 import errno
@@ -28,7 +28,8 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 class Store:
     """The content-addressed folder, for one process. Any thread may call any method.
 
-    All block on the disk except ``used``, ``release`` and ``total_bytes``.
+    Every method may block on the disk, except ``path``, ``release`` and ``total_bytes``; ``used``
+    only sets the times of one folder.
     """
 
     def __init__(
@@ -39,15 +40,15 @@ class Store:
         quota_bytes: int | None = None,
         needed: Callable[[], Collection[str]] | None = None,
     ) -> None:
-        """Open the store at ``root``, made if need be; leftovers of a crash are removed.
+        """Open the store at ``root``, made if missing; remove what a crash left in ``tmp``.
 
-        The files of one adapter may weigh ``max_bytes`` together, of all ``quota_bytes``.
-        ``needed`` returns the digests that must stay, from memory and without calling the
-        store; without it all must.
+        The files of one adapter may have ``max_bytes`` together, and all content ``quota_bytes``.
+        ``needed`` returns the digests that must stay; it answers from memory and must not call the
+        store. Without it all content must stay.
         """
         self._tmp = root / "tmp"
         self._max_bytes = max_bytes
-        # Safe because the state folder is locked: nobody else's copies can lie here.
+        # Safe because the state folder is locked: no other server's copies can lie here.
         shutil.rmtree(self._tmp, ignore_errors=True)
         self._tmp.mkdir(parents=True, exist_ok=True)
         self._contents = Contents(root / "sha256", self._tmp)
@@ -56,7 +57,7 @@ class Store:
 
     @property
     def total_bytes(self) -> int:
-        """What all stored files weigh together."""
+        """The size of all stored files together, in bytes."""
         return self._inventory.total_bytes
 
     def path(self, digest: str) -> Path:
@@ -64,9 +65,10 @@ class Store:
         return self._contents.path(digest)
 
     def check(self, digest: str) -> bool:
-        """Return whether the content with ``digest`` is stored and is what its name says.
+        """Return whether the content with ``digest`` is stored and matches its digest.
 
-        Hashes it at the first call of this process only. Damaged content is removed.
+        Content that was stored before this process started is hashed at its first check; content
+        that this process stored is not hashed again. Damaged content is removed.
 
         Raises:
             StorageFailed: it could not be read at this moment.
@@ -75,12 +77,12 @@ class Store:
             return self._contents.is_intact(digest)
 
     def used(self, digest: str) -> None:
-        """Note that ``digest`` was used now; the order of use survives a restart."""
+        """Note that ``digest`` is used now; the order of use survives a restart."""
         if self._inventory.use(digest):
             self._contents.mark(digest)
 
     def make_folder(self) -> Path:
-        """Return a new empty folder on the store's disk, the caller's to fill and to remove."""
+        """Return a new empty folder on the store's disk. The caller fills it and removes it."""
         with _storage_errors():
             return Path(tempfile.mkdtemp(dir=self._tmp))
 
@@ -90,7 +92,7 @@ class Store:
         Raises:
             AdapterRejected: a file is missing, too large, or leaves the folder.
             SourceChanging: the files changed while they were read.
-            CacheFull: the disk is full, and stayed so without what nobody needs.
+            CacheFull: the disk is full, also after everything that nobody needs was removed.
             StorageFailed: reading or writing failed.
         """
         with _storage_errors():
@@ -104,11 +106,11 @@ class Store:
     def keep(self, received: Received) -> Path:
         """Make ``received`` part of the store and return where it is now.
 
-        Afterwards it survives a power loss, and stays until ``release`` whatever ``needed``
-        says. A stored copy that was damaged is replaced.
+        Afterwards it survives a power loss, and it stays until ``release``, whatever ``needed``
+        says. A damaged stored copy is replaced.
 
         Raises:
-            CacheFull: the disk or the quota is full of what is needed.
+            CacheFull: the disk or the quota is full of content that is needed.
             StorageFailed: the disk cannot be written.
         """
         digest = received.digest
@@ -126,11 +128,11 @@ class Store:
         return self.path(digest)
 
     def release(self, digest: str) -> None:
-        """End what one ``keep`` holds: ``needed`` tells of ``digest`` now, or never will."""
+        """End the hold of one ``keep``: ``needed`` returns ``digest`` now, or never will."""
         self._inventory.release(digest)
 
     def discard(self, received: Received) -> None:
-        """Remove ``received``; safe after ``keep`` and to do twice."""
+        """Remove ``received``; calling this after ``keep``, or twice, is safe."""
         shutil.rmtree(received.path, ignore_errors=True)
 
     def _receive(self, folder: Path) -> Received:
@@ -142,7 +144,7 @@ class Store:
         except OSError as error:
             if not self._makes_room(error, received.size_bytes):
                 raise
-            # Copied anew: what a failed flush left of the first copy cannot be trusted.
+            # A new copy, because what a failed flush left of the first one cannot be trusted.
             again = self._receive(received.path)
             try:
                 if again.digest != received.digest:
@@ -174,4 +176,4 @@ def _storage_errors() -> Iterator[None]:
         # Without the path: this sentence reaches clients.
         what = os.strerror(error.errno or errno.EIO)
         leaf = CacheFull if error.errno in _FULL else StorageFailed
-        raise leaf(f"The adapter's files could not be copied: {what}.") from error
+        raise leaf(f"The adapter's files could not be read or stored: {what}.") from error

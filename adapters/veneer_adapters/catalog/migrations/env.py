@@ -1,4 +1,4 @@
-"""Run by alembic: migrate the connection the catalog hands over."""
+"""Alembic runs this: it migrates the connection that the catalog passes in."""
 
 from alembic import context
 

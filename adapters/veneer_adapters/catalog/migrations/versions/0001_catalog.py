@@ -1,4 +1,4 @@
-"""The catalog as it first was in SQL."""
+"""The first version of the catalog in SQL."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Columns are called what the code calls them, and a replay keeps one text."""
+"""Columns get the names that the code uses, and a replay keeps one text."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Rename ``may_change_nothing``, and carry every remembered answer into ``replays``."""
+    """Rename ``may_change_nothing``, and copy every kept answer into ``replays``."""
     op.alter_column("revisions", "may_change_nothing", new_column_name="allow_no_effect")
     op.create_table(
         "replays",
@@ -17,7 +17,7 @@ def upgrade() -> None:
         sa.Column("outcome", sa.Text),
         sa.Column("created", sa.BigInteger, nullable=False),
     )
-    # Status 0 meant that no answer is known.
+    # In ``answers``, status 0 meant that no answer was known.
     op.execute(
         "INSERT INTO replays (key, request, outcome, created)"
         " SELECT key, request, CASE WHEN status = 0 THEN NULL"
