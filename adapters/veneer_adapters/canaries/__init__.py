@@ -1,1 +1,1 @@
-"""How canaries do, and taking them back."""
+"""How canaries do compared with their baseline, and taking them back."""

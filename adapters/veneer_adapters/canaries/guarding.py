@@ -1,7 +1,7 @@
-"""Takes a canary back that does worse than the baseline.
+"""Takes a canary back when it does worse than the baseline.
 
-Each server counts what it served itself, in memory and since it started: a count belongs to
-one version of one alias, and ends with it. Whoever moves the alias meanwhile wins.
+Each server counts only what it served itself, in memory, since it started. A count belongs to one
+version of one alias and ends with it. If somebody moves the alias meanwhile, that move wins.
 """
 
 import asyncio
@@ -20,9 +20,10 @@ from veneer_adapters.events import CanaryTakenBack, CanaryWatched, Observer, Rea
 logger = structlog.get_logger(__name__)
 
 MOST = 1000
-"""Aliases counted at a time; beyond, the one that was idle longest begins anew."""
+"""How many aliases are counted at a time. Beyond that, the one that was idle longest is counted
+anew."""
 RETRY_S = 5.0
-"""Pause before a canary is taken back again, when the catalog could not be written."""
+"""How long to wait, in seconds, before the next try when the catalog could not be written."""
 
 
 @dataclass(slots=True)
@@ -62,9 +63,9 @@ class Guarding:
         self._work: set[asyncio.Task[None]] = set()
 
     def count(self, adapter: str, alias: Alias, revision: int, ending: Ending) -> None:
-        """Count one request that ``revision`` answered through ``alias``, as it was then.
+        """Count one request that ``revision`` answered through ``alias``, as the alias was then.
 
-        It counts for nothing when the alias has been moved or removed since.
+        The request does not count when the alias has moved or was removed since.
         """
         if alias.guard is None or not self._is_current(adapter, alias):
             return
@@ -80,16 +81,16 @@ class Guarding:
             task.add_done_callback(self._work.discard)
 
     def tallies(self, adapter: str, alias: str) -> Mapping[int, Tally]:
-        """Return what was counted for each target of the alias as it is now; {} if nothing."""
+        """Return the counts for each target of the alias as it is now; {} if there are none."""
         trial = self._trials.get((adapter, alias))
         return dict(trial.tallies) if trial and self._is_current(adapter, trial.alias) else {}
 
     async def settled(self) -> None:
-        """Return when nothing is being taken back any more."""
+        """Return when no canary is being taken back."""
         await asyncio.gather(*self._work)
 
     async def close(self) -> None:
-        """Stop trying to take anything back."""
+        """Stop every attempt to take a canary back."""
         for task in self._work:
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
@@ -102,7 +103,7 @@ class Guarding:
 
     def _trial(self, adapter: str, alias: Alias, guard: Guard) -> _Trial:
         trial = self._trials.get((adapter, alias.name))
-        # The whole alias is compared: one that was removed and made again counts from 1, too.
+        # Compare the whole alias, because the version of a removed alias begins at 1 again.
         if trial is None or trial.alias != alias:
             trial = _Trial(adapter, alias, guard, {t.revision: Tally() for t in alias.targets})
             self._trials[adapter, alias.name] = trial
@@ -138,6 +139,6 @@ class Guarding:
                 adapter, alias, without=found.canary, expected=version, by="guard"
             )
         except NothingToRollBack:
-            # Split from its beginning, or never without this canary.
+            # The alias was split from its beginning, or never was without this canary.
             only = (Target(found.baseline),)
             return await self._catalog.move(adapter, alias, only, expected=version, by="guard")

@@ -1,8 +1,8 @@
 """Whether a canary does worse than the baseline, and in what. No I/O, no clock.
 
-Two shares are compared, each of what it can happen to: failures of all requests, and answers
-that break their schema of those that had one to keep. So a side that is asked for structure
-more often is not worse for it, and what hits both sides alike cancels out.
+Two shares are compared: failures among all requests, and broken answers among those that had a
+schema to keep. So a side that is asked for structure more often is not worse for that, and what
+affects both sides alike cancels out.
 """
 
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from veneer_adapters.events import Reason
 
 
 class Ending(StrEnum):
-    """How a request ended that counts; one the client broke off or got wrong does not."""
+    """How a request ended. One that the client broke off or got wrong does not count."""
 
     ANSWERED = "answered"
-    """A whole answer; no structure was asked for, or whether it is kept cannot be told."""
+    """A whole answer; no structure was asked for, or nobody can tell whether it is kept."""
     KEPT = "kept"
     """A whole answer in the structure that was asked for."""
     BROKEN = "broken"
     """An answer that is not in the structure that was asked for."""
     FAILED = "failed"
-    """An error, by no fault of the client."""
+    """An error that is not the fault of the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Tally:
     requests: int = 0
     failed: int = 0
     structured: int = 0
-    """Answers that were to have a structure, and could be judged."""
+    """Answers that should have a structure and could be judged."""
     broken: int = 0
 
     def plus(self, ending: Ending) -> "Tally":
@@ -46,9 +46,10 @@ class Tally:
 
 
 def verdict(guard: Guard, baseline: Tally, canary: Tally) -> Reason | None:
-    """Return in what ``canary`` is worse by more than the margin, None while it is not.
+    """Return in what ``canary`` is worse by more than the margin, or None while it is not.
 
-    There is no verdict on a share before both sides have ``min_requests`` of what it is of.
+    There is no verdict on a share before both sides have ``min_requests`` of the requests it is
+    about.
     """
     if _is_worse(guard, (baseline.failed, baseline.requests), (canary.failed, canary.requests)):
         return "errors"
@@ -61,5 +62,5 @@ def _is_worse(guard: Guard, baseline: tuple[int, int], canary: tuple[int, int]) 
     (bad, of), (bad_here, of_here) = baseline, canary
     if min(of, of_here) < guard.min_requests:
         return False
-    # Not divided: 0.55 - 0.5 is more than 0.05 in floating point.
+    # No division, because 0.55 - 0.5 is more than 0.05 in floating point.
     return bad_here * of - bad * of_here > guard.margin * of * of_here

@@ -1,4 +1,4 @@
-"""The doctor for what is not at hand: fetch it, examine it, keep nothing of it."""
+"""The doctor for adapters from any source: fetch one, examine it, keep nothing of it."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from veneer_adapters.sandbox.sandbox import Sandbox
 
 
 class Checkup:
-    """Examines what any source holds, against one base."""
+    """Examines the adapter that a source holds, against one base."""
 
     def __init__(self, intake: Intake, sandbox: Sandbox, facts: BaseFacts) -> None:
         self._intake = intake
@@ -18,11 +18,12 @@ class Checkup:
         self._facts = facts
 
     async def examine(self, source: Source) -> Report:
-        """Return what the doctor says of the adapter ``source`` holds now.
+        """Return what the doctor says of the adapter that ``source`` holds now.
 
         Raises:
-            AdapterRejected: it may not come from there, or cannot be read within the limits.
-            AdapterUnavailable: the source or the disk cannot now.
+            AdapterRejected: adapters may not come from there, or the files cannot be read within
+                the limits.
+            AdapterUnavailable: the source or the disk does not work now.
         """
         async with self._intake.borrowed(source) as (folder, _):
             return await asyncio.to_thread(self._sandbox.examine, folder, self._facts)

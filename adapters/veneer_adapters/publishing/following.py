@@ -1,6 +1,6 @@
-"""Keep the catalog equal to what lies in watched folders.
+"""Keep the catalog equal to the content of the watched folders.
 
-Changes of one name are handled one after the other, of different names side by side.
+Changes of one name are handled one after the other, changes of different names side by side.
 """
 
 import asyncio
@@ -20,25 +20,27 @@ logger = structlog.get_logger(__name__)
 
 
 class Following:
-    """Stages what appears or changes in watched folders, and removes what goes."""
+    """Stages what appears or changes in watched folders, and removes what is gone."""
 
     def __init__(
         self, staging: Staging, catalog: Catalog, *, shared_roots: Sequence[Root] | None = None
     ) -> None:
-        """Follow into ``catalog``. With ``shared_roots`` other servers follow other folders into
-        it, so that only what came from these roots may be missed.
+        """Follow into ``catalog``.
+
+        With ``shared_roots`` other servers follow other folders into the same catalog. Then only
+        adapters from these roots are removed when their folder is missing.
         """
         self._staging = staging
         self._catalog = catalog
         self._shared_roots = shared_roots
         self._last: dict[str, asyncio.Task[None]] = {}
         self.initial_scan_done = asyncio.Event()
-        """Set when all that lay there at the start was staged or refused."""
+        """Set when each adapter that lay quiet in the folders at the start was handled once."""
 
     async def follow(self, watch: Watch) -> None:
-        """Apply what ``watch`` tells, until cancelled.
+        """Apply what ``watch`` reports, until cancelled.
 
-        Adapters of watched folders that are gone since the last run are removed.
+        An adapter whose watched folder has gone since the last run is removed after the first scan.
         """
         async with asyncio.TaskGroup() as tasks, aclosing(watch.changes()) as changes:
             async for change in changes:
@@ -64,7 +66,7 @@ class Following:
         except NameNotAllowed as error:
             logger.warning("adapter folder ignored", adapter=change.name, why=str(error))
         except AdapterRejected:
-            # Recorded and logged already; told again when the folder changes.
+            # Recorded and logged already. The watch reports the folder again when it changes.
             pass
         except AdapterUnavailable as error:
             logger.info("adapter will be tried again", adapter=change.name, reason=error.reason)

@@ -1,7 +1,7 @@
-"""From where an adapter is kept to verified content in the store: fetch, copy, verify, keep.
+"""From a source to verified content in the store: fetch, copy, verify, keep.
 
-The copy is verified, never the source, so nothing can change between the check and the use.
-Files are read and hashed in threads, a few adapters at a time.
+The copy is verified, never the source, so nothing can change between the check and the use. Files
+are copied, hashed and verified in threads, by default at most four adapters at a time.
 """
 
 import asyncio
@@ -38,11 +38,11 @@ class Taken:
     path: Path
     manifest: Manifest
     source: Source
-    """Where exactly it came from: a Hub name as the commit it meant."""
+    """Where exactly it came from: for a name on the Hub, the commit that it meant."""
 
 
 class Refused(Exception):
-    """Content that was received and then refused; ``digest`` tells it from other content."""
+    """Content that was refused; ``digest`` identifies it, and is None when none was received."""
 
     def __init__(self, error: AdapterError, digest: str | None) -> None:
         super().__init__(str(error))
@@ -51,11 +51,15 @@ class Refused(Exception):
 
 
 def _unheard(done: int, total: int | None) -> None:
-    """Forget how far a fetch is."""
+    """Ignore the progress of a fetch."""
 
 
 def source_of(text: str) -> Source:
-    """Return the source ``text`` names: a URL of some scheme, or else a path on this server."""
+    """Return the source that ``text`` names: a URL of some scheme, or else a path on this server.
+
+    Raises:
+        SourceNotAllowed: there is no source for this scheme.
+    """
     scheme, separator, _ = text.partition("://")
     if not separator:
         return Source("path", text)
@@ -76,7 +80,11 @@ class Intake:
         fetching: Fetching | None = None,
         workers: int = 4,
     ) -> None:
-        """Take what passes ``verify``; paths named by request must lie in one of ``roots``."""
+        """Take what passes ``verify``, ``workers`` adapters at a time.
+
+        A path that a request names must lie in one of ``roots``. Without ``fetching`` nothing is
+        fetched over a network.
+        """
         self._store = store
         self._verify = verify
         self._roots = tuple(roots)
@@ -88,10 +96,11 @@ class Intake:
     ) -> Taken:
         """Return what ``source`` holds now, verified and stored.
 
-        A local folder must, links resolved, lie inside ``root``, or else one of the roots.
+        A local folder must, after links are resolved, lie inside ``root``; without ``root``, inside
+        one of the roots.
 
         Raises:
-            Refused: with the AdapterError that says why; nothing was kept.
+            Refused: its ``error`` says why; nothing was kept.
         """
         if source.kind in ("folder", "path"):
             roots = self._roots if root is None else (root,)
@@ -103,28 +112,28 @@ class Intake:
         return await self._take_remote(source, on_bytes)
 
     def check(self, source: Source) -> None:
-        """Return when ``source`` is one that may be asked; asks and reads nothing.
+        """Return when ``source`` may be asked. This method asks and reads nothing.
 
         Raises:
-            PathNotAllowed, SourceNotAllowed: it may not.
+            PathNotAllowed, SourceNotAllowed: it may not be asked.
         """
         if source.kind in ("folder", "path"):
             _resolved(Path(source.location), self._roots)
         elif self._fetching is None:
-            raise SourceNotAllowed("This server fetches nothing over a network.")
+            raise SourceNotAllowed("This server does not fetch adapters over a network.")
         else:
             self._fetching.check(source.location)
 
     def release(self, taken: Taken) -> None:
-        """Say that the catalog knows of ``taken`` now, or never will: the store may judge it."""
+        """Say that the catalog knows ``taken`` now, or never will; the store may then remove it."""
         self._store.release(taken.digest)
 
     async def restore(self, revision: Revision) -> None:
-        """Bring the content of ``revision`` back into the store from where it came from.
+        """Fetch the content of ``revision`` from its source again and store it.
 
         Raises:
-            AdapterRejected: its source has other content now, or is not allowed any more.
-            AdapterUnavailable: its source cannot be asked now.
+            AdapterRejected: its source has other content now, or is no longer allowed.
+            AdapterUnavailable: its source or the disk does not work now.
         """
         try:
             taken = await self.take(revision.source)
@@ -140,16 +149,16 @@ class Intake:
     ) -> AsyncIterator[tuple[Path, Source]]:
         """Give a folder with what ``source`` holds now, and where exactly that came from.
 
-        A fetched folder is gone after the block, also when that is cancelled.
+        A fetched folder is removed after the block, also when the block is cancelled.
 
         Raises:
-            AdapterError: the source may not or cannot be read.
+            AdapterError: the source is not allowed or cannot be read.
         """
         if source.kind in ("folder", "path"):
             yield _resolved(Path(source.location), self._roots), source
             return
         if self._fetching is None:
-            raise SourceNotAllowed("This server fetches nothing over a network.")
+            raise SourceNotAllowed("This server does not fetch adapters over a network.")
         into = await asyncio.to_thread(self._store.make_folder)
         try:
             fetched = await self._fetching.fetch(source.location, into, on_bytes)
@@ -169,7 +178,7 @@ class Intake:
     ) -> Taken:
         try:
             inside = _resolved(folder, roots)
-            # One that is watched may be on its way back; whoever was told of one is told.
+            # A watched folder may be gone only for a moment; a path in a request is simply wrong.
             if not is_watched and not inside.is_dir():
                 raise MissingFile("There is no such folder.")
         except AdapterError as error:
@@ -192,8 +201,8 @@ class Intake:
 
 
 def _resolved(folder: Path, roots: Sequence[Root]) -> Path:
-    # What was checked is what is used: a link exchanged afterwards changes nothing.
+    # The resolved path is used from here on, so a link that is exchanged later changes nothing.
     resolved = folder.resolve()
     if any(resolved.is_relative_to(root.path.resolve()) for root in roots):
         return resolved
-    raise PathNotAllowed("The path is not inside a folder adapters may come from.")
+    raise PathNotAllowed("The path is not inside a folder that adapters may come from.")

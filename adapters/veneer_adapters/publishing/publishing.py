@@ -1,7 +1,7 @@
 """From verified content to what a name means: add it, prove it, move the alias.
 
-What arrives during a commit shares the next one: a thousand adapters at the first start would
-otherwise mean a thousand flushes. Proofs of one name take turns.
+Content that arrives during a commit shares the next commit. Otherwise a thousand adapters at the
+first start would need a thousand flushes of the disk. Proofs of one name take turns.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ Prove = Callable[[Revision], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What an alias is to point to."""
+    """What an alias should point to."""
 
     targets: tuple[Target, ...]
     sticky: Sticky | None = None
     guard: Guard | None = None
     expected: int | None = None
-    """The version it must have now; 0: it must not exist; None: whatever it has."""
+    """The version that the alias must have now. 0: it must not exist. None: any version."""
 
 
 class Publishing:
-    """One writer for the catalog, fed by any number of tasks."""
+    """One writer for the catalog; any number of tasks may use it."""
 
     def __init__(self, catalog: Catalog, prove: Prove) -> None:
         self._catalog = catalog
@@ -42,16 +42,16 @@ class Publishing:
     async def publish(
         self, arrival: Arrival, *, is_new: bool = False, or_not_at_all: bool = False
     ) -> Revision:
-        """Return the revision ``arrival`` became, with its alias moved.
+        """Return the revision that ``arrival`` became, with its alias moved.
 
-        The first content of a watched folder is served at once and proved by its first use;
-        everything else is proved before its alias moves.
+        The first content of a watched folder is served at once, and its first use proves it.
+        Everything else is proved before its alias moves.
 
         Raises:
-            AdapterExists: the name ``is_new`` and was taken.
+            AdapterExists: ``is_new`` is set and the name is taken.
             AdapterRejected: the proof failed; no alias moved.
-            AdapterUnavailable: it could not be tried or written; no alias moved. It goes on
-                waiting for another try, unless it is now ``or_not_at_all``.
+            AdapterUnavailable: it could not be proved or written down now; no alias moved. The
+                alias goes on waiting for it, unless ``or_not_at_all`` is set.
         """
         if is_new:
             added = await self._catalog.add(arrival, is_new=True)
@@ -67,11 +67,12 @@ class Publishing:
             raise
 
     async def move(self, name: str, alias: str, wanted: Wanted) -> Alias:
-        """Prove the targets that were not proved yet, then point ``alias`` to them at once.
+        """Prove the targets that were not proved yet, then point ``alias`` to all of them at once.
 
         Raises:
             AdapterRejected: a target does not exist or cannot serve; nothing moved.
-            AliasMoved: it has another version than ``wanted`` expects.
+            AdapterUnavailable: a target could not be proved now; nothing moved.
+            AliasMoved: the alias has another version than ``wanted`` expects.
         """
         numbers = {target.revision for target in wanted.targets}
         for revision in self._catalog.revisions(name):
@@ -93,9 +94,9 @@ class Publishing:
                 await self._prove_or_tell(revision)
         proved = self._catalog.current(revision)
         if proved.becomes is not None:
-            # It is in the engine since a proof that could not be written down.
+            # It stayed in the engine after a proof that could not be written down.
             name = quoted(revision.label)
-            raise StateBusy(f"The proof of {name} is not written down yet; unload it, try again.")
+            raise StateBusy(f"The proof of {name} could not be recorded; unload it and try again.")
         return proved
 
     async def _prove_or_tell(self, revision: Revision) -> None:
@@ -118,7 +119,7 @@ class Publishing:
             batch, self._waiting = self._waiting, []
             try:
                 revisions = await self._catalog.add_all([arrival for arrival, _ in batch])
-            except Exception as error:  # Each waiter raises it: the writer must outlive it.
+            except Exception as error:  # Each waiter raises it; the writer goes on.
                 for _, added in batch:
                     if not added.done():
                         added.set_exception(error)

@@ -1,7 +1,7 @@
-"""Fetch an adapter the moment it is first asked for, where the operator allows it.
+"""Fetch an adapter when a request first asks for it, where the operator allows that.
 
-Each name is looked for once at a time, however many ask, and what was not found or not to be
-had is not asked for again for a while: a client that invents names costs the sources little.
+Each name is looked for only once at a time, however many requests ask. After a failure the sources
+are not asked for that name for a while, so a client that invents names costs them little.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from veneer_adapters.errors import (
 from veneer_adapters.names import is_adapter_name
 
 Pull = Callable[[str, str], Awaitable[Revision]]
-"""Publishes what lies at a location under a name: called as ``pull(name, location)``."""
+"""Publishes the artifact at a location under a name: called as ``pull(name, location)``."""
 
 _LONGEST_MEMORY_S = 60.0
 _PLACE = "{name}"
 
 
 class Puller:
-    """Looks for unknown names in ``templates``, locations with ``{name}``, in their order."""
+    """Looks for unknown names in ``templates``: locations with ``{name}``, tried in order."""
 
     def __init__(
         self,
@@ -43,8 +43,8 @@ class Puller:
     ) -> None:
         """Remember a failure for ``negative_ttl_s``, or as long as the source asked, up to 60 s.
 
-        ``reserved`` names are never looked for. ``parallel`` names are pulled at once; waiting
-        for one's turn counts as time.
+        ``reserved`` names are never looked for. At most ``parallel`` names are pulled at once; one
+        pull, and the wait for its turn, take at most ``deadline_s``.
         """
         self._templates = templates
         self._pull = pull
@@ -63,17 +63,17 @@ class Puller:
 
     @property
     def possible(self) -> bool:
-        """Whether there is any place to look in."""
+        """Whether there is any location to look in."""
         return bool(self._templates)
 
     async def pull(self, name: str) -> Revision:
-        """Return the live revision of ``name`` once it has been fetched, verified and published.
+        """Return the live revision of ``name`` after it was fetched, verified and published.
 
-        A caller that is cancelled leaves the pull to the others, and to whoever asks next.
+        When a caller is cancelled, the pull goes on for the other callers and for later ones.
 
         Raises:
             AdapterNotFound: no template leads to such an adapter.
-            SourceUnavailable: a source could not be asked, or it all took too long.
+            SourceUnavailable: a source could not be asked, or the pull took too long.
             AdapterError: what was found cannot be served; the leaf says why.
         """
         remembered = self._failed.get(name)
@@ -92,7 +92,7 @@ class Puller:
 
     def _finish(self, name: str, task: asyncio.Task[Revision]) -> None:
         del self._running[name]
-        # Also tells asyncio that the error was seen, when every caller has gone.
+        # This also marks the error as seen for asyncio, when every caller has gone.
         error = None if task.cancelled() else task.exception()
         if isinstance(error, AdapterError):
             self._failed[name] = error

@@ -1,7 +1,8 @@
-"""From a source to a revision that can be served: take it in, publish it, tell what failed.
+"""From a source to a revision that can be served: take it in, publish it, report what failed.
 
-A failure concerns one name: what served before serves on. What was asked for by request is told
-to who asked; what lies in a watched folder is recorded in the catalog and told once in the log.
+A failure concerns only one name, and the revision that served before goes on serving. A caller that
+waits gets the error. An error of a watched folder, or of work that nobody waits for, is recorded in
+the catalog and logged.
 """
 
 import asyncio
@@ -33,22 +34,22 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Content that somebody wants published."""
+    """Content that somebody wants to publish."""
 
     name: str
     source: Source
     becomes: str | None = LIVE
-    """The alias that is to point to it; None leaves every alias where it is."""
+    """The alias that should point to it; None leaves every alias where it is."""
     is_new: bool = False
     """Whether the name must not exist yet."""
     allow_no_effect: bool = False
-    """Whether its publisher declares that it has no effect."""
+    """Whether its publisher allows it to have no effect."""
     pinned: bool = False
-    """Whether what is live is to stay in its device slot from the beginning."""
+    """Whether the live revision stays in its device slot from the beginning."""
 
 
 class Staging:
-    """The only way into the catalog."""
+    """The only way in which new content reaches the catalog."""
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class Staging:
         reserved: Mapping[str, str] | None = None,
         observer: Observer | None = None,
     ) -> None:
-        """Publish what ``intake`` takes; ``reserved`` tells what some names mean already."""
+        """Publish what ``intake`` takes; ``reserved`` says what some names mean already."""
         self._intake = intake
         self._catalog = catalog
         self._publishing = publishing
@@ -70,16 +71,17 @@ class Staging:
         self._running: set[asyncio.Task[None]] = set()
 
     def progress(self) -> dict[str, Progress]:
-        """Return, by name, how far everything is that is being staged by request."""
+        """Return, by name, the progress of every staging by request."""
         return dict(self._progress)
 
     async def stage(self, offer: Offer) -> Revision:
-        """Publish what was asked for by request and return the revision, its alias moved.
+        """Publish what a request asked for and return the revision, with its alias moved.
 
         Raises:
-            AdapterExists: the name is to be new and is taken.
-            AdapterRejected: the leaf that says what is wrong; no alias moved.
-            AdapterUnavailable: the source, the disk or the engine cannot now; no alias moved.
+            AdapterExists: the name must be new and is taken.
+            AdapterRejected: the leaf says what is wrong; no alias moved.
+            AdapterUnavailable: the source, the disk or the engine does not work now; no alias
+                moved.
         """
         self._require_possible(offer)
         try:
@@ -90,9 +92,9 @@ class Staging:
             self._progress.pop(offer.name, None)
 
     def start(self, offer: Offer) -> None:
-        """Begin what ``stage`` does and return; ``progress`` and the catalog tell the rest.
+        """Start what ``stage`` does and return; ``progress`` and the catalog show how it goes on.
 
-        Raises what is known to be wrong at once.
+        Raises what ``stage`` raises when the name or the source is wrong from the start.
         """
         self._require_possible(offer)
         self._intake.check(offer.source)
@@ -102,7 +104,10 @@ class Staging:
         task.add_done_callback(self._running.discard)
 
     async def close(self) -> None:
-        """Cancel what was started; what was fetched by then is not kept."""
+        """Cancel what ``start`` began.
+
+        If the catalog already has the revision, ``resume`` finishes it after the next start.
+        """
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -118,8 +123,8 @@ class Staging:
         """Publish what lies in a watched folder; a refusal is recorded in the catalog.
 
         Raises:
-            AdapterRejected: the leaf that says what is wrong.
-            AdapterUnavailable: to be tried again.
+            AdapterRejected: the leaf says what is wrong.
+            AdapterUnavailable: it does not work now; the caller should try again.
         """
         self._require_possible(offer)
         began_s = time.monotonic()
@@ -167,7 +172,7 @@ class Staging:
         if name in self._reserved:
             raise NameNotAllowed(f"{quoted(name)} is {self._reserved[name]}.")
         if offer.is_new and self._is_taken(name):
-            raise AdapterExists(f"There is an adapter {quoted(name)} already.")
+            raise AdapterExists(f"There is already an adapter {quoted(name)}.")
 
     def _is_taken(self, name: str) -> bool:
         try:

@@ -1,1 +1,1 @@
-"""Which adapters are in the engine's slots, for how long, and on whose word."""
+"""Which adapters are in the engine's slots, who holds them, and what must be true of them first."""

@@ -1,4 +1,4 @@
-"""What residency needs from an engine: a seam, implemented by the server."""
+"""What residency needs from an engine: a seam that the server implements."""
 
 from pathlib import Path
 from typing import Protocol
@@ -7,10 +7,10 @@ from veneer_adapters.catalog.proof import Effect
 
 
 class AdapterEngine(Protocol):
-    """An engine, as far as adapters are concerned. It never evicts by itself.
+    """The part of an engine that handles adapters. It never evicts an adapter by itself.
 
-    Each call either succeeds or raises. After a raise the slot is cleaned by
-    ``unload_adapter``, which must accept an id that is only half there or not there at all.
+    Each call succeeds or raises. After a call raised, residency calls ``unload_adapter``, which
+    must accept an id that is only half loaded or not there at all.
     """
 
     async def load_adapter(self, engine_id: int, engine_name: str, path: Path) -> None:
@@ -19,27 +19,28 @@ class AdapterEngine(Protocol):
         Afterwards requests may name ``engine_name``.
 
         Raises:
-            LoadFailed: the engine refused it.
+            LoadFailed: the engine refused the adapter.
         """
 
     async def activate_adapter(self, engine_id: int) -> None:
         """Copy the adapter from its host slot into a device slot."""
 
     async def deactivate_adapter(self, engine_id: int) -> None:
-        """Free the device slot; the host copy stays. No request may be using the adapter."""
+        """Free the device slot; the host slot stays. No request may be using the adapter."""
 
     async def unload_adapter(self, engine_id: int) -> None:
         """Free the host slot and the device slot. No request may be using the adapter.
 
-        Doing it twice is safe.
+        Calling it twice is safe.
         """
 
     async def measure_effect(self, engine_id: int, engine_name: str) -> Effect:
         """Return what the adapter, which is in a device slot, does to a short greedy answer.
 
-        Costs two requests of a dozen tokens in and four out, side by side. Where the change is
-        so small that it may be rounding, it costs up to eight times that. They queue like any
-        others, so bound the wait. Nothing of them stays in the engine.
+        This costs two requests side by side, each with about a dozen tokens in and four out. If the
+        change is so small that it may be rounding, it costs up to eight times that. The requests
+        queue like any others, so the caller must bound the wait. Nothing of them stays in the
+        engine.
 
         Raises:
             LoadFailed: the adapter is not loaded.

@@ -1,7 +1,7 @@
-"""What should be in the engine before anybody asks: pinned adapters, then the most used.
+"""What to load before a request asks for it: pinned adapters first, then the most used ones.
 
-What no alias points to any more is unloaded as soon as nobody uses it; a pin follows what is
-live, wherever its alias moves.
+A revision that no alias points to any more is unloaded as soon as no request holds it. A pin
+follows the live revision, wherever the alias moves.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _RETRY_S = 10.0
 
 
 class HotSet:
-    """Keeps residency in step with the catalog."""
+    """Keeps the slots in step with the catalog."""
 
     def __init__(self, residency: Residency) -> None:
         self._residency = residency
@@ -29,7 +29,10 @@ class HotSet:
         self._changed = asyncio.Event()
 
     def on_change(self, before: Entry | None, after: Entry) -> None:
-        """Let go of what the change left behind, not of what it came back to; pin anew."""
+        """Forget the revisions that lost their last alias, recall those that got one, note the pin.
+
+        Forgotten revisions leave the engine when they are idle; ``keep`` pins what is noted.
+        """
         for revision in _left_behind(before, after):
             self._residency.forget(revision)
             if self._pinned.get(after.name) == revision:
@@ -44,9 +47,9 @@ class HotSet:
         self._changed.set()
 
     async def load(self, most_used: Iterable[Revision], *, room: int) -> None:
-        """Load what is pinned, then what is used most, until ``room`` are in the engine.
+        """Load the pinned adapters, then ``most_used``, until ``room`` adapters are in the engine.
 
-        One that cannot be loaded is logged, and asked for again when a request needs it.
+        An adapter that cannot be loaded is logged. The next request for it tries again.
         """
         await self._pin_wanted()
         for revision in most_used:
@@ -58,7 +61,10 @@ class HotSet:
                 logger.warning("adapter not warmed", revision=revision.label, why=str(error))
 
     async def keep(self) -> None:
-        """Pin and unpin as the catalog changes, until cancelled."""
+        """Pin and unpin as the catalog changes, until cancelled.
+
+        A pin that failed is tried again every ten seconds, and at the next change.
+        """
         while True:
             self._changed.clear()
             await self._pin_wanted()

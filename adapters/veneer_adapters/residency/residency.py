@@ -1,11 +1,11 @@
-"""Which adapters are in the engine: slots, leases, one load at a time for each revision.
+"""Which adapters are in the engine: slots, leases, and one load at a time for each revision.
 
-The engine's own caches must never have to evict: room is made before anything is loaded,
-and what a request holds stays. Everything that decides runs between two awaits, so nothing
-can happen between a check and its claim; tasks of this file only carry decisions out.
+The caches of the engine must never have to evict: this file makes room before it loads anything,
+and what a request holds stays. Every decision is made between two awaits, so nothing can happen
+between a check and the change it allows. The tasks of this file only carry decisions out.
 
-One queue, first come first served, of revisions that wait for a place. A request for what is
-in a device slot never waits in it.
+Revisions that wait for a place wait in one queue: first come, first served. A request for a
+revision in a device slot never waits in it.
 """
 
 import asyncio
@@ -53,23 +53,23 @@ __all__ = ["AdapterEngine", "Lease", "Observer", "Residency", "Unobserved"]
 
 
 class Voucher(Protocol):
-    """Says whether a revision may be used; asked around each load from disk."""
+    """Says whether a revision may be used; asked before and after each load from disk."""
 
     async def before_load(self, revision: Revision) -> None:
-        """Return when its files are what they should be; raises AdapterError."""
+        """Return when the files of ``revision`` are undamaged; raises AdapterError."""
 
     async def after_load(self, revision: Revision, engine_id: int) -> None:
-        """Return when it does in the engine what it should; raises AdapterError."""
+        """Return when ``revision`` does what it should in the engine; raises AdapterError."""
 
 
 class Trusting:
-    """The voucher that asks nothing."""
+    """The voucher that accepts every revision."""
 
     async def before_load(self, revision: Revision) -> None:
-        """Trust the files."""
+        """Accept the files without a check."""
 
     async def after_load(self, revision: Revision, engine_id: int) -> None:
-        """Trust the engine."""
+        """Accept the loaded revision without a check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Lease:
     engine_id: int
     engine_name: str
     cold_start_s: float | None
-    """How long the request waited for a load, or None when it did not."""
+    """How long the request waited for a load, in seconds; None when it did not wait."""
 
 
 class Residency:
@@ -97,15 +97,15 @@ class Residency:
         observer: Observer | None = None,
         voucher: Voucher | None = None,
     ) -> None:
-        """Manage the slots of ``engine``, all of them empty now.
+        """Manage the slots of ``engine``; all of them must be empty now.
 
         ``load_timeout_s`` is how long one request waits at most, for a place and for the load
-        together. ``ids`` yields the engine ids, none of them twice.
+        together. ``ids`` yields the engine ids, each of them once.
         """
         if device_slots < 1 or host_slots < 2:
             raise ValueError("device_slots must be at least 1 and host_slots at least 2")
         self._engine = engine
-        # One host slot stays empty: vLLM loads the newcomer before it evicts anybody.
+        # One host slot stays empty, because vLLM loads an adapter before it evicts another.
         self._capacity = Capacity(device_slots, host_slots - 1)
         self._load_timeout_s = load_timeout_s
         self._clock = clock
@@ -122,12 +122,13 @@ class Residency:
     async def lease(self, revision: Revision) -> AsyncIterator[Lease]:
         """Hold ``revision`` in a device slot for the length of the block.
 
-        Concurrent leases of one revision share a single load, which goes on when some of them
-        give up. The adapter leaves its slot only when no lease is open.
+        Concurrent leases of one revision share a single load, which goes on when some of them give
+        up. The adapter leaves its slot only when no lease is open.
 
         Raises:
             NoSlotFree: every slot stayed leased or pinned for ``load_timeout_s``.
-            LoadFailed: the engine refused it; all who waited see this, and no trace is left.
+            LoadFailed: the engine could not load it. Every request that waited gets this; what is
+                left in the engine is unloaded.
             LoadTimedOut: the engine was still loading after ``load_timeout_s``.
             AdapterFailed: its files are lost, or it failed its proof.
         """
@@ -144,7 +145,7 @@ class Residency:
             self._release(slot)
 
     async def warm(self, revision: Revision) -> None:
-        """Load ``revision``, and prove it if it never was; then it may leave again.
+        """Load ``revision``, and prove it if it never was; afterwards it may be evicted again.
 
         Raises what ``lease`` raises.
         """
@@ -152,7 +153,7 @@ class Residency:
             return
 
     async def pin(self, revision: Revision) -> None:
-        """Load ``revision`` and keep it in its device slot until ``unpin``.
+        """Load ``revision`` and keep it in its device slot until ``unpin`` or ``forget``.
 
         Raises what ``lease`` raises; then it is not pinned.
         """
@@ -161,14 +162,14 @@ class Residency:
             self._slots[revision.engine_name].forgotten = False
 
     def unpin(self, revision: Revision) -> None:
-        """Let ``revision`` be evicted again; a no-op when it is not pinned."""
+        """Allow the eviction of ``revision`` again; a no-op when it is not pinned."""
         self._pinned.discard(revision.engine_name)
         self._admit()
 
     def forget(self, revision: Revision) -> None:
-        """Unload ``revision`` as soon as nobody holds it, pinned or not.
+        """Unload ``revision`` as soon as no request holds it, pinned or not.
 
-        Until then it goes on serving those who hold it or ask for it.
+        Until then it goes on serving the requests that hold it or ask for it.
         """
         self._pinned.discard(revision.engine_name)
         slot = self._slots.get(revision.engine_name)
@@ -178,7 +179,7 @@ class Residency:
         self._admit()
 
     def recall(self, revision: Revision) -> None:
-        """Take back ``forget``, unless it has left already."""
+        """Take back ``forget``, if ``revision`` has not begun to leave yet."""
         slot = self._slots.get(revision.engine_name)
         if slot is not None:
             slot.forgotten = False
@@ -186,8 +187,8 @@ class Residency:
     def reset(self) -> None:
         """Begin again with empty slots, after a restart of the engine.
 
-        Who waited gets LoadFailed, open leases end as usual, no engine id is used again.
-        Pins stay: what is pinned is kept once it is loaded again.
+        Requests that waited get LoadFailed, open leases end as usual, and no engine id is used
+        again. Pins stay: a pinned revision is kept once it is loaded again.
         """
         for task in self._tasks:
             task.cancel()
@@ -200,12 +201,12 @@ class Residency:
         self._queue.clear()
 
     def snapshot(self) -> list[Resident]:
-        """Return what is in the engine's slots at this instant, by name."""
+        """Return what is in the engine's slots at this instant, by engine name."""
         settled = [slot for slot in self._slots.values() if slot.state is State.RESIDENT]
         return sorted((s.to_resident(self._pinned) for s in settled), key=lambda r: r.revision)
 
     def digests(self) -> set[str]:
-        """Return the content of every revision that is in the engine, enters or leaves it."""
+        """Return the digest of every revision that is in the engine or waits to enter it."""
         return {slot.revision.digest for slot in tuple(self._slots.values())}
 
     def waiting(self) -> list[str]:
@@ -213,11 +214,11 @@ class Residency:
         return sorted(slot.key for slot in self._slots.values() if slot.holds and not slot.usable)
 
     def state_of(self, revision: Revision) -> State:
-        """Return what the engine does with ``revision``; READY when it has nothing of it."""
+        """Return what the engine does with ``revision``; READY when it does not have it."""
         slot = self._slots.get(revision.engine_name)
         return State.READY if slot is None else slot.state
 
-    # The decisions. No await in any of them: nothing else runs between check and claim.
+    # The decisions. No await in any of them: nothing else runs between a check and its change.
 
     def _claim(self, revision: Revision) -> Slot:
         slot = self._slots.get(revision.engine_name)
@@ -278,7 +279,7 @@ class Residency:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # The acts: each carries out one decision and then lets the next one be taken.
+    # The acts. Each carries out one decision; then the next decision can be made.
 
     async def _wait(self, slot: Slot) -> None:
         try:
@@ -304,7 +305,7 @@ class Residency:
         try:
             await self._leave(slot, plan)
             await self._load(slot)
-        except Exception as error:  # Whatever the engine raised, every waiter is told.
+        except Exception as error:  # Whatever the engine raises, every waiter gets it.
             await self._clean(slot, error)
         else:
             slot.step(Event.LOADED)
@@ -369,7 +370,7 @@ class Residency:
     async def _unload_or_log(self, slot: Slot, reason: EvictionReason) -> None:
         try:
             await self._unload(slot, reason)
-        except Exception as error:  # It keeps its place and is the first to leave next time.
+        except Exception as error:  # It keeps its place, and is the first to be evicted next.
             logger.warning("slot not cleaned", revision=slot.revision.label, error=repr(error))
 
     async def _unload(self, slot: Slot, reason: EvictionReason) -> None:
@@ -390,7 +391,7 @@ class Residency:
             slot.on_device = True
             self._detach(slot)
             self._keep(slot)
-            # Some may have begun to wait for it to come back.
+            # Requests may have begun to wait until it is back in a device slot.
             slot.failure = error
             slot.landed.set()
             raise
@@ -402,7 +403,7 @@ class Residency:
         self._admit()
 
     def _keep(self, slot: Slot) -> None:
-        # It may still be in the engine: its place is not free until an unload succeeds.
+        # It may still be in the engine, so its place is not free until an unload succeeds.
         slot.step(Event.EVICT_FAILED)
         slot.forgotten = True
         slot.last_used_s = -math.inf

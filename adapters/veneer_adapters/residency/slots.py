@@ -1,9 +1,9 @@
-"""What occupies the engine's slots, and who must leave before somebody can enter.
+"""What occupies the slots of the engine, and what must leave before something can enter.
 
-Rule 1: a slot changes hands on paper first. Whoever is to enter takes the place of whoever
-        is to leave at one instant, and begins to load only when the other is really gone, so
-        the engine never holds more than it has room for.
-Rule 2: this file awaits nothing and calls nobody; ``residency`` carries the plans out.
+Rule 1: places change owner in these books first. One that is to enter gets the place of one that is
+        to leave at one instant, but begins to load only when the other has left the engine. So the
+        engine never holds more than it has room for.
+Rule 2: this file awaits nothing and calls no engine; ``residency`` carries the plans out.
 """
 
 import asyncio
@@ -18,27 +18,27 @@ from veneer_adapters.residency.eviction import Resident, choose_victim
 
 @dataclass(eq=False, slots=True)
 class Slot:
-    """One revision on its way into the engine, in it, or on its way out."""
+    """One revision that enters the engine, is in it, or leaves it."""
 
     revision: Revision
     state: State = State.READY
     engine_id: int = 0
-    """0 until the first load begins; never given again, whatever becomes of the load."""
+    """0 until the first load begins. It is never used again, whatever becomes of the load."""
     holds: int = 0
-    """Open leases, and requests that wait to get one."""
+    """How many leases are open, and how many requests wait for one."""
     last_used_s: float = 0.0
     on_device: bool = False
-    """Whether it holds one of the device places, on paper."""
+    """Whether it owns one of the device slots in these books."""
     on_host: bool = False
-    """Whether it holds one of the host places, on paper."""
+    """Whether it owns one of the host slots in these books."""
     forgotten: bool = False
-    """Unloaded as soon as nobody holds it."""
+    """Whether to unload it as soon as no request holds it."""
     failure: Exception | None = None
-    """Why ``landed`` was set without the slot being usable."""
+    """Why ``landed`` was set although the slot is not usable."""
     landed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when waiting is over, for good or bad."""
+    """Set when the wait is over, with success or without."""
     asker: Context = field(default_factory=copy_context)
-    """The context of the request that waited first: a load belongs to its trace."""
+    """The context of the first request that waits: the load belongs to its trace."""
 
     @property
     def key(self) -> str:
@@ -47,20 +47,20 @@ class Slot:
 
     @property
     def usable(self) -> bool:
-        """Whether a request may be given to the engine now."""
+        """Whether the engine can use the adapter for a request now."""
         return self.state is State.RESIDENT and self.on_device
 
     @property
     def idle(self) -> bool:
-        """Whether it is in the engine and nobody holds it."""
+        """Whether it is in the engine and no request holds it."""
         return self.state is State.RESIDENT and self.holds == 0
 
     def step(self, event: Event) -> None:
-        """Go on to the state after ``event``; IllegalTransition when there is none."""
+        """Go to the state after ``event``; raises IllegalTransition when there is none."""
         self.state = advance(self.state, event)
 
     def to_resident(self, pinned: Collection[str]) -> Resident:
-        """Return what the policy may know."""
+        """Return what ``eviction`` may know about it."""
         return Resident(
             revision=self.key,
             leases=self.holds,
@@ -72,15 +72,18 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Who leaves so that one slot can enter."""
+    """Which slots must leave so that one slot can enter."""
 
     unload: Slot | None = None
-    """Gives up its host place, and its device place if it has one."""
+    """This one gives up its host slot, and its device slot if it has one."""
     deactivate: Slot | None = None
-    """Gives up its device place and keeps its host copy."""
+    """This one gives up its device slot and keeps its host slot."""
 
     def commit(self, slot: Slot) -> None:
-        """Hand the places over: ``slot`` is LOADING, and who unloads is no occupant any more."""
+        """Give the places to ``slot``, which is LOADING afterwards; those that leave are EVICTING.
+
+        The caller removes ``unload`` from the occupants.
+        """
         if self.unload is not None:
             self.unload.step(Event.EVICT)
         if self.deactivate is not None:
@@ -91,11 +94,11 @@ class Plan:
         slot.on_device = slot.on_host = True
 
     def revoke(self, slot: Slot) -> None:
-        """Take back what ``slot`` was given, because somebody who was to leave did not."""
+        """Take back what ``slot`` got, because a slot that was to leave did not leave."""
         slot.on_device = False
         slot.on_host = slot.engine_id != 0
         if self.deactivate is not None and self.deactivate.state is State.EVICTING:
-            # It had not begun to leave.
+            # The engine has not begun to deactivate it.
             self.deactivate.step(Event.EVICT_FAILED)
             self.deactivate.on_device = True
             self.deactivate.landed.set()
@@ -103,13 +106,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How many adapters the engine may hold at any instant, those being loaded included."""
+    """How many adapters the engine may hold at any instant; those that are being loaded count."""
 
     device: int
     host: int
 
     def plan(self, slot: Slot, occupants: Collection[Slot], pinned: Collection[str]) -> Plan | None:
-        """Return how ``slot`` can enter now, or None while too many must stay."""
+        """Return how ``slot`` can enter now, or None while too many adapters must stay."""
         unload = deactivate = None
         device_short = sum(o.on_device for o in occupants) >= self.device
         if not slot.on_host and sum(o.on_host for o in occupants) >= self.host:
@@ -125,7 +128,7 @@ class Capacity:
 
 
 def _victim(occupants: Iterable[Slot], pinned: Collection[str]) -> Slot | None:
-    # The oldest first: two slots have one key when an unload failed and the revision returned.
+    # The oldest first: when an unload failed and the revision came back, two slots have one key.
     idle = sorted((o for o in occupants if o.idle), key=lambda o: o.last_used_s)
     chosen = choose_victim(o.to_resident(pinned) for o in idle)
     return next((o for o in idle if o.key == chosen), None)

@@ -1,7 +1,7 @@
-"""What must be true of a revision before a request may use it: its files, and its effect.
+"""What must be true of a revision before a request may use it: its files and its effect.
 
-Asked by residency around each load from disk. A failure concerns one revision, which is FAILED
-then, and never comes as a surprise in the middle of a step.
+Residency asks before and after each load from disk, so damage never shows in the middle of an
+engine step. A failure concerns only one revision.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ logger = structlog.get_logger(__name__)
 
 
 class Vouching:
-    """Vouches for revisions by the store's files and by the engine's own answers."""
+    """Vouches for revisions: it checks the files in the store and the engine's own answers."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Vouching:
     ) -> None:
         """``restore`` brings lost content back from its source, or raises.
 
-        With a catalog that is ``shared`` another server may still have what is lost here.
+        When the catalog is ``shared``, another server may still have content that is lost here.
         """
         self._catalog = catalog
         self._store = store
@@ -47,12 +47,14 @@ class Vouching:
         self._observer = observer or Unobserved()
 
     async def before_load(self, revision: Revision) -> None:
-        """Return when the files of ``revision`` are in the store and are what they were.
+        """Return when the files of ``revision`` are in the store and undamaged.
+
+        Lost files are fetched again from their source.
 
         Raises:
-            ContentLost: they are not, and its source has no others; unless the catalog is
-                shared the revision is FAILED.
-            AdapterUnavailable: its source cannot be asked now.
+            ContentLost: they are lost, and the source cannot replace them. The revision is FAILED
+                then, unless the catalog is shared.
+            AdapterUnavailable: the source or the disk does not work now.
         """
         if await asyncio.to_thread(self._store.check, revision.digest):
             self._store.used(revision.digest)
@@ -69,12 +71,14 @@ class Vouching:
             raise lost from error
 
     async def after_load(self, revision: Revision, engine_id: int) -> None:
-        """Return when ``revision``, now in the engine, has proved what it does there.
+        """Return when ``revision``, now in the engine, has proved its effect there.
 
-        The first time it is measured, and is READY or FAILED for good afterwards.
+        It is measured only while it is STAGED. Afterwards it is READY, or FAILED for good.
 
         Raises:
             AdapterRejected: it changes nothing, or produces garbage.
+            AdapterUnavailable: the engine could not measure it, or an alias waits for the proof and
+                the catalog could not be written.
         """
         current = self._catalog.current(revision)
         if current.state is not State.STAGED:
@@ -96,5 +100,6 @@ class Vouching:
         except AdapterUnavailable as error:
             if revision.becomes is not None:
                 raise
-            # It did prove itself: requests need not wait for the catalog; its next load does.
+            # It has proved its effect, so requests need not wait for the catalog. Its next load
+            # proves it again and records that.
             logger.warning("proof not recorded", revision=revision.label, why=str(error))

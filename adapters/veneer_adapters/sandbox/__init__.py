@@ -1,1 +1,1 @@
-"""Files of strangers are read in processes that are thrown away."""
+"""Processes that read untrusted files and are thrown away afterwards."""

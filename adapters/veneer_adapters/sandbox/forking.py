@@ -1,4 +1,4 @@
-"""The server's end of ``zygote``: one process that forks a throw-away child per question."""
+"""The server's end of ``zygote``: a process that forks one throw-away child for each request."""
 
 import logging
 import os
@@ -15,20 +15,20 @@ logger = logging.getLogger(__name__)
 
 _MAX_ANSWER_BYTES = 4 << 20
 _GRACE_S = 5.0
-"""How much later than a child's own deadline nobody waits for it any more."""
+"""How long the server waits for a child's answer beyond the child's own deadline."""
 _START_S = 60.0
 _MOMENT_S = 0.2
 
 
 class ZygoteGone(Exception):
-    """The process that forks is not there; another one can be started."""
+    """The process that forks is gone; the caller can start another one."""
 
 
 class Zygote:
-    """The running ``veneer_adapters.sandbox.zygote``. Threads may ask at the same time."""
+    """The running ``veneer_adapters.sandbox.zygote``. Any thread may call any method."""
 
     def __init__(self) -> None:
-        """Start it; returns when it is able to fork.
+        """Start the process and return when it can fork.
 
         Raises:
             StorageFailed: it does not start.
@@ -56,20 +56,20 @@ class Zygote:
             logger.warning("adapters are read with access to the network: no permission to leave")
 
     def is_alive(self) -> bool:
-        """Return whether there is a process to fork."""
+        """Return whether the process runs."""
         return self._process.poll() is None
 
     def survived(self) -> bool:
-        """Return whether it lives on, given a moment to end with the child that just did."""
+        """Return whether the process still runs a moment after one of its children ended."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_MOMENT_S)
         return self.is_alive()
 
     def exchange(self, request: bytes, wall_s: float) -> bytes:
-        """Return what one child answered to ``request``, empty when it was ended.
+        """Return what one child answered to ``request``; empty when the child was ended first.
 
         Raises:
-            ZygoteGone: there is nobody to fork it.
+            ZygoteGone: there is no process to fork the child.
         """
         ours, theirs = socket.socketpair()
         with ours:
@@ -87,7 +87,7 @@ class Zygote:
         return b""
 
     def close(self) -> None:
-        """End it and its children; returns when it is gone."""
+        """End the process and its children; return when it is gone."""
         self._control.close()
         try:
             self._process.wait(_GRACE_S)
@@ -103,7 +103,7 @@ def _start(control: int) -> subprocess.Popen[bytes]:
         pass_fds=[control],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        # Ctrl-C in the server's terminal is the server's business.
+        # Ctrl-C in the server's terminal must not reach this process.
         start_new_session=True,
     )
 
@@ -113,7 +113,7 @@ def _not_started() -> StorageFailed:
 
 
 def _environment() -> dict[str, str]:
-    # None of ours: a reader that was taken over shall find no key there.
+    # Nothing of the server's environment: a reader that was taken over must find no key here.
     return {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "PYTHONDONTWRITEBYTECODE": "1",

@@ -1,6 +1,6 @@
-"""What comes back from a reader of strangers' files: JSON of a few shapes, never a pickle.
+"""What a reader of untrusted files answers: JSON of a few shapes, never a pickle.
 
-A reader that was taken over can lie about its own adapter, and do nothing else.
+A reader that was taken over can lie about its own adapter, and can do nothing else here.
 """
 
 import logging
@@ -42,14 +42,15 @@ class _Answer(BaseModel):
 
 _ANSWER = TypeAdapter(_Answer)
 MANIFEST, REPORT, REPAIRED = TypeAdapter(Manifest), TypeAdapter(Report), TypeAdapter(Repaired)
-"""What the jobs of ``zygote`` find."""
+"""The shapes of what the jobs of ``zygote`` find."""
 
 
 def judge(text: bytes, shape: TypeAdapter[_T]) -> _T:
-    """Return what a reader found, which it may have made up but which has this ``shape``.
+    """Return what a reader found. It may be a lie, but it has this ``shape``.
 
     Raises:
-        AdapterError: what it says it was; ``Unparsable`` when it says nothing that can be.
+        AdapterError: the refusal that the reader reports; ``Unparsable`` when its answer cannot be
+            used.
     """
     if not text:
         raise Unparsable
@@ -57,7 +58,7 @@ def judge(text: bytes, shape: TypeAdapter[_T]) -> _T:
     if answer.refused is not None:
         raise _error(answer.refused)
     if answer.found is None:
-        logger.warning("adapter reader gave up: %s", _plain(answer.crashed or "nothing said"))
+        logger.warning("adapter reader gave up: %s", _plain(answer.crashed or "no reason given"))
         raise Unparsable
     return _read(shape, answer.found)
 
@@ -89,4 +90,4 @@ _RAISED: tuple[type[AdapterError], ...] = (
     NotRepairable,
 )
 _CLASSES = {leaf.reason: leaf for leaf in _RAISED}
-"""What a reader may raise here: a leaf of the tree of errors, by its reason."""
+"""The errors that a reader may raise here, by reason: leaves of the tree of errors."""

@@ -1,6 +1,6 @@
-"""Files of strangers are read in a process that is thrown away, never in the server.
+"""Reads untrusted files in a process that is thrown away, never in the server.
 
-A crash, a hang or a memory bomb of the reader is the refusal of one adapter.
+When the reader crashes, hangs or uses too much memory, only its own adapter is refused.
 """
 
 import errno
@@ -23,11 +23,11 @@ from veneer_adapters.sandbox.replies import MANIFEST, REPAIRED, REPORT, judge
 
 _MOST_AT_ONCE = 8
 _REPAIR = Limits(memory_bytes=16 << 30, cpu_s=3600, wall_s=3600.0, written_bytes=16 << 30)
-"""Folding a DoRA multiplies whole matrices of the base model."""
+"""Larger, because folding a DoRA multiplies whole matrices of the base model."""
 
 
 class Sandbox:
-    """Reads adapters in throw-away processes. All methods block and may be called anywhere."""
+    """Reads adapters in throw-away processes. All methods block; any thread may call them."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Sandbox:
     ) -> None:
         """Read ``at_once`` adapters side by side, by default one per core and at most 8.
 
-        Each stays within ``limits``. Nothing is started before it is needed.
+        Each stays within ``limits``. No process starts before it is needed.
         """
         self._limits = limits or Limits()
         self._repair_limits = replace(_REPAIR, cpu_s=repair_cpu_s)
@@ -51,7 +51,7 @@ class Sandbox:
         """Return what ``checks.verify`` returns.
 
         Raises:
-            AdapterRejected: the leaf ``checks.verify`` raised, or ``Unparsable``.
+            AdapterRejected: the leaf that ``checks.verify`` raised, or ``Unparsable``.
             StorageFailed: the files cannot be read now, or no process can be started.
         """
         request = {"folder": str(folder), "facts": asdict(facts)}
@@ -70,18 +70,19 @@ class Sandbox:
     def repair(
         self, folder: Path, out: Path, facts: BaseFacts, base: Path | None = None
     ) -> Repaired:
-        """Write a repaired copy of ``folder`` that loads; ``out`` appears when it is complete.
+        """Write a repaired copy of ``folder``, one that loads, to ``out``.
 
-        ``out`` must not exist, or be an empty folder. ``base`` is the base model's folder.
+        ``out`` must not exist, or must be an empty folder; it appears when the copy is complete.
+        ``base`` is the folder of the base model.
 
         Raises:
-            NotRepairable: ``out`` is in use, or what ``repair.repair`` says.
-            AdapterRejected: the files are damaged beyond what can be read.
-            BaseUnreadable: ``base`` is not a model this can be compared with.
+            NotRepairable: ``out`` is in use, or as for ``repair.repair``.
+            AdapterRejected: the files are too damaged to be read.
+            BaseUnreadable: ``base`` is not a model that the adapter can be compared with.
             StorageFailed: reading or writing failed.
         """
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise NotRepairable("The folder for the repaired copy exists and is not empty.")
+            raise NotRepairable("The folder for the repaired copy must be new or empty.")
         request = {"folder": str(folder), "facts": asdict(facts), "base": base and str(base)}
         try:
             with tempfile.TemporaryDirectory(prefix=".veneer-", dir=out.parent) as scratch:
@@ -96,7 +97,10 @@ class Sandbox:
         return repaired
 
     def close(self) -> None:
-        """End every process; what runs fails. Safe to do twice; a later call starts anew."""
+        """End every process; running calls fail.
+
+        Closing twice is safe. A later call starts a new process.
+        """
         with self._lock:
             zygote, self._zygote = self._zygote, None
             self._era += 1
@@ -116,7 +120,7 @@ class Sandbox:
             return self._exchange(asked, limits.wall_s, era)
 
     def _exchange(self, request: bytes, wall_s: float, era: int) -> bytes:
-        # Once more, because a reader that was taken over may have ended everybody's zygote.
+        # Try twice: a reader that was taken over may have ended the zygote that all readers share.
         for _ in range(2):
             with suppress(ZygoteGone):
                 zygote = self._running(era)

@@ -1,11 +1,11 @@
-"""The process that forks one throw-away child per adapter: started by ``sandbox``, as a program.
+"""The process that forks one throw-away child per adapter; ``forking`` starts it as a program.
 
-It imports what the children need once, so that a child costs a fork and no import. It reads
-nothing itself: each message on its control socket carries a number of seconds and one end of
-a socket pair, on which the child finds its request and leaves its answer. It ends when the
-control socket does, and its children with it.
+It imports once what the children need, so a child costs a fork and no import. It reads no adapter
+itself: each message on its control socket carries a number of seconds and one end of a socket pair.
+On that socket the child finds its request and leaves its answer. The process ends when the control
+socket closes, and its children end with it.
 
-Rule: nothing a child says is believed here or executed in the server; see ``sandbox``.
+Rule: nobody believes or runs what a child says; see ``replies``.
 """
 
 import gc
@@ -60,22 +60,22 @@ JOBS: dict[str, Callable[[Request], dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Serve the control socket whose descriptor is the first argument, until it is closed."""
+    """Serve the control socket, whose descriptor is the first argument, until it closes."""
     control = socket.socket(fileno=int(sys.argv[1]))
     control.send(b"network" if not confinement.leave_network() else b"no network")
-    # What is there now is shared with every child, and never looked at by their collectors.
+    # Every child shares the objects that exist now; their garbage collectors must not touch them.
     gc.freeze()
     gc.disable()
     _Nursery(control).serve()
 
 
 class _Nursery:
-    """The children that run, each with the moment it has to be over."""
+    """The children that run, each with its deadline."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._ends: dict[int, tuple[int, float]] = {}
-        """Descriptor of the process -> its id, and its deadline on the monotonic clock."""
+        """Descriptor of the process -> its id and its deadline on the monotonic clock."""
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
 
@@ -101,7 +101,7 @@ class _Nursery:
         [descriptor] = descriptors
         pid = os.fork()
         if pid == 0:
-            # A reader that was taken over shall not write into the server's log.
+            # A reader that was taken over must not write into the server's log.
             os.dup2(1, 2)
             for inherited in (self._control.fileno(), *self._ends):
                 os.close(inherited)
@@ -127,7 +127,7 @@ def _be_child(connection: socket.socket) -> NoReturn:
         connection.sendall(json.dumps(_answer(request)).encode())
         code = 0
     finally:
-        # Whatever was raised: no traceback, no clean-up of what belongs to the parent.
+        # Whatever was raised: no traceback, and no clean-up of what belongs to the parent.
         os._exit(code)
 
 
@@ -147,7 +147,7 @@ def _answer(request: Request) -> dict[str, Any]:
         what = os.strerror(error.errno or 5)
         return _refusal(StorageFailed(f"The adapter's files could not be read: {what}."))
     except Exception as error:
-        # A limit (MemoryError, RecursionError) or a fault of ours; the parent tells the log.
+        # A limit (MemoryError, RecursionError) or a bug of Veneer; the server logs it.
         return {"crashed": type(error).__name__}
 
 
