@@ -1,1 +1,1 @@
-"""What the two files of an adapter say, and whether they can be served."""
+"""What the two files of an adapter say, and whether the adapter can be served."""

@@ -1,7 +1,7 @@
-"""Does an adapter fit this base model, and does it do something?
+"""Does an adapter fit this base model, and does it change anything?
 
-An adapter must prove itself before it serves. The engine checks less than this file does:
-it accepts NaN, the tensors of a smaller base and layers that do not exist without a word.
+An adapter must pass these checks before it serves. The engine checks less than this file does: it
+silently accepts NaN, the tensors of a smaller base, and layers that do not exist.
 """
 
 import math
@@ -23,19 +23,19 @@ from veneer_adapters.errors import (
 )
 
 MAX_SCALING = 1e3
-"""Alpha by rank; training ends at a few hundredths to a few tens."""
+"""The largest accepted alpha / rank; trained adapters have a few hundredths to a few tens."""
 
-# The largest finite value of each dtype; a larger float32 becomes infinite when it is cast.
+# The largest finite value of each dtype. A larger float32 becomes infinite when it is cast.
 _LARGEST = {"float32": 3.4028234e38, "bfloat16": 3.3895313e38, "float16": 65504.0}
 
 
 def verify(folder: Path, facts: BaseFacts) -> Manifest:
-    """Return the facts of the adapter in ``folder``, which is then fit to be served.
+    """Return the facts of the adapter in ``folder`` when it can be served.
 
-    Reads every byte of the weights: for a background thread, never for the event loop.
+    Reads every byte of the weights, so call it in a background thread, never on the event loop.
 
     Raises:
-        AdapterRejected: the leaf that says what is wrong.
+        AdapterRejected: the leaf says what is wrong.
     """
     artifact = read_artifact(folder)
     check_rank(artifact.manifest.rank, facts)
@@ -47,22 +47,24 @@ def verify(folder: Path, facts: BaseFacts) -> Manifest:
 
 
 def check_rank(rank: int, facts: BaseFacts, on_fault: OnFault = raise_it) -> None:
-    """Tell ``on_fault`` of ``RankTooLarge`` when ``rank`` is above ``facts.max_rank``."""
+    """Give ``on_fault`` a ``RankTooLarge`` when ``rank`` is above ``facts.max_rank``."""
     if rank > facts.max_rank:
         on_fault(
-            RankTooLarge(f"The adapter has rank {rank}; this server takes up to {facts.max_rank}.")
+            RankTooLarge(
+                f"The adapter has rank {rank}; this server takes ranks up to {facts.max_rank}."
+            )
         )
 
 
 def check_shapes(pairs: Mapping[str, Pair], facts: BaseFacts, on_fault: OnFault = raise_it) -> None:
-    """Tell ``on_fault`` of each module that the base does not have, or not in this shape.
+    """Give ``on_fault`` each module that the base does not have, or has in another shape.
 
-    ``NoEffect`` when no module is one of the base's, else ``BaseMismatch``.
+    The fault is ``NoEffect`` when none of the modules is in the base, else ``BaseMismatch``.
     """
     if not facts.modules:
         return
     if not pairs.keys() & facts.modules.keys():
-        on_fault(NoEffect("No module the adapter was trained for exists in the base model."))
+        on_fault(NoEffect("None of the modules that the adapter changes is in the base model."))
         return
     for module, pair in pairs.items():
         _check_shape(module, pair, facts.modules, on_fault)
@@ -71,14 +73,14 @@ def check_shapes(pairs: Mapping[str, Pair], facts: BaseFacts, on_fault: OnFault 
 def check_scaling(
     modules: Iterable[str], scaling_of: Callable[[str], float], on_fault: OnFault = raise_it
 ) -> None:
-    """Tell ``on_fault`` of each module whose product B·A is multiplied beyond all reason."""
+    """Give ``on_fault`` each module whose product B·A is scaled by more than ``MAX_SCALING``."""
     for module in modules:
         scaling = scaling_of(module)
         if scaling > MAX_SCALING:
             on_fault(
                 InvalidConfig(
                     f"The weights of {quoted(module)} are scaled by {scaling:.3g};"
-                    f" {MAX_SCALING:g} is the most accepted."
+                    f" at most {MAX_SCALING:g} is accepted."
                 )
             )
 
@@ -92,11 +94,11 @@ def check_values(
 ) -> list[str]:
     """Return the modules of ``pairs`` whose product is zero; ``file`` holds their weights.
 
-    ``on_fault`` is told of each module with a value that is not finite in ``facts.dtype``, and
-    when no module at all has an effect.
+    ``on_fault`` gets each module with a value that is not finite in ``facts.dtype``, and a
+    ``NoEffect`` when every product is zero.
 
     Raises:
-        Truncated: the file ends before its header says so.
+        Truncated: the file ends before the end that its header states.
     """
     largest = _LARGEST[facts.dtype]
     idle = []
@@ -112,7 +114,11 @@ def check_values(
         if not (a and b):
             idle.append(module)
     if pairs and len(idle) == len(pairs):
-        on_fault(NoEffect("The adapter changes nothing: in every module one matrix is all zero."))
+        on_fault(
+            NoEffect(
+                "The adapter changes nothing: in every module one of the matrices is all zero."
+            )
+        )
     return idle
 
 
@@ -127,7 +133,7 @@ def _check_shape(
     if found != expected:
         on_fault(
             BaseMismatch(
-                f"The base model's {quoted(module)} maps {expected[0]} to {expected[1]} features,"
+                f"The base model's {quoted(module)} maps {expected[0]} to {expected[1]} features;"
                 f" the adapter was trained for {found[0]} to {found[1]}."
             )
         )

@@ -1,7 +1,7 @@
-"""``adapter_config.json``: what PEFT says about an adapter, believed only field by field.
+"""What PEFT's ``adapter_config.json`` says about an adapter; only checked fields count.
 
-What the engine would ignore or refuse is refused here, by name, so that no adapter is ever
-served as something other than what was trained.
+What the engine would ignore or refuse is refused here, by name. So no adapter is ever served as
+something other than what was trained.
 """
 
 import math
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 MAX_CONFIG_BYTES = 1 << 20
 
 _LARGEST_ALPHA = 3.4028234e38
-"""The largest float32: the engine multiplies in that precision."""
+"""The largest float32, because the engine multiplies in that precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +43,16 @@ class AdapterConfig:
 
     @property
     def max_rank(self) -> int:
-        """The largest rank named anywhere, which is the one the engine compares."""
+        """The largest rank of any field; the engine compares this one with its limit."""
         return max([self.rank, *map(int, self.rank_pattern.values)])
 
     def rank_of(self, module: str) -> int:
-        """Return the rank the weights of ``module`` must have."""
+        """Return the rank that the weights of ``module`` must have."""
         found = self.rank_pattern.value_of(module)
         return self.rank if found is None else int(found)
 
     def scaling_of(self, module: str) -> float:
-        """Return the factor the engine multiplies B·A of ``module`` with."""
+        """Return the factor by which the engine multiplies B·A of ``module``."""
         found = self.alpha_pattern.value_of(module)
         rank = self.rank_of(module)
         alpha = self.alpha if found is None else found
@@ -60,12 +60,12 @@ class AdapterConfig:
 
 
 def parse_config(text: bytes) -> AdapterConfig:
-    """Return what ``adapter_config.json`` says.
+    """Return what the text of ``adapter_config.json`` says.
 
     Raises:
-        InvalidConfig: not strict JSON, or a field is missing or impossible.
-        UnsupportedFeature: a field asks for what would not be applied.
-        NonFinite: an alpha is beyond what the engine computes with.
+        InvalidConfig: it is not strict JSON, or a field is missing or impossible.
+        UnsupportedFeature: a field asks for something that would not be applied.
+        NonFinite: an alpha is larger than the engine can compute with.
     """
     fields = parse_object(text)
     config = to_config(fields, raise_it)
@@ -75,9 +75,9 @@ def parse_config(text: bytes) -> AdapterConfig:
 
 
 def to_config(fields: Mapping[str, object], on_fault: OnFault) -> AdapterConfig | None:
-    """Return what ``fields`` say, or None when a field they must have is wrong.
+    """Return what ``fields`` say, or None when a required field is wrong.
 
-    ``on_fault`` is told of each fault, what would be ignored or refused by the engine first.
+    ``on_fault`` gets each fault. What the engine would ignore or refuse comes first.
     """
     _find_unsupported(fields, on_fault)
 
@@ -101,10 +101,10 @@ def to_config(fields: Mapping[str, object], on_fault: OnFault) -> AdapterConfig 
 
 
 def parse_object(text: bytes) -> dict[str, object]:
-    """Return the object in ``text``, its fields not looked at.
+    """Return the JSON object in ``text``; its fields are not checked.
 
     Raises:
-        InvalidConfig: it is too large, not strict JSON, or no object.
+        InvalidConfig: it is too large, not strict JSON, or not an object.
     """
     if len(text) > MAX_CONFIG_BYTES:
         raise InvalidConfig(f"adapter_config.json is larger than {MAX_CONFIG_BYTES} bytes.")

@@ -1,6 +1,6 @@
-"""Which files make an adapter, and which of them Veneer takes.
+"""Which files make up an adapter, and which of them Veneer takes.
 
-The two files of a PEFT adapter are all that is copied, verified and given to the engine.
+Only the two files of a PEFT adapter are copied, verified and given to the engine.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from veneer_adapters.errors import MissingFile, UnsafeFormat, UnsupportedFeature
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 FILES = (CONFIG_FILE, WEIGHTS_FILE)
-"""What the store keeps of an adapter, in the order it is read."""
+"""The files of an adapter that the store keeps, in the order in which they are read."""
 
 _WEIGHTS_PREFIX = "adapter_model."
 PICKLE_FILE = "adapter_model.bin"
@@ -27,12 +27,12 @@ def is_artifact_file(name: str) -> bool:
 
 
 def require_files(folder: Path) -> None:
-    """Return when ``folder`` holds what an adapter must have and nothing we would ignore.
+    """Return when ``folder`` holds the files of an adapter and nothing that Veneer would ignore.
 
     Raises:
         MissingFile: one of the two files is not there.
         UnsafeFormat: the weights are there as a pickle only.
-        UnsupportedFeature: the adapter brings its own embeddings.
+        UnsupportedFeature: the adapter has embeddings of its own.
     """
     names = {entry.name for entry in folder.iterdir()}
     if WEIGHTS_FILE not in names:
@@ -42,12 +42,12 @@ def require_files(folder: Path) -> None:
     for name in _EMBEDDINGS:
         if name in names:
             raise UnsupportedFeature(
-                f"The adapter brings its own embeddings ({quoted(name)}), which are not supported."
+                f"The adapter has its own embeddings ({quoted(name)}), which are not supported."
             )
 
 
 def digest_of(hashes: Mapping[str, str]) -> str:
-    """Return the identity of an artifact, given the sha256 of each of its files in hex."""
+    """Return the digest of an artifact, given the sha256 in hex of each of its files."""
     canonical = json.dumps(dict(hashes), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -1,7 +1,7 @@
-"""The facts of an adapter's files, read without an engine, and of the base they must fit.
+"""The facts of an adapter's files, read without an engine, and of the base that they must fit.
 
-Reading proves that the files are what they claim to be and ask for nothing we would ignore;
-whether they fit the base, and whether their values can be served, is decided in ``checks``.
+Reading checks that the files are well-formed and ask for nothing that Veneer would ignore.
+``checks`` decides whether they fit the base, and whether their values can be served.
 """
 
 import hashlib
@@ -40,72 +40,72 @@ OpenFile = Callable[[Path, str], BinaryIO]
 
 @dataclass(frozen=True, slots=True)
 class BaseFacts:
-    """What an adapter must fit."""
+    """The facts of the base model that an adapter must fit."""
 
     name: str
     modules: Mapping[str, tuple[int, int]]
-    """Full module name -> (in_features, out_features); empty when there is no model."""
+    """Full module name -> (in_features, out_features); empty when the engine has no model."""
     max_rank: int
     dtype: str = "bfloat16"
-    """What the engine computes in: float32, float16 or bfloat16."""
+    """The dtype that the engine computes in: float32, float16 or bfloat16."""
 
     @property
     def fingerprint(self) -> str:
-        """Sha256 in hex of all modules and their shapes: equal for bases an adapter may swap."""
+        """Sha256 in hex of all modules and their shapes: equal if the same adapters fit."""
         canonical = json.dumps(sorted((name, *shape) for name, shape in self.modules.items()))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What there is to know about a revision without loading it."""
+    """What is known about a revision without loading it."""
 
     rank: int
     """The largest rank of any module."""
     alpha: float
     use_rslora: bool
     target_modules: tuple[str, ...]
-    """The last part of the names of the modules the weights are for, sorted."""
+    """The last part of the name of each module that has weights, sorted, without duplicates."""
     modules: int
-    """How many modules of the base model get a change."""
+    """How many modules of the base model the adapter changes."""
     size_bytes: int
-    """Both files together."""
+    """The size of both files together."""
     base_name: str | None
-    """What the adapter says it was trained on; not verified."""
+    """The base model that the adapter says it was trained on; not verified."""
     dtype: str
     """F32, F16, BF16, or several of them joined by ``+``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The two matrices of one module: A is rank x in, B is out x rank."""
+    """The two matrices of one module: A is (rank, in), B is (out, rank)."""
 
     a: Tensor
     b: Tensor
 
     @property
     def rank(self) -> int:
-        """The rank both matrices have."""
+        """The rank of the pair."""
         return self.a.shape[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """An adapter's files, read and known to be well-formed."""
+    """An adapter's files, read and found well-formed."""
 
     config: AdapterConfig
     pairs: Mapping[str, Pair]
-    """Full module name, as the base model calls it -> its matrices."""
+    """Full module name, as in the base model -> its matrices."""
     manifest: Manifest
 
 
 def read_artifact(folder: Path, *, open_file: OpenFile = open_inside) -> Artifact:
-    """Return the adapter in ``folder`` with every A matched to its B, values still unread.
+    """Return the adapter in ``folder`` with each A matched to its B; no value is read.
 
-    ``open_file`` is told the folder and a name in it; the default trusts neither.
+    ``open_file`` gets the folder and a file name in it; the default trusts neither.
 
     Raises:
-        AdapterRejected: the leaf that says what is wrong with the files.
+        AdapterRejected: the leaf says what is wrong with the files.
     """
     require_files(folder)
     text = read_config_file(folder, open_file)
@@ -118,20 +118,21 @@ def read_artifact(folder: Path, *, open_file: OpenFile = open_inside) -> Artifac
 
 
 def read_config_file(folder: Path, open_file: OpenFile = open_inside) -> bytes:
-    """Return ``adapter_config.json``, or one byte more of it than is ever accepted."""
+    """Return ``adapter_config.json``, but at most one byte more than is ever accepted."""
     with open_file(folder, CONFIG_FILE) as file:
         return file.read(MAX_CONFIG_BYTES + 1)
 
 
 def open_weights(folder: Path) -> BinaryIO:
-    """Return the weights, open; raises what ``open_inside`` raises."""
+    """Return the open weights file; raises what ``open_inside`` raises."""
     return open_inside(folder, WEIGHTS_FILE)
 
 
 def pair_up(tensors: Mapping[str, Tensor], on_fault: OnFault = raise_it) -> dict[str, Pair]:
     """Return the complete pairs among ``tensors`` by the name of their module.
 
-    ``on_fault`` is told of each tensor that is none of the two matrices of a linear layer.
+    ``on_fault`` gets each tensor that is not a matrix of a LoRA of a linear layer, or has no
+    partner.
     """
     sides: dict[str, dict[str, Tensor]] = {}
     for tensor in tensors.values():
@@ -158,7 +159,7 @@ def pair_up(tensors: Mapping[str, Tensor], on_fault: OnFault = raise_it) -> dict
 def require_ranks(
     config: AdapterConfig, pairs: Mapping[str, Pair], on_fault: OnFault = raise_it
 ) -> None:
-    """Tell ``on_fault`` of each module whose weights have another rank than ``config`` says."""
+    """Give ``on_fault`` each module whose weights have another rank than ``config`` says."""
     for module, pair in pairs.items():
         if pair.a.shape[0] != pair.b.shape[1]:
             on_fault(InvalidTensors(f"The two matrices of {quoted(module)} differ in rank."))
@@ -166,7 +167,7 @@ def require_ranks(
             on_fault(
                 InvalidConfig(
                     f"adapter_config.json gives {quoted(module)} the rank"
-                    f" {config.rank_of(module)}, its weights have {pair.rank}."
+                    f" {config.rank_of(module)}, but its weights have the rank {pair.rank}."
                 )
             )
 

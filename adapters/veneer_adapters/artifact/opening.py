@@ -1,4 +1,4 @@
-"""Open a file inside a folder of strangers, and nothing outside it."""
+"""Open a file inside a folder that is not trusted, and nothing outside it."""
 
 import hashlib
 import os
@@ -16,17 +16,17 @@ def sha256_of(path: Path) -> str:
 
 
 def open_inside(folder: Path, name: str) -> BinaryIO:
-    """Return the regular file ``name`` of ``folder``, open; never waits for a pipe's writer.
+    """Return the regular file ``name`` of ``folder``, open. Never waits for the writer of a pipe.
 
     Raises:
-        PathNotAllowed: it is something else, or a link that leaves ``folder``.
+        PathNotAllowed: it is not a regular file, or a link that leaves ``folder``.
         OSError: it cannot be opened.
     """
     inside = os.path.realpath(folder, strict=True)
     path = os.path.realpath(os.path.join(inside, name), strict=True)
     if os.path.commonpath([inside, path]) != inside:
         raise PathNotAllowed(f"{quoted(name)} is a link that leaves the adapter's folder.")
-    # NONBLOCK: opening a pipe would otherwise wait for its writer for ever.
+    # NONBLOCK, because opening a pipe would otherwise wait for its writer for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

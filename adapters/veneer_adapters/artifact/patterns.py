@@ -1,7 +1,7 @@
 """``rank_pattern`` and ``alpha_pattern``: values for some modules only.
 
-Their keys are regular expressions to PEFT and vLLM. Only those are accepted here whose match
-takes linear time, which are all but a few.
+To PEFT and vLLM their keys are regular expressions. This file accepts only plain keys, which almost
+all are: a match with them takes linear time.
 """
 
 import re
@@ -16,7 +16,7 @@ _MAX_KEYS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """The first key that matches a module's name decides."""
+    """Values by module; the first key that matches the name of a module decides."""
 
     keys: Sequence[re.Pattern[str]] = ()
     values: Sequence[float] = ()
@@ -37,10 +37,10 @@ class Pattern:
 def read_pattern(
     fields: Mapping[str, object], name: str, read: Callable[[str, object], float]
 ) -> Pattern:
-    """Return the field ``name`` of ``fields``, each of its values as ``read`` returns it.
+    """Return the field ``name`` of ``fields``; ``read`` checks and converts each value.
 
     Raises:
-        InvalidConfig: it is no object, too large, or a key is more than the name of modules.
+        InvalidConfig: the field is not an object or too large, or a key is not a plain name.
     """
     pattern = fields.get(name)
     if pattern is None:
@@ -51,20 +51,23 @@ def read_pattern(
         raise InvalidConfig(f"{quoted(name)} has more than {_MAX_KEYS} keys.")
     for key in pattern:
         if not is_plain(key):
-            raise InvalidConfig(f"{quoted(name)} has the key {quoted(key)}, which names no module.")
+            raise InvalidConfig(
+                f"{quoted(name)} has the key {quoted(key)}, which is not a module name."
+            )
     values = tuple(read(key, value) for key, value in pattern.items())
     return Pattern(tuple(map(peft_rule, pattern)), values)
 
 
 def is_plain(key: str) -> bool:
-    """Return whether matching ``key`` takes linear time whatever the module's name."""
+    """Return whether matching ``key`` takes linear time, whatever the name of the module."""
     return _PLAIN_KEY.fullmatch(key) is not None
 
 
 def peft_rule(key: str) -> re.Pattern[str]:
-    """Return what PEFT compares module names with (`get_pattern_key`), and vLLM after it.
+    """Return the expression that PEFT (`get_pattern_key`) and vLLM compare module names with.
 
     Raises:
-        re.error: ``key`` is no regular expression. One that is may match in exponential time.
+        re.error: ``key`` is not a regular expression. One that is may take exponential time to
+            match.
     """
     return re.compile(rf"(.*\.)?({key})")

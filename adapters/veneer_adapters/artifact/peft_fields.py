@@ -1,4 +1,4 @@
-"""Every field PEFT writes into ``adapter_config.json``, by what becomes of it here."""
+"""Every field that PEFT writes into ``adapter_config.json``, by what Veneer does with it."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,7 @@ UNSUPPORTED_WHEN_SET = (
     "kasa_config",
 )
 PLAIN_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica", "lora_ga"})
-"""Any other initialisation changes the base model's own weights while PEFT loads the adapter."""
+"""Any other named initialisation changes the base model's weights while PEFT loads the adapter."""
 
 _READ = frozenset(
     {
@@ -58,9 +58,9 @@ _FOR_TRAINING = frozenset(
         "task_type",
     }
 )
-"""What changes nothing once the weights are there."""
+"""Fields that change nothing once the weights exist."""
 
 
 def unknown_fields(fields: Mapping[str, object]) -> list[str]:
-    """Return the fields nobody reads here and PEFT did not write when this was, sorted."""
+    """Return the fields that Veneer does not know, sorted; a newer PEFT may write them."""
     return sorted(fields.keys() - _READ - _FOR_TRAINING - set(UNSUPPORTED_WHEN_SET))

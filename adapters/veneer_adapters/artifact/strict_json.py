@@ -1,7 +1,7 @@
-"""JSON as the standard means it: what ``json`` lets pass and readers disagree on is refused.
+"""Strict JSON: refuses what the module ``json`` accepts and readers understand differently.
 
-Two readers of one document must never see two different adapters, so duplicate keys, NaN,
-infinities and anything but UTF-8 are errors here.
+Two readers of one document must never see two different adapters, so duplicate keys, NaN, infinity
+and anything but UTF-8 are errors here.
 """
 
 import json
@@ -9,10 +9,10 @@ import math
 
 
 def parse(data: bytes) -> object:
-    """Return the value ``data`` describes.
+    """Return the value that ``data`` describes.
 
     Raises:
-        ValueError: not strict JSON; the message says in which way.
+        ValueError: it is not strict JSON; the message says why.
     """
     try:
         return json.loads(

@@ -1,4 +1,4 @@
-"""The safetensors format: the header parsed by us, the values looked at without a framework.
+"""The safetensors format: Veneer's own parser of the header, and values read without a framework.
 
 Format: 8 bytes little-endian length, that many bytes of JSON, then the tensors back to back.
 Source: https://github.com/huggingface/safetensors#format
@@ -36,19 +36,19 @@ class Tensor:
     dtype: str
     shape: tuple[int, ...]
     start: int
-    """Offset of the first byte from the beginning of the file."""
+    """Offset of its first byte from the beginning of the file; ``stop`` is behind its last."""
     stop: int
 
 
 def read_header(file: BinaryIO) -> dict[str, Tensor]:
     """Return the tensors of an open safetensors file by name, without reading their values.
 
-    Afterwards every tensor is known to lie wholly inside the file, none overlapping another.
+    Each tensor lies wholly inside the file, and none overlaps another.
 
     Raises:
-        Truncated: the file ends before its header says so.
-        InvalidTensors: the header is not one the format allows.
-        UnsupportedFeature: a dtype this format version does not know.
+        Truncated: the file ends before the end that its header states.
+        InvalidTensors: the format does not allow this header.
+        UnsupportedFeature: a dtype is unknown here.
     """
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
@@ -64,12 +64,12 @@ def read_header(file: BinaryIO) -> dict[str, Tensor]:
 
 
 def peak(file: BinaryIO, tensor: Tensor) -> float:
-    """Return the largest magnitude in ``tensor``: NaN or infinite when any value is.
+    """Return the largest magnitude in ``tensor``; it is NaN or infinite when any value is.
 
-    ``tensor`` is F32, F16 or BF16. Memory use is bounded whatever the tensor's size.
+    ``tensor`` is F32, F16 or BF16. Memory use is bounded, whatever the size of the tensor.
 
     Raises:
-        Truncated: the file is shorter than its header said.
+        Truncated: the file is shorter than its header states.
     """
     file.seek(tensor.start)
     word, sign_off = ("<u4", 0x7FFFFFFF) if tensor.dtype == "F32" else ("<u2", 0x7FFF)
@@ -79,7 +79,7 @@ def peak(file: BinaryIO, tensor: Tensor) -> float:
         chunk = file.read(min(left, _CHUNK_BYTES))
         if not chunk or len(chunk) % np.dtype(word).itemsize:
             raise Truncated("The weights file ends before its last tensor.")
-        # Without the sign, the bits of floats sort as the floats do, infinity and NaN last.
+        # Without the sign bit, floats sort like their bits as integers; infinity and NaN come last.
         largest = max(largest, int((np.frombuffer(chunk, word) & sign_off).max()))
         left -= len(chunk)
     return _to_float(largest, tensor.dtype)
@@ -111,7 +111,9 @@ def _parse(header: bytes) -> dict[str, object]:
 
 def _tensor(name: str, entry: object, begin: int) -> Tensor:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise InvalidTensors(f"The entry of tensor {quoted(name)} is not dtype, shape, offsets.")
+        raise InvalidTensors(
+            f"The entry of tensor {quoted(name)} must be dtype, shape and data_offsets."
+        )
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
         raise InvalidTensors(f"The shape or offsets of tensor {quoted(name)} are impossible.")
@@ -119,7 +121,9 @@ def _tensor(name: str, entry: object, begin: int) -> Tensor:
         raise UnsupportedFeature(f"The dtype {quoted(dtype)} is not supported.")
     start, stop = offsets
     if stop - start != math.prod(shape) * _ITEM_BYTES[dtype]:
-        raise InvalidTensors(f"The shape of tensor {quoted(name)} does not fit its bytes.")
+        raise InvalidTensors(
+            f"The shape of tensor {quoted(name)} does not match its number of bytes."
+        )
     return Tensor(name, dtype, tuple(shape), begin + start, begin + stop)
 
 

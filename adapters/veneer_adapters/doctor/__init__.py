@@ -1,1 +1,1 @@
-"""Would an adapter load, what to change, and a repaired copy."""
+"""Whether an adapter would load, what to change, and a repaired copy."""

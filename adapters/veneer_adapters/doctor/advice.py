@@ -1,4 +1,4 @@
-"""What to tell people about an adapter: how to make it load, and what they may not expect."""
+"""What to tell people about an adapter: how to make it load, and what not to expect of it."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from veneer_adapters.doctor.report import Facts, Problem
 from veneer_adapters.errors import quoted
 
 _SLOT_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""The values ``adapters.max_rank`` can have."""
+"""The values that ``adapters.max_rank`` can have."""
 _NOT_TAKEN = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -29,8 +29,8 @@ _ADVICE = {
     "invalid_config": "Use the adapter_config.json that PEFT wrote together with these weights.",
     "unsupported_feature": "Train a plain LoRA of linear layers, or merge this adapter into its"
     " base model and serve that.",
-    "base_mismatch": "Serve the base model the adapter was trained on.",
-    "no_effect": "Check that the training changed the weights and that they are of this base.",
+    "base_mismatch": "Serve the base model that the adapter was trained on.",
+    "no_effect": "Check that the training changed the weights, and that they fit this base model.",
     "non_finite": "Take an earlier checkpoint, or train again with a lower learning rate.",
     "path_not_allowed": "Put regular files into the folder; `cp -rL` replaces links by files.",
     "unparsable": "Save the adapter again with PEFT's `save_pretrained`.",
@@ -39,7 +39,7 @@ _ADVICE = {
 
 
 def advice(problems: Iterable[Problem], found: Facts, *, fixable: bool) -> tuple[str, ...]:
-    """Return what to change, one sentence per kind of problem."""
+    """Return what to change, one sentence for each kind of problem."""
     said = ["Run the check again with `--fix OUT`."] if fixable else []
     for reason in dict.fromkeys(problem.reason for problem in problems):
         if reason == "rank_too_large":
@@ -52,17 +52,19 @@ def advice(problems: Iterable[Problem], found: Facts, *, fixable: bool) -> tuple
 
 
 def warnings(config: AdapterConfig | None, found: Facts, facts: BaseFacts) -> tuple[str, ...]:
-    """Return what does not keep the adapter from loading but may surprise."""
+    """Return what does not keep the adapter from loading but may surprise its user."""
     said = []
     if found.base_name and _last(found.base_name) != _last(facts.name):
         said.append(
-            f"It was trained on {quoted(found.base_name)}, not on {quoted(facts.name)}; that the"
-            " shapes fit does not make them the same model."
+            f"It was trained on {quoted(found.base_name)}, not on {quoted(facts.name)}; equal"
+            " shapes do not make them the same model."
         )
     if config and config.rank_pattern.keys:
-        said.append("Its modules differ in rank; a slot is as large as the largest of them.")
+        said.append(
+            "Its modules differ in rank; the largest rank decides whether it fits into a slot."
+        )
     if found.matched and found.scaling and found.scaling > 8:
-        said.append(f"Its weights are scaled by {found.scaling:g}, which is unusually much.")
+        said.append(f"Its weights are scaled by {found.scaling:g}, which is unusually high.")
     return tuple(said)
 
 
@@ -73,9 +75,9 @@ def ignored(
     modules: Iterable[str],
     idle: list[str],
 ) -> tuple[str, ...]:
-    """Return what lies in the folder and would have no effect on any answer."""
+    """Return what the folder contains that would have no effect on any answer."""
     names = list(modules)
-    said = [f"The field {quoted(name)} is not known here." for name in unknown_fields(fields)]
+    said = [f"Veneer does not know the field {quoted(name)}." for name in unknown_fields(fields)]
     for field in ("rank_pattern", "alpha_pattern") if config and names else ():
         count = getattr(config, field).idle(names)
         if count:
@@ -87,7 +89,7 @@ def ignored(
     if idle:
         said.append(f"{len(idle)} of {len(names)} modules have a matrix that is all zero.")
     said += [
-        f"The file {quoted(name)} is not used: the base model's is."
+        f"The file {quoted(name)} is not used; the base model has its own."
         for name in _NOT_TAKEN
         if name in files
     ]
@@ -110,7 +112,7 @@ def _endings(module: str) -> list[str]:
 def _more_rank(rank: int) -> str:
     enough = next((r for r in _SLOT_RANKS if r >= rank), None)
     if enough is None:
-        return f"Train with a rank of at most {_SLOT_RANKS[-1]}: no slot is made for more."
+        return f"Train with a rank of at most {_SLOT_RANKS[-1]}; no slot can be larger."
     return f"Start the server with `adapters.max_rank: {enough}`, or train with a lower rank."
 
 

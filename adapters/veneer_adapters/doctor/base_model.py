@@ -1,7 +1,7 @@
 """What an adapter must fit, read from the base model's own folder: no engine, no framework.
 
-For dense decoders as Hugging Face stores them this is what the engine reports. Models whose
-weights are packed or quantised are refused here and left to the engine, which knows them.
+For dense decoders, as Hugging Face stores them, this is what the engine reports. This file refuses
+models whose weights are packed or quantised; only the engine can read them.
 """
 
 import json
@@ -22,30 +22,34 @@ _SINGLE = "model.safetensors"
 _NOT_LINEAR = frozenset({"embed_tokens", "lm_head", "wte", "wpe", "embed_in", "embed_out"})
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 _TRANSPOSED = frozenset({"gpt2"})
-"""Model types that store the weights of linear layers as (in, out)."""
+"""The model types that store the weights of linear layers as (in, out)."""
 _FLOATS = frozenset({"float32", "float16", "bfloat16"})
 
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
-    """A checkpoint folder, its weights still on disk."""
+    """The folder of a checkpoint; its weights are still on disk."""
 
     config: Mapping[str, object]
     tensors: Mapping[str, tuple[Path, Tensor]]
 
     def facts(self, *, name: str, max_rank: int, dtype: str = "auto") -> BaseFacts:
-        """Return what the engine would say of this base.
+        """Return what the engine would report of this base.
 
         Raises:
-            BaseUnreadable: the weights are quantised, or no linear layer is among them.
+            BaseUnreadable: only the engine can read these weights, or there is no linear layer or
+                no known dtype.
         """
         modules = {module: (tensor.shape[1], tensor.shape[0]) for module, tensor in self._linear()}
         if not modules:
-            raise BaseUnreadable("The base model's files hold no linear layer.")
+            raise BaseUnreadable("The files of the base model contain no linear layer.")
         return BaseFacts(name, modules, max_rank, self._dtype() if dtype == "auto" else dtype)
 
     def weight(self, name: str) -> NDArray[np.float32] | None:
-        """Return the tensor ``name``, or None when there is none; the head may be tied."""
+        """Return the tensor ``name``, or None when there is none.
+
+        When the head has no weights of its own, it is tied: then the embedding is returned for it.
+        """
         if name == _HEAD and name not in self.tensors:
             name = _EMBEDDING
         if name not in self.tensors:
@@ -56,28 +60,28 @@ class BaseModel:
 
     def _linear(self) -> Iterable[tuple[str, Tensor]]:
         if self.config.get("model_type") in _TRANSPOSED:
-            raise BaseUnreadable("This kind of base model is understood by the engine only.")
+            raise BaseUnreadable("Only the engine can read this kind of base model.")
         for name, (_, tensor) in self.tensors.items():
             module, _, kind = name.rpartition(".")
             is_matrix = kind == "weight" and len(tensor.shape) == 2
             if kind == "qweight" or (is_matrix and tensor.dtype not in WORDS):
-                raise BaseUnreadable("The base model is quantised: only the engine knows its form.")
+                raise BaseUnreadable("The base model is quantised; only the engine can read it.")
             if is_matrix and module.rpartition(".")[2] not in _NOT_LINEAR:
                 yield module, tensor
 
     def _dtype(self) -> str:
         found = self.config.get("dtype") or self.config.get("torch_dtype")
         if found not in _FLOATS:
-            raise BaseUnreadable("The base model's config.json names no dtype.")
-        # The engine serves a float32 checkpoint in bfloat16 unless it is told otherwise.
+            raise BaseUnreadable("The base model's config.json names no dtype that is known here.")
+        # The engine serves a float32 checkpoint in bfloat16, unless a setting says otherwise.
         return "bfloat16" if found == "float32" else str(found)
 
 
 def open_base(folder: Path) -> BaseModel:
-    """Return the base model in ``folder`` by its config.json and the headers of its weights.
+    """Return the base model in ``folder``, from its config.json and the headers of its weights.
 
     Raises:
-        BaseUnreadable: they are not there, or not what they should be.
+        BaseUnreadable: these files are not there, or not as they should be.
     """
     try:
         config = _read_object(folder / "config.json")
@@ -111,5 +115,5 @@ def _headers(path: Path) -> dict[str, Tensor]:
 def _read_object(path: Path) -> dict[str, object]:
     found = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, dict):
-        raise ValueError(f"{path.name} holds no JSON object.")
+        raise ValueError(f"{path.name} must hold one JSON object.")
     return found

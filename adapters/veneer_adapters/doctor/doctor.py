@@ -1,7 +1,7 @@
-"""Would this adapter load, what would be ignored, what does it cost, what should be changed?
+"""Would this adapter load, what would be ignored, what does it cost, and what should change?
 
-The same checks as ``checks.verify``, which stops at the first fault; here they go on as far as
-the files can be read. Meant to run in ``sandbox``.
+These are the checks of ``checks.verify``. That function stops at the first fault; here the checks
+go on as far as the files can be read. Run this in ``sandbox``.
 """
 
 from collections import Counter
@@ -35,13 +35,13 @@ from veneer_adapters.errors import AdapterRejected
 
 _T = TypeVar("_T")
 _SHOWN = 3
-"""Messages of one kind that are shown; the rest are counted."""
+"""How many messages of one kind are shown; the rest are counted."""
 _WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(slots=True)
 class _Faults:
-    """Collects what is wrong, however much there is of it, in little memory."""
+    """Collects all the faults; many of them need little memory."""
 
     shown: list[AdapterRejected] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -84,7 +84,7 @@ class _Seen:
 
 
 def examine(folder: Path, facts: BaseFacts) -> Report:
-    """Return everything there is to say about the adapter in ``folder``; refuses nothing.
+    """Return everything there is to say about the adapter in ``folder``; no fault is raised.
 
     Raises:
         OSError: ``folder`` cannot be read.
@@ -95,7 +95,7 @@ def examine(folder: Path, facts: BaseFacts) -> Report:
     _read_config(seen, folder, faults)
     _read_weights(seen, folder, facts, faults)
     if not faults.shown:
-        # Whatever was overlooked above: what loads is what the server lets through.
+        # The server decides with ``verify``, so an adapter loads only if that passes too.
         faults.attempt(lambda: verify(folder, facts))
     return _report(seen, facts, faults)
 

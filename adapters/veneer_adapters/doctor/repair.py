@@ -1,6 +1,6 @@
-"""A repaired copy of an adapter: it passes every check, or it is not written.
+"""A repaired copy of an adapter. If the copy does not pass every check, the repair fails.
 
-Meant to run in ``sandbox``, for it reads pickles and what else strangers hand in.
+Run this in ``sandbox``, because it reads pickles and other untrusted files.
 """
 
 import json
@@ -25,11 +25,13 @@ from veneer_adapters.errors import AdapterRejected, MissingFile, NotRepairable, 
 def repair(folder: Path, out: Path, facts: BaseFacts, base: Path | None = None) -> Repaired:
     """Write the adapter of ``folder``, repaired, into the empty folder ``out``.
 
-    ``base`` is the base model's folder; some repairs need its weights.
+    ``base`` is the folder of the base model; some repairs need its weights. After an error ``out``
+    may hold a copy that does not load.
 
     Raises:
-        NotRepairable: it loads as it is, or no change that is exact or bounded helps.
-        AdapterRejected: the files are damaged beyond what can be read.
+        NotRepairable: the adapter loads as it is, or no change that is exact or bounded helps.
+        AdapterRejected: the files are too damaged to be read.
+        BaseUnreadable: ``base`` cannot be read.
     """
     tensors, changes = _read_tensors(folder)
     fields = parse_object(read_config_file(folder))
@@ -42,7 +44,9 @@ def repair(folder: Path, out: Path, facts: BaseFacts, base: Path | None = None) 
     try:
         manifest = verify(out, facts)
     except AdapterRejected as error:
-        raise NotRepairable(f"Repaired as far as possible, it still fails: {error}") from error
+        raise NotRepairable(
+            f"The adapter was repaired as far as possible, but still fails: {error}"
+        ) from error
     return Repaired(tuple(changes), draft.error, manifest)
 
 

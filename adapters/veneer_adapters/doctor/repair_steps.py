@@ -1,7 +1,7 @@
-"""The changes ``repair`` knows: each exact, or of a size that is measured and told.
+"""The changes that ``repair`` knows. Each is exact, or its error is measured and reported.
 
-A step offers itself by the look of the files, before anything is read, and is carried out on
-the values. What it returns are the sentences a person reads about what was changed.
+A step decides from a look at the files whether it offers itself; no values are read for that. It is
+carried out on the values. The sentences it returns tell people what was changed.
 """
 
 import re
@@ -21,7 +21,7 @@ from veneer_adapters.doctor.tensor_values import Values
 from veneer_adapters.errors import NotRepairable, quoted, raise_it
 
 _MAX_ERROR = 0.5
-"""A fold that misses more than half of the change is another adapter."""
+"""A fold that misses more than half of the change would be another adapter."""
 _PATTERNS = ("rank_pattern", "alpha_pattern")
 _NAMED = re.compile(r"(.+\.lora_[AB])\.[^.]+(\.weight)")
 _MATRIX = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])(\.[^.]+)?\.weight")
@@ -31,7 +31,7 @@ _WRAPPED = re.compile(r"\.(modules_to_save(\.[^.]+)?|base_layer|original_module)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What shows without reading values."""
+    """What is known before any values are read."""
 
     files: frozenset[str]
     fields: Mapping[str, Any]
@@ -41,14 +41,14 @@ class Look:
 
 @dataclass(slots=True)
 class Draft:
-    """An adapter being repaired."""
+    """An adapter while it is being repaired."""
 
     fields: dict[str, Any]
     tensors: dict[str, Values]
     facts: BaseFacts
     base: BaseModel | None
     error: float | None = None
-    """The largest relative error of any change so far; None while all were exact."""
+    """The largest relative error of any change so far; None while all changes were exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ class Step:
     """One kind of change."""
 
     offer: Callable[[Look], str | None]
-    """Return what would be done, or None when there is nothing to do."""
+    """Returns what the step would do, or None when there is nothing to do."""
     carry_out: Callable[[Draft], list[str]]
-    """Change the draft and return what was done; raises ``NotRepairable``."""
+    """Changes the draft and returns what was done; raises ``NotRepairable``."""
 
 
 def offers(look: Look) -> tuple[str, ...]:
-    """Return what ``repair`` would try, one sentence each."""
+    """Return what ``repair`` would try, one sentence for each step."""
     return tuple(offer for step in STEPS if (offer := step.offer(look)))
 
 
@@ -81,10 +81,10 @@ def _offer_names(look: Look) -> str | None:
 def _rename(draft: Draft) -> list[str]:
     renamed = {_NAMED.sub(r"\1\2", name): values for name, values in draft.tensors.items()}
     if len(renamed) != len(draft.tensors):
-        raise NotRepairable("The weights hold more than one adapter.")
+        raise NotRepairable("The weights contain more than one adapter.")
     count = len(renamed.keys() - draft.tensors.keys())
     draft.tensors = renamed
-    return [f"{count} tensors lost the adapter's name in theirs."] if count else []
+    return [f"The adapter's name was taken out of {count} tensor names."] if count else []
 
 
 def _offer_single(look: Look) -> str | None:
@@ -105,7 +105,7 @@ def _to_single(draft: Draft) -> list[str]:
 
 def _offer_patterns(look: Look) -> str | None:
     if any(list(_odd_keys(look.fields, name)) for name in _PATTERNS):
-        return "Write the module names out that `rank_pattern` and `alpha_pattern` stand for."
+        return "Write out the module names that `rank_pattern` and `alpha_pattern` stand for."
     return None
 
 
@@ -121,7 +121,7 @@ def _expand_patterns(draft: Draft) -> list[str]:
     for name in _PATTERNS:
         if any(_odd_keys(draft.fields, name)):
             draft.fields[name] = _expand(name, draft.fields[name], modules)
-            changes.append(f"{quoted(name)} names its modules in full.")
+            changes.append(f"{quoted(name)} now names its modules in full.")
     return changes
 
 
@@ -129,7 +129,7 @@ def _expand(name: str, pattern: Mapping[str, Any], modules: list[str]) -> dict[s
     try:
         rules = [(peft_rule(key), value) for key, value in pattern.items()]
     except re.error:
-        raise NotRepairable(f"{quoted(name)} has a key that is no regular expression.") from None
+        raise NotRepairable(f"{quoted(name)} has a key that is not a regular expression.") from None
     expanded: dict[str, Any] = {}
     for module in modules:
         value = next((value for rule, value in rules if rule.fullmatch(module)), None)
@@ -140,7 +140,7 @@ def _expand(name: str, pattern: Mapping[str, Any], modules: list[str]) -> dict[s
 
 def _offer_saved(look: Look) -> str | None:
     if look.fields.get("modules_to_save") or any(_is_whole(name) for name in look.dtypes):
-        return "Drop whole modules saved beside the LoRA, if they are the base model's own."
+        return "Drop whole modules saved beside the LoRA, if they equal the base model's."
     return None
 
 
@@ -156,13 +156,15 @@ def _drop_saved(draft: Draft) -> list[str]:
     changes = [f"{quoted(name)} was dropped: it equals the base model's." for name in whole]
     if draft.fields.get("modules_to_save"):
         draft.fields["modules_to_save"] = None
-        changes.append("`modules_to_save` was emptied: nothing of it was changed by training.")
+        changes.append("`modules_to_save` was emptied: the training changed nothing of it.")
     return changes
 
 
 def _require_equal(draft: Draft, name: str) -> None:
     if draft.base is None:
-        raise NotRepairable(f"Whether {quoted(name)} was trained shows only beside the base model.")
+        raise NotRepairable(
+            f"Only the base model can show whether {quoted(name)} was trained; name its folder."
+        )
     own = draft.tensors[name].to_float32()
     theirs = draft.base.weight(_WRAPPED.sub("", name.removeprefix(PREFIX)))
     if theirs is None or own.shape != theirs.shape or not np.array_equal(own, theirs):
@@ -171,7 +173,7 @@ def _require_equal(draft: Draft, name: str) -> None:
 
 def _offer_fold(look: Look) -> str | None:
     if look.fields.get("use_dora") or any(_MAGNITUDE.fullmatch(name) for name in look.dtypes):
-        return "Fold DoRA into a plain LoRA and tell the error."
+        return "Fold DoRA into a plain LoRA and report the error."
     return None
 
 
@@ -182,13 +184,13 @@ def _fold(draft: Draft) -> list[str]:
     draft.fields["use_dora"] = False
     config = to_config(draft.fields, raise_it)
     if config is None or draft.base is None:
-        raise NotRepairable("A DoRA can be folded only beside its base model.")
+        raise NotRepairable("A DoRA can be folded only with its base model.")
     folded = {
         module: _fold_one(draft, config, module, magnitude) for module, magnitude in lengths.items()
     }
     matrices = {m["module"] for name in draft.tensors if (m := _MATRIX.fullmatch(name))}
     if folded.keys() != matrices:
-        raise NotRepairable("Only some of the modules are DoRA, which cannot be folded.")
+        raise NotRepairable("Only some of the modules are DoRA; such a mix cannot be folded.")
     return _write_folded(draft, folded)
 
 
@@ -198,12 +200,14 @@ def _fold_one(draft: Draft, config: AdapterConfig, module: str, magnitude: str) 
     a = draft.tensors.get(f"{module}.lora_A.weight")
     b = draft.tensors.get(f"{module}.lora_B.weight")
     if weight is None or a is None or b is None:
-        raise NotRepairable(f"The base model has no {quoted(plain)} to fold into.")
+        raise NotRepairable(
+            f"There is no {quoted(plain)} in the base model, or no LoRA pair for it."
+        )
     length = draft.tensors[magnitude].to_float32()
     left, right = b.to_float32(), a.to_float32()
     fits = left.ndim == right.ndim == 2 and left.shape[1] == right.shape[0]
     if not fits or (len(left), right.shape[1]) != weight.shape or length.size != len(weight):
-        raise NotRepairable(f"The shapes of {quoted(plain)} are not those of the base model.")
+        raise NotRepairable(f"The shapes of {quoted(plain)} do not fit the base model.")
     scaling = config.scaling_of(plain)
     return dora.fold(weight, right, left, scaling, length, draft.facts.max_rank)
 
@@ -236,7 +240,7 @@ def _matrix(name: str) -> re.Match[str] | None:
 
 
 STEPS = (
-    # Carried out by reading: the draft already has the values.
+    # Reading has done this step: the draft already has the values.
     Step(_offer_safetensors, lambda draft: []),
     Step(_offer_names, _rename),
     Step(_offer_single, _to_single),
@@ -244,4 +248,4 @@ STEPS = (
     Step(_offer_saved, _drop_saved),
     Step(_offer_fold, _fold),
 )
-"""In the order in which they are carried out."""
+"""The steps in the order in which they are carried out."""

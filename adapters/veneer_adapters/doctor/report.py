@@ -11,7 +11,7 @@ class Problem:
     """One reason why the adapter does not load."""
 
     reason: str
-    """A stable code, as in the tree of ``errors``."""
+    """A stable code, as in ``errors``."""
     message: str
     more: int = 0
     """How many further modules or fields have the same problem."""
@@ -24,23 +24,23 @@ class Facts:
     rank: int | None
     alpha: float | None
     scaling: float | None
-    """The largest factor any module's product is multiplied with."""
+    """The largest factor by which the product of any module is multiplied."""
     use_rslora: bool | None
     target_modules: tuple[str, ...]
     modules: int
-    """Modules with both matrices."""
+    """How many modules have both matrices."""
     matched: int | None
-    """Those of them the base has; None when there is no base to compare with."""
+    """How many of them the base has; None when there is no base to compare with."""
     base_modules: int | None
     dtype: str
     size_bytes: int
     base_name: str | None
-    """What the adapter says it was trained on."""
+    """The base model that the adapter says it was trained on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What it was compared with."""
+    """The base model that the adapter was compared with."""
 
     name: str
     dtype: str
@@ -50,12 +50,13 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Memory the adapter takes while it is loaded."""
+    """The memory that the adapter takes while it is loaded."""
 
     device_slot_bytes: int | None
-    """One device slot, whatever is in it: all modules of the base at the server's largest rank."""
+    """One device slot, whatever is in it: all modules of the base at the largest rank of the
+    server."""
     host_copy_bytes: int
-    """This adapter in a host slot: its own modules at its own ranks."""
+    """This adapter in a host slot: its own modules at their own ranks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,10 @@ class Report:
 
     loads: bool
     problems: tuple[Problem, ...]
-    """The first is the one a server would name."""
+    """The first one is what a server would report."""
     warnings: tuple[str, ...]
     ignored: tuple[str, ...]
-    """What is in the files and would have no effect."""
+    """What is in the files but would have no effect."""
     facts: Facts
     base: Base
     cost: Cost
@@ -77,11 +78,11 @@ class Report:
 
     @property
     def reason(self) -> str | None:
-        """The code a server would refuse it with; None when it loads."""
+        """The code with which a server would refuse the adapter; None when it loads."""
         return self.problems[0].reason if self.problems else None
 
     def to_json(self) -> str:
-        """Return the report for programs."""
+        """Return the report as JSON."""
         return json.dumps({"reason": self.reason, **asdict(self)}, indent=2)
 
 
@@ -92,5 +93,5 @@ class Repaired:
     changes: tuple[str, ...]
     """One sentence each."""
     error: float | None
-    """The largest relative error of any change; None when all of them are exact."""
+    """The largest relative error of any change; None when all changes are exact."""
     manifest: Manifest

@@ -15,20 +15,20 @@ from veneer_adapters.artifact.tensors import Tensor
 from veneer_adapters.errors import Truncated, UnsupportedFeature, quoted
 
 WORDS = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
-"""The numpy dtype each dtype of the format is kept in; numpy has no bfloat16."""
+"""For each dtype of the format, the numpy dtype that keeps it; numpy has no bfloat16."""
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """One tensor."""
+    """The values of one tensor."""
 
     dtype: str
     """F64, F32, F16 or BF16."""
     words: NDArray[Any]
-    """BF16 as uint16 bit patterns."""
+    """The values; those of BF16 are bit patterns in uint16."""
 
     def to_float32(self) -> NDArray[np.float32]:
-        """Return the values, exact but for F64, which is rounded."""
+        """Return the values as float32; exact, except that F64 is rounded."""
         if self.dtype == "BF16":
             return (self.words.astype(np.uint32) << np.uint32(16)).view(np.float32)
         with np.errstate(over="ignore"):
@@ -40,8 +40,8 @@ def read_values(file: BinaryIO, tensor: Tensor) -> Values:
     """Return the values of ``tensor``.
 
     Raises:
-        UnsupportedFeature: a dtype that is no plain floating point.
-        Truncated: the file is shorter than its header said.
+        UnsupportedFeature: the dtype is not a plain floating point dtype.
+        Truncated: the file is shorter than its header states.
     """
     if tensor.dtype not in WORDS:
         raise UnsupportedFeature(f"The dtype {quoted(tensor.dtype)} is not supported for LoRA.")
@@ -67,7 +67,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Values]) -> None:
         header[name] = {"dtype": values.dtype, "shape": shape, "data_offsets": [at, at + size]}
         at += size
     text = json.dumps(header).encode()
-    # Aligned as the library writes it, so that others can map the file.
+    # Aligned to 8 bytes, as the library does, so that others can map the file into memory.
     text += b" " * (-len(text) % 8)
     with path.open("xb") as file:
         file.write(struct.pack("<Q", len(text)) + text)

@@ -1,1 +1,1 @@
-"""Where adapter artifacts come from."""
+"""Where the artifacts of adapters come from."""

@@ -1,4 +1,4 @@
-"""What a source of adapters tells the stager, whatever lies behind it."""
+"""What a watched source of adapters reports, whatever kind of source it is."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ class Root:
 
     path: Path
     read_only: bool = False
-    """Whether Veneer must leave what lies there as it is."""
+    """Whether Veneer must not change what lies there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """New or other files lie under this name, and nobody has touched them for a while."""
+    """There are new or other files under this name, and nobody has touched them for a while."""
 
     name: str
     folder: Path
@@ -26,27 +26,27 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """Nothing lies under this name any more."""
+    """There is nothing under this name any more."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class FirstScanDone:
-    """Everything that lay quiet at the start has been told."""
+    """Everything that lay quiet at the start has been reported."""
 
     names: frozenset[str]
-    """What there was at the start, also what was still being copied."""
+    """The names that were there at the start; those still being copied count."""
 
 
 Change = Changed | Removed | FirstScanDone
 
 
 class Watch(Protocol):
-    """Tells what changes in a source, for as long as somebody listens."""
+    """Reports what changes in a source, as long as somebody listens."""
 
     def changes(self) -> AsyncGenerator[Change]:
         """Yield what is there, FirstScanDone once, then every change. The caller closes it."""
 
     def retry(self, name: str) -> None:
-        """Tell ``name`` again at the next look, although nothing about it changed."""
+        """Report ``name`` again at the next look, although nothing about it changed."""

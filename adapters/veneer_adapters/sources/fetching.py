@@ -1,7 +1,7 @@
 """From a location to the two files of an adapter, whichever source they come from.
 
-A fetcher asks once. Here it is decided who is asked, how often, for how long and for how
-many bytes; what failed leaves nothing behind.
+A fetcher asks its source once. This file decides which fetcher asks, how often, for how long and
+for how many bytes. A fetch that failed leaves nothing behind.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from veneer_adapters.errors import SourceNotAllowed, SourceUnavailable, TooLarge
 from veneer_adapters.sources.locations import parse_location
 
 OnBytes = Callable[[int, int | None], None]
-"""Bytes so far, and in total if known. Counts begin again when a source is asked again; an
-error it raises ends the fetch."""
+"""Gets the bytes so far, and the total or None if it is unknown. The count begins again when a
+source is asked again. An error that it raises ends the fetch."""
 
 _LONGEST_PAUSE_S = 5.0
 
@@ -29,11 +29,11 @@ class Fetched:
 
     folder: Path
     pinned: str
-    """A location that names exactly this content, as far as the source can name it."""
+    """A location that names exactly this content, as far as the source can do that."""
 
 
 class TryAgain(Exception):
-    """A fetcher's word for: not now, but perhaps in a moment. Never leaves ``Fetching``."""
+    """What a fetcher raises for: not now, but perhaps in a moment. It never leaves ``Fetching``."""
 
     def __init__(self, sentence: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(sentence)
@@ -46,18 +46,18 @@ class Fetcher(Protocol):
     schemes: frozenset[str]
 
     async def fetch(self, location: str, into: Path, on_bytes: OnBytes) -> Fetched:
-        """Fetch both files into the empty folder ``into``, asking the source once.
+        """Fetch both files into the empty folder ``into``; ask the source once.
 
         Raises:
-            SourceNotAllowed: nothing was asked.
-            MissingFile: the source is well and has no such adapter.
+            SourceNotAllowed: the location is not allowed; the source was not asked.
+            MissingFile: the source works and has no such adapter.
             SourceUnavailable: asking again cannot help now.
-            TryAgain: it may help.
+            TryAgain: asking again may help.
         """
 
 
 class Fetching:
-    """Everything adapters may be fetched from."""
+    """All the remote sources that adapters may be fetched from."""
 
     def __init__(
         self,
@@ -70,7 +70,8 @@ class Fetching:
     ) -> None:
         """Ask at most ``tries`` times within ``timeout_s``, for at most ``max_bytes``.
 
-        The first pause is of ``pause_s``, each further one about twice as long.
+        The first pause is ``pause_s`` long, each further one about twice as long, at most five
+        seconds.
         """
         self._fetchers = {scheme: fetcher for fetcher in fetchers for scheme in fetcher.schemes}
         self._timeout_s = timeout_s
@@ -79,10 +80,10 @@ class Fetching:
         self._pause_s = pause_s
 
     def check(self, location: str) -> None:
-        """Return when ``location`` is well-formed and of a kind that is fetched from here.
+        """Return when ``location`` is well-formed and there is a fetcher for its scheme.
 
         Raises:
-            SourceNotAllowed: it is not.
+            SourceNotAllowed: it is malformed, or there is no fetcher for its scheme.
         """
         self._fetcher_for(location)
 
@@ -91,14 +92,14 @@ class Fetching:
     ) -> Fetched:
         """Fetch both files of the adapter at ``location`` into the empty folder ``into``.
 
-        On any failure, cancellation included, the folder is empty again.
+        After any failure, and after a cancellation, the folder is empty again.
 
         Raises:
-            SourceNotAllowed: the location is not among those adapters may come from.
+            SourceNotAllowed: adapters may not come from this location.
             MissingFile: the source has no such adapter.
             TooLarge: both files together are larger than allowed.
-            ChecksumMismatch: what arrived is not what the source says it sent.
-            SourceUnavailable: the source failed or was too slow, every time.
+            ChecksumMismatch: a file that arrived does not match the source's checksum.
+            SourceUnavailable: the source failed or was too slow, each time.
             StorageFailed: the folder could not be written.
         """
         fetcher = self._fetcher_for(location)
@@ -132,7 +133,7 @@ class Fetching:
             failures.append(error)
             if error.retry_after_s is None:
                 return True
-            # To ask earlier would be rude, and later is too late.
+            # The source wants no earlier request; after the deadline nobody needs the answer.
             fits = asyncio.get_running_loop().time() + error.retry_after_s < ends_s
             return error.retry_after_s if fits else False
 
@@ -152,7 +153,7 @@ class Fetching:
     def _capped(self, on_bytes: OnBytes) -> OnBytes:
         def count(done: int, total: int | None) -> None:
             if max(done, total or 0) > self._max_bytes:
-                raise TooLarge(f"The adapter is larger than the {self._max_bytes} bytes allowed.")
+                raise TooLarge(f"The adapter is larger than the allowed {self._max_bytes} bytes.")
             on_bytes(done, total)
 
         return count
@@ -161,7 +162,7 @@ class Fetching:
         scheme = parse_location(location).scheme
         if scheme not in self._fetchers:
             raise SourceNotAllowed(
-                f"No {quoted(scheme)} source is allowed; the operator names them in `sources.*`."
+                f"No {quoted(scheme)} source is allowed; the operator can allow one in `sources.*`."
             )
         return self._fetchers[scheme]
 

@@ -1,7 +1,7 @@
 """Adapters on web servers: ``https://host/folder/`` with both files in the folder.
 
-Only hosts the operator names are asked, at addresses that were vetted, and only they may be
-redirected to. Proxies and other habits from the environment do not count.
+Only hosts that the operator names are asked, and only at vetted addresses. A redirect may lead only
+to such a host. Proxy settings and the like in the environment are ignored.
 """
 
 import base64
@@ -36,7 +36,7 @@ _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "venee
 
 
 class HttpsFetcher:
-    """Fetches from the web servers of ``hosts``, each ``host`` or ``host:port``."""
+    """Fetches from the web servers of ``hosts``, each of them ``host`` or ``host:port``."""
 
     schemes = frozenset({"https"})
 
@@ -54,7 +54,7 @@ class HttpsFetcher:
         """Fetch both files of the folder at ``location``; see ``Fetcher``."""
         parsed = parse_location(location)
         if parsed.pin:
-            raise SourceNotAllowed("A web address of an adapter has no part behind #.")
+            raise SourceNotAllowed("The web address of an adapter must not have a part behind #.")
         folder = httpx.URL(f"{parsed}/")
         self._require_allowed(folder)
         transport = _Vetted(self._vetting, self._trust)
@@ -103,7 +103,7 @@ class HttpsFetcher:
         try:
             joined = url.join(target)
         except httpx.InvalidURL as error:
-            raise SourceNotAllowed("The source redirects to something unreadable.") from error
+            raise SourceNotAllowed("The source redirects to a malformed address.") from error
         self._require_allowed(joined)
         return joined
 
@@ -111,15 +111,15 @@ class HttpsFetcher:
         host = (url.host, url.port or 443)
         if url.scheme != "https" or url.userinfo or host not in self._hosts:
             shown = quoted(f"{url.host}:{url.port}" if url.port else url.host)
-            raise SourceNotAllowed(f"The host {shown} is not one adapters may come from.")
+            raise SourceNotAllowed(f"Adapters may not come from the host {shown}.")
 
 
 class _Vetted(httpx.AsyncBaseTransport):
-    """Connects to a vetted address; name in the certificate and ``Host`` stay the original."""
+    """Connects to a vetted address, but keeps the name for the certificate and for ``Host``."""
 
     def __init__(self, vetting: Vetting, trust: ssl.SSLContext) -> None:
         self._vetting = vetting
-        # Nothing is kept alive: two hosts at one address must not share a connection.
+        # No connection is kept, because two hosts at one address must not share one.
         limits = httpx.Limits(max_keepalive_connections=0)
         self._inner = httpx.AsyncHTTPTransport(verify=trust, limits=limits)
 
@@ -173,7 +173,7 @@ def _announced_bytes(response: httpx.Response) -> int | None:
 
 
 async def _body(response: httpx.Response) -> AsyncGenerator[bytes]:
-    # Raw: nothing is unpacked. That no byte is missing is checked by HTTP itself (h11).
+    # Raw, so nothing is decompressed. HTTP itself (h11) checks that no byte is missing.
     async for chunk in response.aiter_raw(_CHUNK_BYTES):
         yield chunk
 
@@ -183,7 +183,7 @@ def _require_digest(response: httpx.Response, name: str, sha256: bytes) -> None:
     for member in response.headers.get("repr-digest", "").split(","):
         algorithm, _, value = member.strip().partition("=")
         if algorithm == "sha-256" and value != f":{base64.b64encode(sha256).decode()}:":
-            raise ChecksumMismatch(f"{quoted(name)} is not what the source's checksum names.")
+            raise ChecksumMismatch(f"{quoted(name)} does not match the checksum of the source.")
 
 
 @asynccontextmanager

@@ -1,8 +1,8 @@
 """Adapters on the Hugging Face Hub: ``hf://org/name[@revision][/subfolder]``.
 
-A revision is resolved to a commit first, and both files come from that commit. Cache, token,
-endpoint and offline mode are those of huggingface_hub (HF_HOME, HF_TOKEN, ...). That library
-blocks and retries on its own, so it runs in a thread that is told when nobody waits any more.
+A revision is first resolved to a commit, and both files come from that commit. Cache, token,
+endpoint and offline mode are those of huggingface_hub (HF_HOME, HF_TOKEN, ...). That library blocks
+and retries by itself, so it runs in a thread that learns when nobody waits any more.
 """
 
 import shutil
@@ -29,22 +29,22 @@ _ANY = "*"
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """What a location on the Hub names."""
+    """The repository that a location on the Hub names."""
 
     id: str
     revision: str | None
     subfolder: str
 
     def at(self, commit: str) -> str:
-        """Return the location of this at one commit."""
+        """Return the location of the same repository and subfolder at one commit."""
         return f"hf://{self.id}@{commit}{'/' if self.subfolder else ''}{self.subfolder}"
 
 
 def parse_repository(text: str) -> Repository:
-    """Return what ``text`` names; revisions with a slash are ``refs/<kind>/<name>`` only.
+    """Return what ``text`` names. A revision has no slash, except ``refs/<kind>/<name>``.
 
     Raises:
-        SourceNotAllowed: it is no location on the Hub.
+        SourceNotAllowed: it is not a location on the Hub.
     """
     location = parse_location(text)
     if location.scheme != "hf" or not location.path or location.pin or ":" in location.place:
@@ -59,9 +59,9 @@ def parse_repository(text: str) -> Repository:
 
 
 class HubFetcher:
-    """Fetches from the repositories of ``orgs``; ``*`` among them stands for everybody.
+    """Fetches from the repositories of ``orgs``; ``*`` among them allows every organisation.
 
-    ``endpoint``, ``token`` and ``cache_dir`` are for whoever does not want the environment's.
+    ``endpoint``, ``token`` and ``cache_dir`` replace those of the environment.
     """
 
     schemes = frozenset({"hf"})
@@ -84,7 +84,7 @@ class HubFetcher:
         repository = parse_repository(location)
         org = repository.id.partition("/")[0]
         if _ANY not in self._orgs and org not in self._orgs:
-            raise SourceNotAllowed(f"{quoted(org)} is not one adapters may come from on the Hub.")
+            raise SourceNotAllowed(f"Adapters may not come from {quoted(org)} on the Hub.")
         commit, *files = await self._threads.run(partial(self._download, repository), on_bytes)
         size = await in_thread(_bytes, files)
         on_bytes(size, size)
@@ -130,11 +130,11 @@ def _bytes(paths: Sequence[str]) -> int:
 
 
 def _require_own_content(path: Path, name: str) -> None:
-    # The cache names large files by their sha256, as the Hub says it.
+    # In the cache, the name of a large file is its sha256, as the Hub states it.
     content = path.resolve()
     if len(content.name) == _SHA256_CHARS and sha256_of(content) != content.name:
         content.unlink(missing_ok=True)
-        raise ChecksumMismatch(f"{quoted(name)} is not what the Hub's checksum names.")
+        raise ChecksumMismatch(f"{quoted(name)} does not match the checksum of the Hub.")
 
 
 def _commit_of(config: Path, repository: Repository) -> str:

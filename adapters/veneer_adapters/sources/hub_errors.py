@@ -1,4 +1,4 @@
-"""What the errors of huggingface_hub mean for an adapter, in one place."""
+"""What the errors of huggingface_hub mean for an adapter."""
 
 import errno
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ from veneer_adapters.sources.fetching import TryAgain
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _DIGITS = 9
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS})
-_OFFLINE = "The Hub may not be asked, and {} of this revision is not in its cache."
-# The first that fits counts.
+_OFFLINE = "The Hub may not be asked, and this revision of {} is not in the cache."
+# The first row that fits counts.
 _MEANINGS: tuple[tuple[type[Exception], type[AdapterError], str], ...] = (
     (hub.OfflineModeIsEnabled, SourceUnavailable, _OFFLINE),
     (hub.LocalEntryNotFoundError, SourceUnavailable, _OFFLINE),
@@ -29,13 +29,13 @@ _MEANINGS: tuple[tuple[type[Exception], type[AdapterError], str], ...] = (
     (hub.DisabledRepoError, SourceUnavailable, "The Hub refuses access to {}."),
     (hub.RepositoryNotFoundError, MissingFile, "The Hub has no {}, or does not show it."),
     (hub.RevisionNotFoundError, MissingFile, "The Hub has no such revision of {}."),
-    (hub.EntryNotFoundError, MissingFile, "On the Hub {} has not the two files of an adapter."),
+    (hub.EntryNotFoundError, MissingFile, "On the Hub, {} lacks the two files of an adapter."),
 )
 
 
 @contextmanager
 def translated(repository: str) -> Iterator[None]:
-    """Raise what happens inside in the words of ``Fetcher.fetch``."""
+    """Raise each error of the block as one of those that ``Fetcher.fetch`` may raise."""
     try:
         yield
     except hub.HFValidationError as error:

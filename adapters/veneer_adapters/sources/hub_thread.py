@@ -1,8 +1,8 @@
-"""Run what blocks for an unknown time in a thread that nobody has to wait for.
+"""Run a function that blocks for an unknown time in a thread that nobody has to wait for.
 
-The interpreter waits for the threads of ``asyncio.to_thread`` before it ends; huggingface_hub
-may sleep for minutes. So the thread is its own, a daemon, and leaves at the next byte once
-nobody waits for its result.
+The interpreter waits for the threads of ``asyncio.to_thread`` before it ends, and huggingface_hub
+may sleep for minutes. So each download has a daemon thread of its own. The thread stops at the next
+byte once nobody waits for its result.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 class Work:
-    """One download, as seen by its thread."""
+    """One download, as its thread sees it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_bytes: OnBytes) -> None:
         self._loop = loop
@@ -33,20 +33,25 @@ class Work:
         """Set when nobody waits for the result any more."""
 
     def expect(self, sizes: Sequence[int | None]) -> None:
-        """Take the sizes of the files, in bytes, as the source announces them."""
+        """Take the sizes of the files in bytes, as the source announces them."""
         known = [size for size in sizes if size is not None]
         self._total = sum(known) if len(known) == len(sizes) else None
         self._loop.call_soon_threadsafe(self._tell, self._done)
 
     def require_wanted(self) -> None:
-        """Return when the result is still of use, else leave with the listener's refusal."""
+        """Return when somebody still wants the result.
+
+        Raises:
+            AdapterError: the one that ``on_bytes`` raised.
+            TryAgain: nobody waits for the result any more.
+        """
         if self._refusal is not None:
             raise self._refusal
         if self.unwanted.is_set():
             raise TryAgain("Nobody waits for the download any more.")
 
     def received(self, count: int) -> None:
-        """Count ``count`` more bytes, or fewer when a part is fetched again."""
+        """Count ``count`` more bytes; negative when a part is fetched again."""
         self.require_wanted()
         self._done += count
         if self._total is not None and self._done > self._total:
@@ -54,7 +59,7 @@ class Work:
         self._loop.call_soon_threadsafe(self._tell, self._done)
 
     def bar(self) -> type[tqdm]:
-        """Return the only hook huggingface_hub has: a on_bytes bar, which shows nothing."""
+        """Return the only hook that huggingface_hub has: a progress bar, which shows nothing."""
         work = self
 
         class Bar(tqdm):
@@ -66,7 +71,7 @@ class Work:
                 return None
 
             def update_transfer(self, n: float) -> None:
-                """Bytes on the wire: fewer than bytes of the file where it is compressed."""
+                """Do not count bytes on the wire: a compressed file has fewer of them."""
                 work.require_wanted()
 
         return Bar
@@ -79,14 +84,16 @@ class Work:
 
 
 class Threads:
-    """At most ``limit`` downloads at once, counting those nobody waits for any more."""
+    """At most ``limit`` downloads at once; those that nobody waits for any more count too."""
 
     def __init__(self, limit: int = 8) -> None:
         self._limit = limit
         self._running: set[threading.Thread] = set()
 
     async def run(self, function: Callable[[Work], _T], on_bytes: OnBytes) -> _T:
-        """Return what ``function`` returns in a thread; a cancelled caller leaves it alone.
+        """Return what ``function`` returns in a thread.
+
+        A cancelled caller does not wait for the thread.
 
         Raises:
             TryAgain: there are too many threads.
@@ -110,11 +117,11 @@ class Threads:
 def _work(function: Callable[[Work], _T], work: Work, result: asyncio.Future[_T]) -> None:
     try:
         value = function(work)
-    except BaseException as error:  # handed to whoever waits
+    except BaseException as error:  # given to the caller that waits
         settle = partial(_settle, result, result.set_exception, error)
     else:
         settle = partial(_settle, result, result.set_result, value)
-    with suppress(RuntimeError):  # the loop is gone, and everybody who waited with it
+    with suppress(RuntimeError):  # the loop is closed, so nobody waits
         result.get_loop().call_soon_threadsafe(settle)
 
 

@@ -1,8 +1,8 @@
-"""Folders of this machine, watched.
+"""Watched folders of this machine.
 
-The operating system tells where something happened, a look at that place tells what; every
-``rescan_s`` everything is looked at, for file systems that tell nothing. A root may appear,
-vanish and come back. The looks run in a thread and open no file.
+The operating system reports where something happened, and a look at that place finds out what.
+Every ``rescan_s`` there is a look at everything, for file systems that report nothing. A root may
+appear, vanish and come back. The looks run in a thread and open no file.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ _POLL_S = 2.0
 
 
 class FolderWatch:
-    """Tells which adapters lie in some folders, and what changes there, once it is quiet.
+    """Reports which adapters lie in some folders, and what changes there, once it is quiet.
 
-    ``settle_s`` is how long a folder must have been the same, ``rescan_s`` how often all of
-    them are looked at. ``clock`` is monotonic, ``now`` counts as the file system does.
+    ``settle_s`` is how long a folder must stay the same, ``rescan_s`` how often everything is
+    looked at, both in seconds. ``clock`` is monotonic; ``now`` counts as the file system does.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class FolderWatch:
     async def changes(self) -> AsyncGenerator[Change]:
         """Yield what is there and quiet, FirstScanDone once, then each change once it is quiet.
 
-        Endless; for one listener, who closes it. A change is told again only when the folder
-        changes again, or after ``retry``.
+        The generator is endless, for one listener, who closes it. A change is reported again only
+        when the folder changes again, or after ``retry``.
         """
         listening = asyncio.create_task(self._listen())
         try:
-            # First the ears, then the eyes: what happens during the scan is not missed.
+            # Listen before the first look, so that nothing that happens during it is missed.
             await asyncio.sleep(0)
             first, names = await self._look()
             for change in first:
@@ -77,7 +77,7 @@ class FolderWatch:
             await asyncio.wait([listening])
 
     def retry(self, name: str) -> None:
-        """Tell ``name`` again at the next look at everything, although nothing changed."""
+        """Report ``name`` again at the next look, ``rescan_s`` from now at the latest."""
         self._settling.forget(name)
 
     async def _look(self) -> tuple[Sequence[Changed | Removed], frozenset[str]]:
@@ -136,7 +136,7 @@ class FolderWatch:
 
 
 def _identities(roots: Sequence[Root]) -> dict[Path, tuple[int, int]]:
-    # By inode: a root that was removed and made again needs a new watch.
+    # By inode, because a root that was removed and made again needs a new watch.
     found: dict[Path, tuple[int, int]] = {}
     for root in roots:
         if root.path.is_dir():

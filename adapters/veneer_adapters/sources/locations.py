@@ -1,8 +1,8 @@
-"""Locations of adapters beyond this machine: ``scheme://place/path``, read strictly.
+"""Locations of adapters outside this machine: ``scheme://place/path``, parsed strictly.
 
-The alphabet is so small that no two parsers can disagree about what a location means: no
-user name, escape, query, backslash or step upwards. Pure. Rule: a sentence of this file
-never repeats a malformed location, for it may hold a password.
+The alphabet is so small that no two parsers can disagree about what a location means: it has no
+user name, escape, query, backslash or ``..``. No I/O. Rule: a message of this file never repeats a
+malformed location, because it may hold a password.
 """
 
 import re
@@ -22,21 +22,21 @@ _STEPS = frozenset({".", ".."})
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A well-formed location; whether it is allowed is the fetcher's to say."""
+    """A well-formed location; the fetcher decides whether it is allowed."""
 
     scheme: str
     place: str
     """The host with its port, the organisation or the bucket."""
     path: tuple[str, ...] = ()
     pin: str = ""
-    """What behind ``#`` says which content is meant, when the path does not say it alone."""
+    """The part behind ``#``: which content is meant, if the path does not say it."""
 
     def __str__(self) -> str:
         path = "".join(f"/{part}" for part in self.path)
         return f"{self.scheme}://{self.place}{path}{'#' if self.pin else ''}{self.pin}"
 
     def is_inside(self, other: "Location") -> bool:
-        """Return whether this is ``other``, or below it."""
+        """Return whether this location is ``other`` or lies below it."""
         same_place = (self.scheme, self.place) == (other.scheme, other.place)
         return same_place and self.path[: len(other.path)] == other.path
 
@@ -45,7 +45,7 @@ def parse_location(text: str) -> Location:
     """Return what ``text`` means.
 
     Raises:
-        SourceNotAllowed: it has not the one form there is.
+        SourceNotAllowed: it does not have the form of a location.
     """
     match = _FORM.fullmatch(text) if len(text) <= _LONGEST else None
     if match is None:
@@ -57,10 +57,10 @@ def parse_location(text: str) -> Location:
 
 
 def parse_host(text: str, *, default_port: int = 443) -> tuple[str, int]:
-    """Return host, in lower case, and port of ``host`` or ``host:port``.
+    """Return the host, in lower case, and the port of ``host`` or ``host:port``.
 
     Raises:
-        SourceNotAllowed: it is neither.
+        SourceNotAllowed: ``text`` is neither.
     """
     location = parse_location(f"https://{text}")
     host, _, port = location.place.partition(":")
@@ -71,6 +71,6 @@ def parse_host(text: str, *, default_port: int = 443) -> tuple[str, int]:
 
 def _malformed() -> SourceNotAllowed:
     return SourceNotAllowed(
-        "The source is not of the form scheme://place/path, without user names, escapes,"
-        " queries or steps upwards."
+        "The source must have the form scheme://place/path, without a user name, escapes, a query"
+        " or `..`."
     )

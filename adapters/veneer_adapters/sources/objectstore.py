@@ -1,8 +1,8 @@
 """Adapters in object stores: ``s3://bucket/prefix``, ``gs://...``, ``az://...``.
 
-Endpoint, region and credentials come from the environment (AWS_*, GOOGLE_*, AZURE_*), as
-obstore reads it. Both files are looked at first; what is read afterwards must be what was
-seen, else the attempt fails as a whole: two uploads are never mixed.
+Endpoint, region and credentials come from the environment (AWS_*, GOOGLE_*, AZURE_*), as obstore
+reads it. The fetcher first looks at both files. If a file differs when it is read afterwards, the
+whole attempt fails, so two uploads are never mixed.
 """
 
 from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
@@ -47,14 +47,14 @@ class _Seen:
 
 
 class ObjectStoreFetcher:
-    """Fetches from ``buckets``, each ``scheme://bucket`` or ``scheme://bucket/prefix``."""
+    """Fetches from ``buckets``, each of them ``scheme://bucket`` or ``scheme://bucket/prefix``."""
 
     schemes = SCHEMES
 
     def __init__(
         self, buckets: Collection[str], *, timeout_s: float = 60.0, part_bytes: int = 16 << 20
     ) -> None:
-        """Ask for ``part_bytes`` at a time, and again for at most ``timeout_s``."""
+        """Read ``part_bytes`` with each request, and retry one for at most ``timeout_s``."""
         self._buckets = tuple(parse_location(bucket) for bucket in buckets)
         self._timeout_s = timeout_s
         self._part_bytes = part_bytes
@@ -63,13 +63,13 @@ class ObjectStoreFetcher:
     async def fetch(self, location: str, into: Path, on_bytes: OnBytes) -> Fetched:
         """Fetch both files below the prefix ``location``; see ``Fetcher``.
 
-        A location with a pin, as ``Fetched.pinned`` has, is the content it names or missing.
+        If the location has a pin, as ``Fetched.pinned`` does, other content counts as missing.
         """
         parsed = parse_location(location)
         if not any(parsed.is_inside(bucket) for bucket in self._buckets):
             raise SourceNotAllowed(
-                f"The bucket {quoted(parsed.place)}, or this part of it, is not one adapters may"
-                " come from."
+                f"Adapters may not come from the bucket {quoted(parsed.place)}, or not from this"
+                " part of it."
             )
         with _translated():
             store = self._store(parsed)
@@ -107,8 +107,8 @@ class ObjectStoreFetcher:
 
 def _open(bucket: str, limit: timedelta) -> ObjectStore:
     try:
-        # No client_options: any of them would undo what the environment says of the client.
-        # Asking again is Fetching's part; one retry is for a connection that just closed.
+        # No client_options: any of them would override what the environment says of the client.
+        # Retries are the task of ``Fetching``; this one is for a connection that just closed.
         return from_url(bucket, retry_config={"max_retries": 1, "retry_timeout": limit})
     except (BaseError, ValueError) as error:
         raise SourceUnavailable(
@@ -125,7 +125,7 @@ async def _look(store: ObjectStore, path: str, version: str | None) -> _Seen:
 
 
 async def _parts(store: ObjectStore, file: _Seen, part_bytes: int) -> AsyncGenerator[bytes]:
-    # In parts, because a store's client bounds the time of one request, whatever its length.
+    # In parts, because the client of the store limits the time of one request of any length.
     for begin in range(0, file.size, part_bytes):
         wanted: GetOptions = {"range": (begin, min(begin + part_bytes, file.size))}
         if file.etag is not None:
@@ -140,7 +140,7 @@ async def _parts(store: ObjectStore, file: _Seen, part_bytes: int) -> AsyncGener
 
 
 def _pin(seen: Sequence[_Seen]) -> str:
-    # Versions where the bucket keeps them, else etags, which at least tell other content.
+    # Versions where the bucket keeps them; else etags, which at least show that content changed.
     for kind, marks in (
         (_VERSION, [file.version for file in seen]),
         ("etag=", [file.etag for file in seen]),

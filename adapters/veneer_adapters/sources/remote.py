@@ -1,4 +1,4 @@
-"""Everything beyond this machine adapters may come from, put together from plain values."""
+"""All the remote sources that adapters may come from, made from plain values."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -27,7 +27,7 @@ def remote_sources(
     """
     fetchers: list[Fetcher] = []
     if hub_orgs:
-        # Late: it takes a third of a second, and most servers do not use the Hub.
+        # A late import: it takes a third of a second, and most servers do not use the Hub.
         from veneer_adapters.sources.hub import HubFetcher
 
         fetchers.append(HubFetcher(hub_orgs))

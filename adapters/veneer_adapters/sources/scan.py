@@ -1,7 +1,7 @@
 """Look at watched folders: which adapters lie in them, and in which state their files are.
 
-Looking opens no file. An adapter is a folder ``name`` or ``team/name`` in a root; a folder
-that is an adapter itself is not searched for others (training leaves checkpoints inside).
+A look opens no file. An adapter is a folder ``name`` or ``team/name`` in a root. A folder that is
+itself an adapter is not searched for others, because training leaves checkpoints inside.
 """
 
 import os
@@ -17,7 +17,7 @@ from veneer_adapters.sources.settling import Seen, Signature
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """A folder that looks like an adapter, but cannot be served under its name."""
+    """A folder that looks like an adapter but cannot be served under its name."""
 
     name: str
     folder: Path
@@ -28,13 +28,13 @@ class Scanner:
     """Remembers what each look found, so that the next one need not look everywhere."""
 
     def __init__(self, roots: Sequence[Root]) -> None:
-        """Look into ``roots``; of two folders with one name, that of the earlier root counts."""
+        """Look into ``roots``. If two folders have the same name, the earlier root wins."""
         self._roots = roots
         self._found: dict[Root, dict[str, dict[str, tuple[Path, Signature]]]] = {}
         self._unreadable: set[Path] = set()
 
     def scan(self) -> None:
-        """Look at everything. Blocks; a root that does not exist counts as empty."""
+        """Look at everything. Blocks. A root that does not exist counts as empty."""
         self._unreadable.clear()
         self._found = {root: {} for root in self._roots}
         for root in self._roots:
@@ -42,14 +42,14 @@ class Scanner:
                 self._look(root, top)
 
     def scan_near(self, paths: Iterable[Path]) -> None:
-        """Look again at the folders, directly below a root, that ``paths`` lie in. Blocks."""
+        """Look again at the folders directly below a root in which ``paths`` lie. Blocks."""
         for root, top in {place for path in paths for place in self._places(path)}:
             self._look(root, top)
 
     def seen(self, now_s: float) -> tuple[dict[str, Seen], list[Ignored]]:
-        """Return what the looks found: by name, and what cannot be served.
+        """Return what the looks found, by name, and the folders that cannot be served.
 
-        ``now_s`` is in seconds since 1970, as the file system counts.
+        ``now_s`` is in seconds since 1970, on the clock of the file system.
         """
         seen: dict[str, Seen] = {}
         ignored = [Ignored(path.name, path, "it cannot be read") for path in self._unreadable]
@@ -112,7 +112,7 @@ class Scanner:
 
 
 def _is_hidden(name: str) -> bool:
-    # Other programs' folders: .git, .cache, rsync's partial copies.
+    # These belong to other programs: .git, .cache, rsync's partial copies.
     return name.startswith(".")
 
 
@@ -120,11 +120,11 @@ def _stat(entry: os.DirEntry[str]) -> tuple[str, int, int, int, int]:
     try:
         s = entry.stat()
     except FileNotFoundError:
-        # A dangling link, or gone since it was listed: a state like any other.
+        # A dangling link, or removed since it was listed; that is a state like any other.
         return entry.name, -1, 0, 0, 0
     return entry.name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino
 
 
 def _newest_s(signature: Signature) -> float:
-    # ctime: unlike mtime no copying tool can set it back.
+    # ctime, because no copying tool can set it back, unlike mtime.
     return max(ctime_ns for _, _, _, ctime_ns, _ in signature) / 1e9

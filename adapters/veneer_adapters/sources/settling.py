@@ -1,10 +1,10 @@
-"""When a folder somebody is writing to is finished: when it has been the same for a while.
+"""When is a folder that somebody writes to finished? When it has stayed the same for a while.
 
-Rule 1: the decision is made in this file, from what each look saw and when it looked.
+Rule 1: this file makes the decision, from what each look saw and when it looked.
 Rule 2: this file opens nothing and reads no clock.
 
-A folder that vanishes is waited for just as long: many tools replace a folder by removing
-it first, and a name must not answer 404 for the blink between the two.
+A folder that vanishes gets the same time: many tools replace a folder by removing it first, and a
+name must not answer 404 for the moment in between.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from pathlib import Path
 from veneer_adapters.sources.base import Changed, Removed, Root
 
 Signature = tuple[tuple[str, int, int, int, int], ...]
-"""Of each file of an adapter: name, size_bytes, mtime_ns, ctime_ns, inode."""
+"""For each file of an adapter: name, size in bytes, mtime_ns, ctime_ns, inode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Seen:
     root: Root
     signature: Signature
     quiet_s: float
-    """How long ago the newest change was, by the file system's clock; may be negative."""
+    """Seconds since its newest change, on the file system's clock; may be negative."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class _Pending:
 
 
 class Settling:
-    """Remembers what was told, and tells what differs once it has settled."""
+    """Remembers what was reported, and reports what differs once it has settled."""
 
     def __init__(self, settle_s: float) -> None:
         self._settle_s = settle_s
@@ -43,9 +43,9 @@ class Settling:
         self._pending: dict[str, _Pending] = {}
 
     def look(self, seen: Mapping[str, Seen], now_s: float) -> list[Changed | Removed]:
-        """Return what has settled, given everything there is at ``now_s``.
+        """Return what has settled, given everything that is there at ``now_s``.
 
-        ``now_s`` is monotonic. What is not settled yet needs another look at ``due_s``.
+        ``now_s`` is monotonic. What has not settled yet needs another look at ``due_s``.
         """
         changes: list[Changed | Removed] = []
         for name in sorted(seen.keys() | self._told.keys() | self._pending.keys()):
@@ -58,15 +58,15 @@ class Settling:
         return changes
 
     def due_s(self) -> float | None:
-        """Return when the next look is due, on the clock of ``look``; None: nothing pends."""
+        """Return when the next look is due, on the clock of ``look``, or None for never."""
         return min((p.since_s + self._settle_s for p in self._pending.values()), default=None)
 
     def pending(self) -> list[tuple[str, Path | None]]:
-        """Return each name that is not settled, with its folder unless that is gone."""
+        """Return each name that has not settled, with its folder, or None if that is gone."""
         return [(n, p.identity[0] if p.identity else None) for n, p in self._pending.items()]
 
     def forget(self, name: str) -> None:
-        """Tell ``name`` again at the next look, whatever that finds."""
+        """Report ``name`` again at the next look, whatever the look finds."""
         if name in self._told:
             self._told[name] = (Path(), ())
 

@@ -1,7 +1,7 @@
-"""Which addresses may be connected to: public ones only, checked at the moment of use.
+"""Which addresses may be connected to: only public ones, checked when they are used.
 
-Whoever connects uses an address returned from here and not the host's name, so a name that
-changes its meaning between the check and the connection changes nothing.
+The caller connects to an address that this file returned, never to the name of the host. So it does
+not matter if the name gets another address between the check and the connection.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from veneer_adapters.errors import SourceNotAllowed, quoted
 from veneer_adapters.sources.fetching import TryAgain
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""From host and port to the addresses behind them."""
+"""From a host and a port to the addresses of the host."""
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 """Source: https://www.iana.org/assignments/ipv6-address-space"""
@@ -22,7 +22,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def is_public(text: str) -> bool:
-    """Return whether the address, and any it carries inside, belongs to the public internet."""
+    """Return whether the address, or the IPv4 address inside it, is on the public internet."""
     try:
         address = ip_address(text)
     except ValueError:
@@ -42,7 +42,7 @@ def _embedded(address: IPv6Address) -> IPv4Address | None:
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
-    """Return the addresses the system knows for ``host``.
+    """Return the addresses that the system knows for ``host``.
 
     Raises:
         TryAgain: it knows none at the moment.
@@ -56,9 +56,9 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 
 
 class Vetting:
-    """Turns host names into addresses that may be connected to.
+    """Finds the addresses of hosts, and refuses those that may not be connected to.
 
-    ``private_hosts`` are those whose addresses may also be private, as the operator says.
+    The operator allows private addresses for ``private_hosts``.
     """
 
     def __init__(self, *, private_hosts: Collection[str] = (), resolve: Resolve = resolve) -> None:
@@ -70,7 +70,7 @@ class Vetting:
 
         Raises:
             SourceNotAllowed: one of them is not public, so none may be used.
-            TryAgain: there is none at the moment.
+            TryAgain: there is no address at the moment.
         """
         found = await self._resolve(host, port)
         if host not in self._private_hosts and not all(map(is_public, found)):

@@ -1,4 +1,4 @@
-"""Write what arrives: in threads, never more than was announced, hashed when asked."""
+"""Write what arrives to disk, in threads."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -13,9 +13,9 @@ _T = TypeVar("_T")
 
 
 async def receive(chunks: AsyncGenerator[bytes], file: Path, seen: Callable[[bytes], None]) -> None:
-    """Write ``chunks`` into the new ``file``; ``seen`` hears of each before it is written.
+    """Write ``chunks`` into the new ``file``; ``seen`` gets each chunk before it is written.
 
-    What ``seen`` raises ends the transfer. Closes ``chunks``.
+    An error that ``seen`` raises ends the transfer. Closes ``chunks``.
 
     Raises:
         StorageFailed: the file could not be written.
@@ -28,7 +28,7 @@ async def receive(chunks: AsyncGenerator[bytes], file: Path, seen: Callable[[byt
                 await _on_disk(out.write, chunk)
         await _on_disk(out.flush)
     finally:
-        # What could not be flushed was told above; closing tries it once more.
+        # A flush that failed has raised above; closing the file would raise again.
         with suppress(OSError):
             out.close()
 
@@ -41,9 +41,9 @@ async def _on_disk(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwar
 
 
 async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Return what ``function`` returns in a thread; also a cancelled caller waits for its end.
+    """Return what ``function`` returns in a thread; a cancelled caller waits for it to end.
 
-    So nothing is still being written to a folder that is about to be emptied.
+    So no thread still writes to a folder that is about to be emptied.
     """
     work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
     try:
