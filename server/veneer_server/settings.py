@@ -323,7 +323,7 @@ def asked_faults(environ: Mapping[str, str], *, allowed: bool) -> list[str]:
     specs = [spec.strip() for spec in environ.get("VENEER_FAULTS", "").split(",") if spec.strip()]
     if specs and not allowed:
         raise SettingsError(
-            "VENEER_FAULTS breaks the server on purpose, for tests: unset this variable"
+            "VENEER_FAULTS breaks the server on purpose and is for tests only; unset this variable"
         )
     return specs
 

@@ -114,7 +114,7 @@ def test_an_alias_moves_only_from_the_version_that_was_named(server: str, source
     moved = parsed(server, "alias", "mine", "1", "--if-version", str(version))
     assert moved["targets"][0]["revision"] == 1
     told = failed(server, "alias", "mine", "2", "--if-version", str(version))
-    assert "repeat with its version" in told
+    assert "try again with its new version" in told
     assert parsed(server, "show", "mine")["live"] == 1
 
 
@@ -299,7 +299,7 @@ def test_watching_ends_in_time_and_says_that_the_server_goes_on(
 ) -> None:
     stub.looks = [FETCHING] * 1000
     told = failed(server, "add", "mine", str(source), "--timeout", "0")
-    assert "Not finished after 0 s; the server goes on with it." in told
+    assert "The server has not finished after 0 s; it goes on with the work." in told
 
 
 def test_ctrl_c_leaves_the_servers_work_running_and_says_so(
@@ -308,7 +308,7 @@ def test_ctrl_c_leaves_the_servers_work_running_and_says_so(
     stub.looks = [FETCHING] * 1000
     stub.on_look = lambda: os.kill(os.getpid(), signal.SIGINT)
     told = failed(server, "add", "mine", str(source), code=130)
-    assert "the server goes on with it" in told
+    assert "the server goes on with the work" in told
     assert "veneer adapters show mine" in told
 
 
@@ -321,7 +321,7 @@ def test_known_files_make_no_revision_and_the_one_they_are_is_shown(
     assert parsed(server, "publish", "mine", str(source))["number"] == 1
     assert parsed(server, "show", "mine")["latest"] == 2
     told = done(server, "publish", "mine", str(source), "--no-alias")
-    assert told == "These files are a revision that mine already has; none was made.\n"
+    assert told == "mine already has a revision with these files, so there is no new one.\n"
 
 
 def test_an_adapter_added_again_ends_with_the_revision_that_serves(
@@ -450,7 +450,7 @@ def test_a_listing_without_end_is_not_followed_for_ever(httpserver: HTTPServer) 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "http://", "http://u:p@h"])
 def test_a_url_that_is_none_is_told_its_form(url: str) -> None:
-    assert "--url is written" in failed(url, "list", code=2)
+    assert "Write --url as http://" in failed(url, "list", code=2)
 
 
 def test_a_key_that_no_header_can_carry_is_refused(server: str) -> None:

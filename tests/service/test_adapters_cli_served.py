@@ -41,7 +41,7 @@ def test_a_revision_is_published_tried_rolled_back_and_found_again(
     version = parsed(url, "alias", "story@live")["version"]
     assert "revision 2" in done(url, "rollback", "story")
     stale = ("alias", "story", "3", "--if-version", str(version))
-    assert "repeat with its version" in failed(url, *stale)
+    assert "try again with its new version" in failed(url, *stale)
 
     assert parsed(url, "publish", "story", first)["number"] == 1
     assert "already has" in done(url, "publish", "story", first, "--no-alias")

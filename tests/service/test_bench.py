@@ -41,7 +41,8 @@ def test_a_taken_port_is_one_sentence_before_anything_is_started() -> None:
         done = bench("--port", str(port))
     assert done.returncode == 98
     assert done.stderr.strip() == (
-        f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another with --port"
+        f"Cannot listen on 127.0.0.1:{port}: Address already in use."
+        " Choose another port with --port."
     )
 
 

@@ -1,4 +1,4 @@
-"""``veneer adapters``: parse what was typed, call a running server, print what it answers."""
+"""``veneer adapters``: read the arguments, call a running server, print its answer."""
 
 import functools
 import inspect
@@ -30,13 +30,14 @@ from veneer_server.commands.terminal import (
 )
 
 group = typer.Typer(
-    help="Add, publish, move and look at the adapters of a running server.\n\n"
+    help="Look at the adapters of a running server, and change them.\n\n"
     "An adapter is a LoRA that requests name in `model`. "
-    "A revision is one unchangeable content of it, numbered from 1 and written pirate@1. "
-    "An alias such as `live` is a movable name for a revision: publishing moves `live` to a new "
-    "one, rolling back moves it to where it was.\n\n"
-    "The server is the one the settings describe (server.host, server.port, server.api_key); "
-    "--url and --key name another.",
+    "A revision is one content of an adapter that never changes; revisions are numbered from 1, "
+    "and the first one is written pirate@1. "
+    "An alias such as `live` is a movable name for a revision: `publish` moves `live` to a new "
+    "revision, and `rollback` moves it back.\n\n"
+    "The commands call the server of the settings (server.host, server.port, server.api_key). "
+    "To call another server, use --url and --key.",
     no_args_is_help=True,
 )
 
@@ -45,37 +46,41 @@ group.command("check")(adapters_check.check)
 _SERVER = "Server"
 UrlOption = Annotated[
     str | None,
-    typer.Option("--url", help="Where it is. Default: from the settings.", rich_help_panel=_SERVER),
+    typer.Option(
+        "--url", help="URL of the server. Default: from the settings.", rich_help_panel=_SERVER
+    ),
 ]
 KeyOption = Annotated[
     str | None,
-    typer.Option("--key", help="Its key. Default: server.api_key.", rich_help_panel=_SERVER),
+    typer.Option(
+        "--key", help="Key of the server. Default: server.api_key.", rich_help_panel=_SERVER
+    ),
 ]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The adapter, as in `model`.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the adapter, as in `model`.")]
 AliasName = Annotated[
-    str, typer.Argument(metavar="NAME@ALIAS", help="The alias; NAME alone means NAME@live.")
+    str, typer.Argument(metavar="NAME@ALIAS", help="Name of the alias; NAME alone means NAME@live.")
 ]
 SourceText = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="A folder on the server's machine inside its adapter roots, or a URL: "
+        help="A folder on the server's machine, inside its adapter folders; or a URL: "
         "hf://ORG/NAME@REV, https://HOST/FOLDER/, s3://, gs://, az://.",
     ),
 ]
 NoEffect = Annotated[
-    bool, typer.Option("--allow-no-effect", help="Serve it even if it changes no answer.")
+    bool, typer.Option("--allow-no-effect", help="Serve the adapter even if it changes no answer.")
 ]
-Wait = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to watch it for.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many rows.")]
-Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
+Wait = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the server.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Print at most this many rows.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 @contextmanager
 def _server(url: str | None, key: str | None, config: Path | None) -> Iterator[AdaptersApi]:
     settings = load(config, {}).server
     known_key = settings.api_key.get_secret_value() if settings.api_key else None
-    set_on_retry_hooks(())  # a repeated request is no event to tell the user of
+    set_on_retry_hooks(())  # the user need not know that a request was repeated
     try:
         address = url or targets.server_url(settings.host, settings.port)
         with Connection(address, key or known_key) as connection:
@@ -88,7 +93,10 @@ def _server(url: str | None, key: str | None, config: Path | None) -> Iterator[A
 
 
 def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command whose first argument is the server; it gets the options that name one."""
+    """Register a command; its function gets the server as its first argument.
+
+    The command also gets the options --url, --key and --config.
+    """
 
     def register(body: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(body)
@@ -101,7 +109,7 @@ def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
             inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
             for option, kind in (("url", UrlOption), ("key", KeyOption), ("config", ConfigOption))
         ]
-        # Typer reads the signature; there is no other way to give commands the same options.
+        # Typer reads the signature. There is no other way to give several commands one option.
         run.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
         group.command(name)(run)
         return body
@@ -111,7 +119,9 @@ def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 @command("list")
 def list_adapters(api: AdaptersApi, limit: Limit = None, as_json: Json = False) -> None:
-    """Show every adapter, its state and its source.
+    """List all adapters with their states and sources.
+
+    Use it to see what the server can serve, and why an adapter failed.
 
     Example: veneer adapters list --json
     """
@@ -120,7 +130,9 @@ def list_adapters(api: AdaptersApi, limit: Limit = None, as_json: Json = False) 
 
 @command("show")
 def show(api: AdaptersApi, name: Name, as_json: Json = False) -> None:
-    """Show one adapter, its aliases and its live revision.
+    """Show one adapter with its aliases and its live revision.
+
+    Use it to see which revision answers now, or how far the work on new content is.
 
     Example: veneer adapters show pirate
     """
@@ -140,14 +152,15 @@ def add(
     api: AdaptersApi,
     name: Name,
     source: SourceText,
-    pin: Annotated[bool, typer.Option("--pin", help="Keep it in a slot.")] = False,
+    pin: Annotated[bool, typer.Option("--pin", help="Keep it in its slot for good.")] = False,
     allow_no_effect: NoEffect = False,
     timeout: Wait = 600.0,
     as_json: Json = False,
 ) -> None:
-    """Add an adapter from a source, as revision 1.
+    """Add a new adapter from a source; its content becomes revision 1.
 
-    The server fetches and verifies it. Ctrl-C stops the watching, not the server's work.
+    The server fetches the files, verifies them and proves the adapter in the engine. The command
+    waits for that. Ctrl-C ends only the waiting; the server goes on.
 
     Example: veneer adapters add pirate hf://acme/pirate-lora@v1 --pin
     """
@@ -167,18 +180,19 @@ def publish(
     api: AdaptersApi,
     name: Name,
     source: SourceText,
-    alias: Annotated[str, typer.Option("--alias", help="The alias to move to it.")] = LIVE,
+    alias: Annotated[str, typer.Option("--alias", help="Alias that moves to the revision.")] = LIVE,
     no_alias: Annotated[
-        bool, typer.Option("--no-alias", help="Move none: it answers as NAME@REVISION only.")
+        bool, typer.Option("--no-alias", help="Move no alias; only NAME@REVISION names it.")
     ] = False,
     allow_no_effect: NoEffect = False,
     timeout: Wait = 600.0,
     as_json: Json = False,
 ) -> None:
-    """Publish new content as the next revision.
+    """Publish new content of an adapter as its next revision.
 
-    `live` moves only once the revision has proven itself in the engine; running answers finish on
-    the revision they began with. Ctrl-C stops the watching, not the server's work.
+    `live` moves to the revision as soon as the engine has proved it. Running answers finish on
+    the revision that they began with. The command waits for that. Ctrl-C ends only the waiting;
+    the server goes on.
 
     Example: veneer adapters publish pirate ./out/pirate --no-alias
     """
@@ -197,7 +211,9 @@ def publish(
 
 @command("revisions")
 def revisions(api: AdaptersApi, name: Name, limit: Limit = None, as_json: Json = False) -> None:
-    """Show every revision of an adapter.
+    """List all revisions of an adapter, the newest first.
+
+    Use it to find the number of a revision, for instance before you move an alias.
 
     Example: veneer adapters revisions pirate
     """
@@ -209,35 +225,43 @@ def move_alias(  # noqa: PLR0913, PLR0917 - one parameter for each option
     api: AdaptersApi,
     name: AliasName,
     revision: Annotated[
-        int | None, typer.Argument(metavar="REVISION", min=1, help="Where it shall point.")
+        int | None,
+        typer.Argument(
+            metavar="REVISION", min=1, help="Revision that the alias points to from now on."
+        ),
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option("--split", help="Several, the baseline first, with weights: 3=90,4=10."),
+        typer.Option("--split", help="Revisions with weights, the baseline first: 3=90,4=10."),
     ] = None,
     sticky: Annotated[
         Literal["user", "key"] | None,
-        typer.Option("--sticky", help="With a split: each user, or each key, stays on one."),
+        typer.Option("--sticky", help="With --split: each user (or key) stays on one revision."),
     ] = None,
     guard_requests: Annotated[
         int | None,
-        typer.Option("--guard-requests", min=1, help="With a split: judge it after so many."),
+        typer.Option(
+            "--guard-requests", min=1, help="With --split: judge after this many requests."
+        ),
     ] = None,
     guard_margin: Annotated[
         float | None,
         typer.Option(
-            "--guard-margin", min=0, max=1, help="Take it back when it fails so much more: 0.05."
+            "--guard-margin", min=0, max=1, help="Take the canary back if it fails this much more."
         ),
     ] = None,
     if_version: Annotated[
-        int | None, typer.Option("--if-version", help="Only if it still has this version.")
+        int | None, typer.Option("--if-version", help="Move it only if it still has this version.")
     ] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Remove the alias.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Move, split or remove an alias; without a REVISION, show it.
+    """Move, split or remove an alias. Without a REVISION or an option, show it.
 
-    A move is atomic: running answers finish where they began, new ones follow the alias.
+    With --split, an alias sends a share of its requests to each of several revisions. With a
+    guard, the server moves the alias back when a new revision fails more often than the first
+    one. A move is atomic: running answers finish on the revision that they began with, and new
+    requests follow the alias.
 
     Example: veneer adapters alias pirate --split 3=90,4=10 --sticky user --guard-requests 200
     """
@@ -245,20 +269,22 @@ def move_alias(  # noqa: PLR0913, PLR0917 - one parameter for each option
     body = targets.to_move(revision, split, sticky, guard_requests, guard_margin)
     if delete:
         if body is not None or if_version is not None or "@" not in name:
-            raise BadArgument("--delete goes with NAME@ALIAS and nothing else.")
+            raise BadArgument("--delete needs NAME@ALIAS and takes no other argument.")
         api.delete_alias(adapter, alias)
-        typer.echo(f"{adapter}@{alias} is no more.")
+        typer.echo(f"The alias {adapter}@{alias} is removed.")
     elif body is not None:
         _print_alias(api.move(adapter, alias, body, if_version), as_json)
     elif if_version is not None:
-        raise BadArgument("--if-version goes with a REVISION or a --split.")
+        raise BadArgument("--if-version needs a REVISION or --split.")
     else:
         _show_aliases(api.adapter(adapter), alias if "@" in name else None, as_json)
 
 
 @command("rollback")
 def rollback(api: AdaptersApi, name: AliasName, as_json: Json = False) -> None:
-    """Move an alias back to where it pointed before.
+    """Move an alias back to what it pointed to before.
+
+    Use it when a new revision is worse than the last one.
 
     Example: veneer adapters rollback pirate
     """
@@ -267,7 +293,7 @@ def rollback(api: AdaptersApi, name: AliasName, as_json: Json = False) -> None:
 
 @command("history")
 def history(api: AdaptersApi, name: AliasName, limit: Limit = None, as_json: Json = False) -> None:
-    """Show where an alias pointed, move by move.
+    """List what an alias pointed to after each move, the newest first.
 
     Example: veneer adapters history pirate@canary
     """
@@ -277,7 +303,9 @@ def history(api: AdaptersApi, name: AliasName, limit: Limit = None, as_json: Jso
 
 @command("pin")
 def pin(api: AdaptersApi, name: Name) -> None:
-    """Keep an adapter in its slot, also after a restart.
+    """Keep an adapter in its device slot, so that its requests never wait for a load.
+
+    The pin follows the live revision, and it stays after a restart of the server.
 
     Example: veneer adapters pin pirate
     """
@@ -287,17 +315,17 @@ def pin(api: AdaptersApi, name: Name) -> None:
 
 @command("unpin")
 def unpin(api: AdaptersApi, name: Name) -> None:
-    """Let an adapter leave its slot again.
+    """Let the server evict an adapter from its slot again.
 
     Example: veneer adapters unpin pirate
     """
     api.pin(name, False)
-    typer.echo(f"{name} is not pinned.")
+    typer.echo(f"{name} is no longer pinned.")
 
 
 @command("load")
 def load_adapter(api: AdaptersApi, name: Name) -> None:
-    """Put an adapter into a slot ahead of its next request.
+    """Load an adapter into a device slot now, so that its next request does not wait.
 
     Example: veneer adapters load pirate
     """
@@ -307,30 +335,30 @@ def load_adapter(api: AdaptersApi, name: Name) -> None:
 
 @command("unload")
 def unload_adapter(api: AdaptersApi, name: Name) -> None:
-    """Take an adapter out of the slots until it is asked for.
+    """Take an adapter out of its slots, until the next request asks for it.
 
     Example: veneer adapters unload pirate
     """
     api.unload(name)
-    typer.echo(f"{name} is out of the slots as soon as its running requests are done.")
+    typer.echo(f"{name} leaves its slots as soon as its running requests have ended.")
 
 
 @command("rm")
 def remove(
     api: AdaptersApi,
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Remove an adapter with its revisions and aliases.
+    """Remove an adapter with all its revisions and aliases.
 
-    Running requests finish on it.
+    Running requests finish on it. The command asks first, unless you give --yes.
 
     Example: veneer adapters rm pirate --yes
     """
     targets.to_name(name)
     if not yes:
         if not sys.stdin.isatty():
-            raise BadArgument("Nobody can be asked here: add --yes to remove it.")
+            raise BadArgument("This is no terminal, so nobody can confirm; add --yes to remove it.")
         typer.confirm(f"Remove {name} with all its revisions and aliases?", abort=True)
     api.delete(name)
     typer.echo(f"{name} is removed.")
@@ -339,7 +367,7 @@ def remove(
 def _show_aliases(adapter: Adapter, alias: str | None, as_json: bool) -> None:
     found = [each for each in adapter.aliases.values() if alias in (None, each.alias)]
     if alias is not None and not found:
-        raise ClientError(f"{adapter.name} has no alias {alias}.")
+        raise ClientError(f"The adapter {adapter.name} has no alias {alias}.")
     if as_json:
         shown = [each.as_json() for each in found]
         return _print_json(shown[0] if alias else {"object": "list", "data": shown})
@@ -358,7 +386,7 @@ def _print_made(name: str, document: Adapter | Revision | None, revision: Revisi
     elif revision is not None:
         tables.show(tables.revision_facts(name, revision))
     else:
-        typer.echo(f"These files are a revision that {name} already has; none was made.")
+        typer.echo(f"{name} already has a revision with these files, so there is no new one.")
 
 
 def _print_listing(
@@ -369,7 +397,7 @@ def _print_listing(
         return _print_json({"object": "list", "data": rows, "has_more": not listing.complete})
     tables.show(to_table(listing.rows))
     if not listing.complete:
-        typer.echo("There are more; raise --limit.", err=True)
+        typer.echo("There are more rows; raise --limit to see them.", err=True)
     return None
 
 

@@ -1,4 +1,7 @@
-"""``veneer adapters check``: the doctor on the command line; no engine, no server, no network."""
+"""``veneer adapters check``: the doctor on the command line, without an engine or a server.
+
+It uses the network only to fetch an adapter that is named by a URL.
+"""
 
 import asyncio
 import tempfile
@@ -26,16 +29,16 @@ from veneer_server.settings import Settings, SettingsError
 EXIT_LOADS, EXIT_DOES_NOT, EXIT_NOT_CHECKED = 0, 1, 2
 
 Provider = Callable[[str], AbstractContextManager[Path]]
-"""Makes what a person named a folder, for as long as the block lasts."""
+"""Gives the folder of an adapter that a person named, until the block ends."""
 
 
 class NotChecked(Exception):
-    """The adapter could not be examined; says nothing about the adapter."""
+    """The adapter could not be examined; it may be good or bad."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What to compare with, and where a repaired copy goes."""
+    """What the adapter is compared with, and where a repaired copy goes."""
 
     base: Path
     facts: BaseFacts
@@ -44,24 +47,24 @@ class Asked:
 
 @contextmanager
 def local_folder(location: str) -> Iterator[Path]:
-    """Give the folder at the path ``location``."""
+    """Yield the folder at the path ``location``; raise NotChecked if there is none."""
     folder = Path(location)
     if not folder.is_dir():
-        raise NotChecked("There is no such folder.")
+        raise NotChecked("There is no such folder; name a folder or a URL.")
     yield folder
 
 
 def provider(location: str, settings: Settings) -> Provider:
-    """Return what makes ``location`` a folder: as it is, or fetched for as long as is needed.
+    """Return the provider for ``location``: of a local folder, or of a URL that it fetches.
 
-    Whoever types a URL here means it, so its place is allowed without being configured; its
-    addresses must be public all the same.
+    A user who types a URL wants it, so its place need not be in the settings. Its addresses must
+    be public, unless sources.private_hosts allows them.
     """
     return fetched_by(settings) if "://" in location else local_folder
 
 
 def fetched_by(settings: Settings) -> Provider:
-    """Return the provider of what lies beyond this machine."""
+    """Return the provider for URLs; the fetched files are removed when the block ends."""
 
     @contextmanager
     def fetched(location: str) -> Iterator[Path]:
@@ -86,7 +89,10 @@ def fetched_by(settings: Settings) -> Provider:
 
 @contextmanager
 def fetch_bar() -> Iterator[Callable[[int, int | None], None]]:
-    """Show a bar on standard error, when that is a terminal; gives what moves it."""
+    """Show a progress bar on standard error, if that is a terminal.
+
+    Yield a function that takes the bytes that are done and the total, None if it is not known.
+    """
     columns = (TextColumn("Fetching"), BarColumn(), DownloadColumn())
     err = Console(stderr=True)
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
@@ -110,24 +116,24 @@ def check(
         Path | None, typer.Option(help="Folder of the base model. Default: the configured one.")
     ] = None,
     max_rank: Annotated[
-        int | None, typer.Option(min=1, help="Default: the configured adapters.max_rank.")
+        int | None,
+        typer.Option(min=1, help="Largest rank that is allowed. Default: adapters.max_rank."),
     ] = None,
-    fix: Annotated[
-        Path | None, typer.Option(help="Write a repaired copy here; must not exist yet.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    fix: Annotated[Path | None, typer.Option(help="New folder that gets a repaired copy.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="YAML file of settings.", dir_okay=False)
     ] = None,
 ) -> None:
-    """Say whether an adapter would load, what would be ignored, what it costs, what to change.
+    """Check whether an adapter would load, before you give it to a server.
 
-    Needs no server.
+    The report says what is wrong, what would have no effect, how much memory the adapter takes
+    and what to change. The command needs no server.
 
     Example: veneer adapters check hf://acme/pirate --fix pirate-fixed
 
-    Ends with 0 when it loads (or its repaired copy does), 1 when it does not, 2 when it could
-    not be examined.
+    The exit code is 0 if the adapter (or its repaired copy) loads, 1 if it does not load, and 2
+    if the command could not examine it.
     """
     try:
         settings = Settings.load(file=config)
@@ -147,17 +153,17 @@ def check(
 def prepare(
     settings: Settings, model: Path | None, max_rank: int | None, fix: Path | None
 ) -> Asked:
-    """Return what to check against: ``model``, or the base model the settings name.
+    """Return what to check against: ``model``, or the base model of the settings.
 
     Raises:
         NotChecked: that model is not on this machine.
-        BaseUnreadable: it cannot be understood without the engine.
+        BaseUnreadable: its files do not say what an adapter must match.
     """
     folder, name = (model, model.resolve().name) if model else model_on_disk(settings)
     if folder is None:
         raise NotChecked(
-            "The base model is not on this machine yet: 'make setup', or one start of"
-            " 'veneer serve', puts it there; or name a model's folder with --model."
+            "The base model is not on this machine yet. Run 'make setup', or start 'veneer serve'"
+            " once, or name the folder of a model with --model."
         )
     dtype = "auto" if model else settings.model.dtype
     rank = max_rank or settings.adapters.max_rank
@@ -167,7 +173,10 @@ def prepare(
 def examine(
     location: str, asked: Asked, provide: Provider = local_folder
 ) -> tuple[Report, Repaired | AdapterError | None]:
-    """Return what the doctor says, and what became of the repair where one was asked for."""
+    """Return the doctor's report, and the result or the error of the repair.
+
+    The second value is None when no repair was asked for.
+    """
     with provide(location) as folder, Sandbox() as sandbox:
         report = sandbox.examine(folder, asked.facts)
         if asked.fix is None:
@@ -179,7 +188,7 @@ def examine(
 
 
 def to_json(report: Report, repaired: Repaired | AdapterError | None) -> str:
-    """Return the answer for programs."""
+    """Return the report as JSON, for programs."""
     document = orjson.loads(report.to_json())
     if isinstance(repaired, Repaired):
         document["repaired"] = asdict(repaired)
@@ -191,7 +200,7 @@ def to_json(report: Report, repaired: Repaired | AdapterError | None) -> str:
 def to_text(
     report: Report, repaired: Repaired | AdapterError | None, fix: Path | None = None
 ) -> list[Table | Text]:
-    """Return the answer for people. Texts of the adapter are shown, never interpreted."""
+    """Return the report for people. Texts from the adapter's files never act as markup."""
     verdict = Text("Loads.", "bold green") if report.loads else Text("Does not load.", "bold red")
     shown: list[Table | Text] = [verdict, _table(report)]
     problems = [
@@ -222,7 +231,7 @@ def _section(title: str, style: str, lines: tuple[str, ...] | list[str]) -> list
 def _table(report: Report) -> Table:
     facts, base, cost = report.facts, report.base, report.cost
     table = Table(show_header=False, box=None, pad_edge=False)
-    rank = f"{_or_unknown(facts.rank)} (the server takes up to {base.max_rank})"
+    rank = f"{_or_unknown(facts.rank)} (the server accepts up to {base.max_rank})"
     of_base = f", {facts.matched} of the base's {facts.base_modules}" if facts.base_modules else ""
     for name, value in (
         ("Rank", rank),

@@ -1,4 +1,4 @@
-"""``veneer``: serve, measure, and look at the configuration."""
+"""The command ``veneer``: serve, plan, measure, and show the configuration."""
 
 import json
 import os
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-config = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+config = typer.Typer(help="Show the configuration.", no_args_is_help=True)
 app.add_typer(config, name="config")
 app.add_typer(adapters_cli.group, name="adapters")
 
@@ -42,7 +42,8 @@ def serve(
         typer.Option(help="Local folder or Hugging Face id. Default: the embedded SmolLM2."),
     ] = None,
     adapters: Annotated[
-        Path | None, typer.Option(help="Folder of your adapters; watched while serving.")
+        Path | None,
+        typer.Option(help="Folder of your adapters. The server follows changes in it."),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to bind; 0 picks a free one.")] = None,
@@ -51,10 +52,10 @@ def serve(
     ] = None,
     unsafe_test_hooks: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Serve the base model and every adapter found in the adapter folders.
+    """Serve the base model and every adapter in the adapter folders, at one URL.
 
-    Every other setting: [bold]veneer config show[/bold], then
-    VENEER_<SECTION>__<FIELD>=value or a YAML file.
+    To see all settings, run [bold]veneer config show[/bold]. To change one, set the variable
+    VENEER_<SECTION>__<FIELD>, or write it into a YAML file and name the file with --config.
     """
     flags: dict[str, dict[str, Any]] = {
         "server": {"host": host, "port": port},
@@ -73,7 +74,11 @@ def _arm_faults(*, allowed: bool) -> None:
     try:
         for spec in asked_faults(os.environ, allowed=allowed):
             arm(spec)
-            typer.secho(f"Armed on purpose, for a test: {spec}", err=True, fg=typer.colors.RED)
+            typer.secho(
+                f"This server will fail on purpose, for a test: {spec}",
+                err=True,
+                fg=typer.colors.RED,
+            )
     except (SettingsError, ValueError) as error:
         raise _failure(f"The settings cannot be used:\n{error}", EXIT_CONFIG) from error
 
@@ -92,7 +97,7 @@ def _run(settings: Settings) -> None:
     try:
         listener = bind(settings.server.host, settings.server.port)
     except PortTaken as error:
-        raise _failure(f"{error}; choose another with --port", EXIT_PORT) from error
+        raise _failure(f"{error} Choose another port with --port.", EXIT_PORT) from error
     err = Console(stderr=True)
     if not err.is_terminal:
         err.print("Starting the engine (about 20 seconds) ...")
@@ -111,7 +116,7 @@ def _run(settings: Settings) -> None:
             status.stop()
             raise _failure(f"Veneer cannot start: {error}", EXIT_CONFIG) from error
         except KeyboardInterrupt:
-            raise _failure("Stopped while starting.", EXIT_INTERRUPTED) from None
+            raise _failure("Stopped before the server was ready.", EXIT_INTERRUPTED) from None
 
 
 def _announce(settings: Settings, server: Any, port: int) -> None:
@@ -131,7 +136,7 @@ def _announce(settings: Settings, server: Any, port: int) -> None:
         f"  export OPENAI_BASE_URL={url} OPENAI_API_KEY={key}\n\n"
         f"  curl {url}/chat/completions{header} -H 'Content-Type: application/json' \\\n"
         f"    -d '{body}'\n\n"
-        f"Your own adapters: copy a PEFT folder into {settings.adapters.dir}/ while this runs.\n"
+        f"To add an adapter, copy a PEFT folder into {settings.adapters.dir}/ while this runs.\n"
     )
     sys.stdout.flush()
 
@@ -139,30 +144,32 @@ def _announce(settings: Settings, server: Any, port: int) -> None:
 @app.command()
 def bench(
     quick: Annotated[
-        bool, typer.Option("--quick", help="One round, less of everything: under 6 minutes.")
+        bool, typer.Option("--quick", help="One round with fewer requests: under 6 minutes.")
     ] = False,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Rounds over all peers. Default: 3, or 1 if quick.")
+        int | None,
+        typer.Option(min=1, help="Rounds over all peers. Default: 3, or 1 with --quick."),
     ] = None,
     goals: Annotated[
-        str | None, typer.Option(help="Only these, as in G1,G3. Default: all.")
+        str | None, typer.Option(help="Measure only these goals, as in G1,G3. Default: all.")
     ] = None,
     rank: Annotated[int, typer.Option(help="Rank of the adapters: 16 or 8.")] = 16,
     model: Annotated[
         Path | None, typer.Option(help="Folder of the model. Default: the embedded one.")
     ] = None,
-    port: Annotated[int, typer.Option(help="Port of the peers.", min=1, max=65535)] = 8377,
+    port: Annotated[int, typer.Option(help="Port for the peers.", min=1, max=65535)] = 8377,
     json: Annotated[Path | None, typer.Option(help="Write every figure to this file.")] = None,
     markdown: Annotated[
-        Path | None, typer.Option(help="Write an entry for a log to this file.")
+        Path | None, typer.Option(help="Write the results as Markdown to this file.")
     ] = None,
 ) -> None:
-    """Measure this server against its peers on this machine, and print a verdict per goal.
+    """Measure this server beside its peers on this machine, and print a verdict for each goal.
 
-    Peers are started one at a time: vLLM's own server (default, tuned, without LoRA), llama.cpp
-    (if the package xllamacpp is installed) and Veneer. Every figure is a ratio of two that were
-    measured in the same run. Leave the machine alone meanwhile. The full run takes under 40
-    minutes, needs 4 GB of disk for a while, and Ctrl-C shows what is known so far.
+    The command starts one peer at a time: vLLM's own server (default, tuned, without LoRA),
+    llama.cpp (if the package xllamacpp is installed) and Veneer. Most results are a ratio of two
+    figures of the same run. Do not use the machine for anything else meanwhile. The full run takes
+    under 40 minutes and needs 4 GB of disk while it runs. After Ctrl-C the command shows the
+    results so far.
     """
     from veneer_server.api.listener import PortTaken
     from veneer_server.bench import command
@@ -190,7 +197,7 @@ def bench(
         )
         command.bench(asked, os.environ, outputs)
     except PortTaken as error:
-        raise _failure(f"{error}; choose another with --port", EXIT_PORT) from error
+        raise _failure(f"{error} Choose another port with --port.", EXIT_PORT) from error
     except (BenchFailed, EngineNotStarted) as error:
         raise _failure(str(error), EXIT_FAILED) from error
     except KeyboardInterrupt:
@@ -199,7 +206,7 @@ def bench(
 
 @config.command()
 def show(config: ConfigOption = None) -> None:
-    """Print every setting as it resolves now, secrets masked."""
+    """Print every setting with its present value, as JSON; secrets are masked."""
     typer.echo(_load(config, {}).model_dump_json(indent=2))
 
 
@@ -207,18 +214,28 @@ def show(config: ConfigOption = None) -> None:
 def plan(
     config: ConfigOption = None,
     adapters: Annotated[
-        Path | None, typer.Option(help="Folder of adapters. Default: the configured ones.")
+        Path | None, typer.Option(help="Folder of adapters. Default: the adapter folders.")
     ] = None,
     assume: Annotated[
-        str | None, typer.Option(help="Instead of a folder: COUNTxRANK, for instance 100x16.")
+        str | None, typer.Option(help="Adapters to plan for, as COUNTxRANK: 100x16.")
     ] = None,
-    skew: Annotated[float, typer.Option(help="The n-th adapter is asked for 1/n**skew.")] = 1.0,
-    memory_gib: Annotated[float, typer.Option(help="For device slots and KV cache.")] = 4.0,
-    host_gib: Annotated[float, typer.Option(help="For copies in host memory.")] = 2.0,
-    cold: Annotated[float, typer.Option(help="Share of cold starts to aim at.")] = 0.01,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    skew: Annotated[
+        float, typer.Option(help="Popularity: the n-th adapter gets requests like 1/n**skew.")
+    ] = 1.0,
+    memory_gib: Annotated[
+        float, typer.Option(help="GiB of memory for device slots and KV cache.")
+    ] = 4.0,
+    host_gib: Annotated[float, typer.Option(help="GiB of main memory for host slots.")] = 2.0,
+    cold: Annotated[
+        float, typer.Option(help="Largest share of requests that may start cold.")
+    ] = 0.01,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """Say how many slots some adapters need, what they take, and how often one starts cold."""
+    """Compute how many slots your adapters need.
+
+    Use it before you set adapters.device_slots and adapters.host_slots. It prints the settings,
+    the memory that they take, and how many requests would start cold.
+    """
     from veneer_server.commands import plan as command
     from veneer_server.commands.planning import DoesNotFit, Memory, ModelNotUnderstood
     from veneer_server.engine.starting import model_folder
@@ -228,7 +245,9 @@ def plan(
     folders = [adapters] if adapters else [root.path for root in roots(settings)]
     ranks = _assumed(assume) if assume else command.ranks_in(folders)
     if not ranks:
-        raise _failure("There are no adapters to plan for; name a folder, or --assume.", 1)
+        raise _failure(
+            "There are no adapters to plan for; name a folder with --adapters, or use --assume.", 1
+        )
     memory = Memory(int(memory_gib * 2**30), int(host_gib * 2**30))
     try:
         made = command.plan_for(
@@ -240,14 +259,14 @@ def plan(
             cold=cold,
         )
     except (DoesNotFit, ModelNotUnderstood) as error:
-        raise _failure(f"There is no plan: {error}", 1) from error
+        raise _failure(f"There is no plan: {error}.", 1) from error
     typer.echo(command.to_json(made) if as_json else command.to_text(made, len(ranks)))
 
 
 def _assumed(text: str) -> list[int]:
     count, _, rank = text.partition("x")
     if not (count.isdigit() and rank.isdigit() and int(count) and int(rank)):
-        raise _failure("--assume is written COUNTxRANK, for instance 100x16.", 1)
+        raise _failure("Write --assume as COUNTxRANK, for instance 100x16.", 1)
     return [int(rank)] * int(count)
 
 
@@ -262,5 +281,5 @@ def root(
 
 
 def main() -> None:
-    """Entry point of the ``veneer`` command."""
+    """Run the command ``veneer``."""
     app()

@@ -1,4 +1,4 @@
-"""``veneer plan``: read the model and the adapters, compute, print."""
+"""``veneer plan``: read the model and the adapters, compute a plan, print it."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from veneer_server.commands.planning import (
 def plan_for(
     model: Path, ranks: Sequence[int], *, skew: float, at_once: int, memory: Memory, cold: float
 ) -> Plan:
-    """Return the plan for adapters of ``ranks``, the first one asked for most.
+    """Return the plan for adapters of ``ranks``; the first one gets the most requests.
 
     Raises:
         ModelNotUnderstood: ``model`` has no config.json that says its sizes.
@@ -28,13 +28,13 @@ def plan_for(
     """
     config = _read(model / "config.json")
     if config is None:
-        raise ModelNotUnderstood(f"{model} is not a local folder with a config.json")
+        raise ModelNotUnderstood(f"{model} is not a folder with a config.json on this machine")
     demand = Demand(ranks, zipf(len(ranks), skew), at_once)
     return make_plan(Shape.of(config), demand, memory, cold)
 
 
 def ranks_in(folders: Sequence[Path]) -> list[int]:
-    """Return the rank of every adapter below ``folders``; what is no adapter is left out."""
+    """Return the rank of every adapter below ``folders``; other files are ignored."""
     files = sorted(file for folder in folders for file in folder.rglob("adapter_config.json"))
     configs = (_read(file) for file in files)
     return [rank for config in configs if config and (rank := _rank(config))]
@@ -55,16 +55,16 @@ def _read(file: Path) -> dict[str, Any] | None:
 
 
 def to_text(plan: Plan, adapters: int) -> str:
-    """Return ``plan`` as the settings to write and what to expect of them."""
+    """Return ``plan`` as the settings to write, and what they lead to."""
     return (
-        f"adapters:  # for {adapters} of them\n"
+        f"adapters:  # for {adapters} adapters\n"
         f"  device_slots: {plan.device_slots}\n"
         f"  host_slots: {plan.host_slots}\n"
         f"  max_rank: {plan.max_rank}\n\n"
-        f"Device slots take {_gib(plan.device_bytes)}, copies in host memory "
+        f"The device slots take {_gib(plan.device_bytes)}, the host slots "
         f"{_gib(plan.host_bytes)}.\n"
-        f"What is left holds a KV cache of {plan.kv_tokens:,} tokens.\n"
-        f"Of the requests for adapters {plan.cold_share:.1%} start cold, "
+        f"The rest of the memory holds a KV cache of {plan.kv_tokens:,} tokens.\n"
+        f"Of the requests for adapters, {plan.cold_share:.1%} start cold, "
         f"{plan.disk_share:.1%} from disk.\n"
     )
 

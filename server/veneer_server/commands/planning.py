@@ -1,12 +1,12 @@
-"""How many slots some adapters need, what they take, and how often a request starts cold.
+"""How many slots some adapters need, the memory that they take, and how often a request is cold.
 
-Rule: this file computes and reads nothing. A model is described by its ``config.json``, the
-adapters by their ranks, the traffic by each adapter's share of the requests.
+Rule: this file computes and reads nothing. The model is given by its ``config.json``, the adapters
+by their ranks, and the traffic by each adapter's share of the requests.
 
-Cold starts follow from Che's approximation of a least-recently-used cache: an adapter asked
-for a share p of the time is in it with probability 1 - exp(-p T), where T is such that the
-probabilities add up to the places. Source: H. Che, Y. Tung, Z. Wang, "Hierarchical Web
-Caching Systems", IEEE JSAC 20(7), 2002.
+The share of cold starts comes from Che's approximation of a least-recently-used cache. An adapter
+that gets a share p of the requests is in the cache with probability 1 - exp(-p T). T is the number
+for which these probabilities add up to the number of places. Source: H. Che, Y. Tung, Z. Wang,
+"Hierarchical Web Caching Systems", IEEE JSAC 20(7), 2002.
 """
 
 import math
@@ -18,13 +18,13 @@ from veneer_server.settings import AdapterSettings
 
 _SLOT_RANKS: tuple[int, ...] = get_args(AdapterSettings.model_fields["max_rank"].annotation)
 _MOST_DEVICE, _MOST_HOST = 1024, 4096
-"""The bounds of ``adapters.device_slots`` and ``host_slots``."""
+"""The upper bounds of ``adapters.device_slots`` and ``adapters.host_slots``."""
 _STEPS = 200
-"""Halvings of an interval; more than a float has digits."""
+"""How often an interval is halved: more often than a float has binary digits."""
 
 
 class ModelNotUnderstood(ValueError):
-    """The model's ``config.json`` lacks what the sizes are computed from."""
+    """The model's ``config.json`` lacks a size that the plan needs."""
 
 
 class DoesNotFit(ValueError):
@@ -33,10 +33,10 @@ class DoesNotFit(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What of a base model decides the size of slots and of the KV cache."""
+    """The numbers of a base model that decide the size of slots and of the KV cache."""
 
     values_per_rank: int
-    """Values in an adapter of rank 1 on all seven usual modules: the sum of in plus out."""
+    """Values in an adapter of rank 1 on all seven usual modules: input plus output features."""
     kv_values_per_token: int
     bytes_per_value: int = 2
 
@@ -45,7 +45,7 @@ class Shape:
         """Read a Llama-like ``config.json``.
 
         Raises:
-            ModelNotUnderstood: a size is missing.
+            ModelNotUnderstood: a size is missing or is no number.
         """
         try:
             hidden, wide = int(config["hidden_size"]), int(config["intermediate_size"])
@@ -58,7 +58,7 @@ class Shape:
         return cls(layers * (attention + 3 * (hidden + wide)), layers * 2 * kv)
 
     def adapter_bytes(self, rank: int) -> int:
-        """Return what an adapter takes in a slot made for ``rank``."""
+        """Return the bytes that an adapter of ``rank`` takes."""
         return self.bytes_per_value * rank * self.values_per_rank
 
     def kv_tokens(self, size_bytes: int) -> int:
@@ -68,18 +68,18 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Adapters and how they are used."""
+    """The adapters, and how often requests name them."""
 
     ranks: Sequence[int]
     shares: Sequence[float]
-    """Of the requests that name an adapter, the share of each; they add up to 1."""
+    """The share of each adapter in the requests that name an adapter; the sum is 1."""
     at_once: int
     """Requests that run at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Settings, what they take, and what to expect of them."""
+    """Settings, the memory that they take, and the cold starts to expect."""
 
     device_slots: int
     host_slots: int
@@ -87,21 +87,21 @@ class Plan:
     device_bytes: int
     host_bytes: int
     kv_tokens: int
-    """What is left for the KV cache, in tokens."""
+    """The size of the KV cache that fits into the rest of the memory, in tokens."""
     cold_share: float
-    """Of the requests that name an adapter, those that wait: for a copy or for a load."""
+    """The share of the requests for adapters that wait, for a copy or for a load from disk."""
     disk_share: float
-    """Those that wait for a load from disk."""
+    """The share of the requests for adapters that wait for a load from disk."""
 
 
 def zipf(count: int, skew: float) -> list[float]:
-    """Return the shares of ``count`` adapters, the n-th asked for 1 / n**skew as often."""
+    """Return the shares of ``count`` adapters: the n-th gets 1 / n**skew of the first one's."""
     weights = [1 / rank**skew for rank in range(1, count + 1)]
     return [weight / sum(weights) for weight in weights]
 
 
 def cold_share(shares: Sequence[float], places: int) -> float:
-    """Return the share of requests whose adapter is not among the last used in ``places``."""
+    """Return the share of requests whose adapter is not in one of the ``places`` of the cache."""
     if places >= len(shares):
         return 0.0
     if places <= 0:
@@ -121,22 +121,23 @@ def _occupied(shares: Sequence[float], horizon: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What may be used, in bytes, beside the base model's weights."""
+    """The memory that may be used, in bytes, without the base model's weights."""
 
     device: int
-    """For device slots and KV cache together."""
+    """For the device slots and the KV cache together."""
     host: int
-    """For copies of adapters in host memory."""
+    """For the host slots."""
 
 
 def make_plan(shape: Shape, demand: Demand, memory: Memory, target: float) -> Plan:
-    """Return the fewest device slots with at most ``target`` cold starts, or the best that fit.
+    """Return a plan with the fewest device slots for a share of cold starts of ``target``.
 
-    Slots take at most half of the device's memory, unless the requests that run at once need
-    more. Host slots hold every adapter, or as many as fit.
+    If they do not fit, the plan has as many as fit. Device slots take at most half of the device's
+    memory, unless the requests that run at the same time need more. Host slots hold every
+    adapter, or as many as fit.
 
     Raises:
-        DoesNotFit: a rank above every slot size, or no memory is left for the KV cache.
+        DoesNotFit: a rank is above every slot size, or no memory is left for the KV cache.
     """
     max_rank = _slot_rank(demand.ranks)
     slot = shape.adapter_bytes(max_rank)
@@ -180,7 +181,7 @@ def _slot_rank(ranks: Sequence[int]) -> int:
     for allowed in _SLOT_RANKS:
         if largest <= allowed:
             return allowed
-    raise DoesNotFit(f"no slot is made for rank {largest}; {_SLOT_RANKS[-1]} is the largest")
+    raise DoesNotFit(f"no slot can hold rank {largest}, because {_SLOT_RANKS[-1]} is the largest")
 
 
 def _fewest(shares: Sequence[float], target: float) -> int:

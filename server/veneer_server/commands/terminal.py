@@ -1,4 +1,4 @@
-"""What every command does alike: read the settings, and fail with one sentence."""
+"""What all commands share: they read the settings, and they fail with a plain message."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,8 @@ from veneer_server.settings import Settings, SettingsError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_IN_USE, EXIT_CONFIG = 1, 2, 75, 78
 EXIT_PORT, EXIT_INTERRUPTED = 98, 130
-"""Source: custom; click's; sysexits.h EX_TEMPFAIL, EX_CONFIG; errno EADDRINUSE; 128 + SIGINT."""
+"""Sources, in order: custom; click; EX_TEMPFAIL and EX_CONFIG of sysexits.h; EADDRINUSE of errno.h;
+128 + SIGINT."""
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="YAML file of settings.", dir_okay=False)
@@ -20,7 +21,10 @@ ConfigOption = Annotated[
 
 
 def load(file: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> Settings:
-    """Return the settings; flags that are None were not given."""
+    """Return the settings; a flag that is None was not given.
+
+    Wrong settings end the command with ``EXIT_CONFIG``.
+    """
     given = {
         section: {key: value for key, value in fields.items() if value is not None}
         for section, fields in flags.items()
@@ -32,6 +36,6 @@ def load(file: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> Settings:
 
 
 def failure(message: str, code: int) -> typer.Exit:
-    """Print ``message`` on standard error; raise what is returned to end with ``code``."""
+    """Print ``message`` on standard error; the caller raises the result to exit with ``code``."""
     Console(stderr=True).print(Text(message, style="red"), soft_wrap=True)
     return typer.Exit(code)

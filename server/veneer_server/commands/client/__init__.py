@@ -1,1 +1,1 @@
-"""A running server's adapter routes, for the commands."""
+"""Calls the adapter routes of a running server, for the commands."""

@@ -1,4 +1,7 @@
-"""One server, over HTTP: repeats what is safe to repeat, and turns faults into sentences."""
+"""An HTTP connection to one server.
+
+It repeats requests that are safe to repeat, and turns every error into a plain sentence.
+"""
 
 import json
 import re
@@ -21,7 +24,8 @@ from veneer_server.commands.client.failures import (
 from veneer_server.commands.client.targets import without_v1
 
 _CONNECT_S, _ANSWER_S = 5.0, 120.0
-"""A server is at hand or it is not; an answer may wait for a load (30 s unless set higher)."""
+"""Seconds to wait for a connection and for an answer. An answer may wait for a load, which takes up
+to adapters.load_timeout_s (30 s by default)."""
 _ATTEMPTS, _GIVE_UP_S = 4, 10.0
 
 _NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
@@ -29,7 +33,7 @@ _CONNECTION_LOST = (*_NOTHING_SENT, httpx.ReadError, httpx.WriteError, httpx.Rem
 
 
 class Connection:
-    """Requests to the server at ``url``; close it, or use it as a context manager."""
+    """A connection to the server at ``url``; it is a context manager that closes it."""
 
     def __init__(
         self,
@@ -42,18 +46,18 @@ class Connection:
         self.url = without_v1(url)
         self._answer_s = answer_s
         if key is not None and not (key.isascii() and key.isprintable()):
-            raise BadArgument("A key is written in printable ASCII characters.")
+            raise BadArgument("The key must have only printable ASCII characters.")
         headers = {"authorization": f"Bearer {key}"} if key else {}
         try:
             target = httpx.URL(self.url)
             if target.scheme not in ("http", "https") or not target.host or target.userinfo:
                 raise httpx.InvalidURL("not the address of a server")
         except httpx.InvalidURL as error:
-            raise BadArgument("--url is written http://HOST:PORT or https://HOST.") from error
+            raise BadArgument("Write --url as http://HOST:PORT or https://HOST.") from error
         self._http = httpx.Client(
             headers=headers,
             timeout=httpx.Timeout(answer_s, connect=connect_s),
-            # No proxy reaches this machine's own loopback.
+            # A proxy cannot reach the loopback address of this machine.
             mounts={f"all://{target.netloc.decode()}": None} if _is_loopback(target.host) else None,
         )
 
@@ -73,25 +77,28 @@ class Connection:
         return self._send("GET", path, params=params)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Have the server do it once, however often the connection breaks meanwhile."""
+        """Send ``body`` to ``path``; return the answer.
+
+        The server acts once, even if the connection breaks and the request is repeated.
+        """
         headers = {"idempotency-key": str(uuid.uuid4())}
         return self._send("POST", path, body=body or {}, headers=headers)
 
     def patch(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Set members of the document at ``path``; doing it twice is doing it once."""
+        """Set members of the document at ``path``; a repeated request changes nothing more."""
         return self._send("PATCH", path, body=body)
 
     def put(self, path: str, body: Mapping[str, Any], if_version: int | None = None) -> Any:
-        """Replace the document at ``path``, if it still has ``if_version``."""
+        """Replace the document at ``path``; with ``if_version`` only if it has this version."""
         if if_version is None:
             return self._send("PUT", path, body=body)
         headers = {"if-match": f'"{if_version}"'}
-        # Had the first try arrived, the second would find the version it made itself.
+        # If the first try arrived, a second one would fail at the version that the first made.
         return self._send("PUT", path, body=body, headers=headers, repeat_on=_NOTHING_SENT)
 
     def delete(self, path: str) -> None:
         """Remove what is at ``path``."""
-        # Had the first try arrived, the second would be told that there is no such thing.
+        # If the first try arrived, a second one would get the answer that nothing is there.
         self._send("DELETE", path, repeat_on=_NOTHING_SENT)
 
     def _send(

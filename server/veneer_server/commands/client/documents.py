@@ -1,4 +1,4 @@
-"""What the adapter routes answer, as types. Unknown members are kept, so that nothing is lost."""
+"""The answers of the adapter routes, as types. They keep unknown members, so nothing is lost."""
 
 from typing import Any
 
@@ -16,14 +16,14 @@ class _Answer(BaseModel):
 
 
 class Source(_Answer):
-    """Where content came from."""
+    """Where the content of an adapter came from."""
 
     kind: str
     location: str
 
 
 class Progress(_Answer):
-    """How far the work on new content is."""
+    """How far the server's work on new content is."""
 
     stage: str
     done_bytes: int | None = None
@@ -31,26 +31,26 @@ class Progress(_Answer):
 
 
 class Target(_Answer):
-    """One revision an alias points to, and its share relative to the others."""
+    """One revision that an alias points to; its weight is relative to the others."""
 
     revision: int
     weight: int | float = 1
 
 
 class Guard(_Answer):
-    """When a canary is taken back."""
+    """When the server takes a canary back."""
 
     min_requests: int
     margin: float
 
 
 class Alias(_Answer):
-    """A movable name for one revision, or for several with shares."""
+    """A movable name for one revision, or for several with weights."""
 
     adapter: str
     alias: str
     version: int
-    """Counts the moves; a move may be made to depend on it."""
+    """Counts the moves; ``--if-version`` compares it."""
     targets: tuple[Target, ...]
     sticky: str | None = None
     guard: Guard | None = None
@@ -60,7 +60,7 @@ class Alias(_Answer):
 
 
 class Effect(_Answer):
-    """What the proof in the engine measured."""
+    """What the engine measured when it proved a revision."""
 
     modules: int | None = None
     largest_change: float | None = None
@@ -87,7 +87,7 @@ class Revision(_Answer):
 
 
 class Adapter(_Answer):
-    """One adapter: its state, its aliases and how much history it has."""
+    """One adapter: its state, its aliases and the number of its revisions."""
 
     name: str
     state: str
@@ -105,7 +105,7 @@ class Adapter(_Answer):
 
 
 class Page(_Answer):
-    """One page of a listing; ``next`` is the cursor of the page after it."""
+    """One page of a listing; ``next`` is the value of ``after`` for the next page."""
 
     data: list[dict[str, Any]]
     has_more: bool = False

@@ -1,22 +1,22 @@
-"""Every way a command that talks to a server can end without having done it.
+"""Every way in which a command that calls a server can fail.
 
     ClientError
-    ├── BadArgument      what was typed does not say what it must
+    ├── BadArgument      an argument of the command is wrong
     ├── CannotConnect    nothing answers at the address
-    ├── NoAnswer         the connection stands, the answer did not come in time
+    ├── NoAnswer         the server took the request, but did not answer in time
     ├── NotVeneer        something answers, but not as this API does
-    ├── Refused          the server said no, and why
-    ├── ContentRefused   the server will not serve the files, or could not get them
-    ├── NotFinished      the server goes on with the work; the command stopped waiting
-    └── LeftRunning      the user stopped waiting; the server goes on
+    ├── Refused          the server refused the request, and said why
+    ├── ContentRefused   the server cannot serve the files, or could not get them
+    ├── NotFinished      the command stopped waiting; the server goes on with the work
+    └── LeftRunning      the user stopped waiting; the server goes on with the work
 
-Every message is one plain sentence or two, and safe to print: what a server wrote is shown
+Every message is one or two plain sentences and is safe to print: texts from a server are shown
 without control characters.
 """
 
 
 def plain(text: object) -> str:
-    """Return ``text`` on one line, without anything that could move a terminal's cursor."""
+    """Return ``text`` on one line, without characters that could move a terminal's cursor."""
     return "".join(char if char.isprintable() else " " for char in str(text))
 
 
@@ -27,11 +27,11 @@ def sentence(text: object) -> str:
 
 
 class ClientError(Exception):
-    """The command did not do what was asked."""
+    """The command did not do what the user asked for."""
 
 
 class BadArgument(ClientError):
-    """What was typed does not say what it must."""
+    """An argument of the command is wrong; the message says what to write."""
 
 
 class CannotConnect(ClientError):
@@ -40,7 +40,7 @@ class CannotConnect(ClientError):
     def __init__(self, url: str, why: str) -> None:
         super().__init__(
             f"There is no server at {plain(url)} ({plain(why)}). Start one with `veneer serve` "
-            "or `make serve`, or name another with --url."
+            "or `make serve`, or name another server with --url."
         )
 
 
@@ -52,27 +52,27 @@ class NoAnswer(ClientError):
 
 
 class NotVeneer(ClientError):
-    """What answers does not speak this API."""
+    """Something answers at the address, but not as this API does."""
 
     def __init__(self, url: str, why: str) -> None:
         super().__init__(
-            f"What answers at {plain(url)} is not a Veneer server that this command understands: "
+            f"The program at {plain(url)} is not a Veneer server that this command understands: "
             f"{plain(why)}."
         )
 
 
 _WITH_REASON = frozenset({"adapter_invalid", "adapter_conflict"})
-"""Codes whose ``param`` is a reason code; that of others names a field."""
+"""Error codes whose ``param`` is a reason code; with other codes it names a field."""
 _ADVICE = {
     "invalid_api_key": "Give the key with VENEER_SERVER__API_KEY or --key.",
     "adapter_exists": "To give it new content, use `veneer adapters publish`.",
-    "alias_moved": "Look at it with `veneer adapters alias`, then repeat with its version.",
-    "unknown_url": "Is it a Veneer server of this version?",
+    "alias_moved": "Look at it with `veneer adapters alias`, then try again with its new version.",
+    "unknown_url": "It may not be a Veneer server, or it may have another version.",
 }
 
 
 class Refused(ClientError):
-    """The server said no."""
+    """The server refused the request."""
 
     def __init__(
         self,
@@ -91,22 +91,23 @@ class Refused(ClientError):
 
 
 class ContentRefused(ClientError):
-    """The server will not serve the files, or could not get them; what served goes on serving."""
+    """The server cannot serve the new files, or could not get them; the old ones serve on."""
 
     def __init__(self, name: str, reason: str, detail: str | None) -> None:
         self.reason = reason
         said = f": {sentence(detail)}" if detail else "."
         super().__init__(
-            f"The new content of {plain(name)} will not serve{said} (reason: {plain(reason)})"
+            f"The server cannot serve the new content of {plain(name)}{said} "
+            f"(reason: {plain(reason)})"
         )
 
 
 class NotFinished(ClientError):
-    """The command waited long enough; the server goes on with the work."""
+    """The command waited as long as it may; the server goes on with the work."""
 
     def __init__(self, name: str, timeout_s: float) -> None:
         super().__init__(
-            f"Not finished after {timeout_s:g} s; the server goes on with it. "
+            f"The server has not finished after {timeout_s:g} s; it goes on with the work. "
             f"See how far it is with: veneer adapters show {plain(name)}"
         )
 
@@ -116,6 +117,6 @@ class LeftRunning(ClientError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            "Stopped watching; the server goes on with it. "
+            "Stopped waiting; the server goes on with the work. "
             f"See how far it is with: veneer adapters show {plain(name)}"
         )

@@ -1,4 +1,4 @@
-"""How far the server's work is: a bar on a terminal, a line for each stage elsewhere."""
+"""Shows how far the server's work is: a bar on a terminal, elsewhere a line for each stage."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ _STAGES = {"fetch": "Fetching", "prove": "Proving"}
 
 
 def stage_of(adapter: Adapter) -> str | None:
-    """Return what the server is doing, in a word, or None when it is done."""
+    """Return a word for what the server does now, None when it has finished."""
     if adapter.progress is None:
         return None
     return _STAGES.get(adapter.progress.stage, plain(adapter.progress.stage))
@@ -22,7 +22,7 @@ def stage_of(adapter: Adapter) -> str | None:
 
 @contextmanager
 def shown(name: str) -> Iterator[Callable[[Adapter], None]]:
-    """Give a function that shows one look at ``name``; all of it goes to standard error."""
+    """Yield a function that shows the progress of ``name``, on standard error."""
     err = Console(stderr=True)
     if not err.is_terminal:
         yield _lines(err, name)

@@ -14,7 +14,7 @@ from veneer_server.commands.client.targets import to_name
 
 _ROOT = "/v1/adapters"
 _PAGE = 1000
-"""The largest page the server gives."""
+"""The most items that the server returns in one page."""
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -25,17 +25,17 @@ class Listing(Generic[Row]):
 
     rows: tuple[Row, ...]
     complete: bool
-    """False when the caller's limit left some out."""
+    """False when the listing has more rows than the caller's limit."""
 
 
 class AdaptersApi:
-    """A server's adapters. Every method raises ``ClientError`` when it could not be done."""
+    """The adapters of a server. Every method raises ``ClientError`` if it fails."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def adapters(self, at_most: int | None = None) -> Listing[Adapter]:
-        """Return every adapter, page after page."""
+        """Return all adapters, or the first ``at_most``."""
         return self._list(_ROOT, Adapter, at_most)
 
     def adapter(self, name: str) -> Adapter:
@@ -45,7 +45,7 @@ class AdaptersApi:
     def add(
         self, name: str, source: str, *, pinned: bool = False, allow_no_effect: bool = False
     ) -> None:
-        """Have the server begin to fetch a new adapter; the work goes on after the return."""
+        """Make the server begin to add a new adapter; it goes on after this method returns."""
         body = {
             "name": to_name(name),
             "source": source,
@@ -58,7 +58,7 @@ class AdaptersApi:
     def publish(
         self, name: str, source: str, *, alias: str | None, allow_no_effect: bool = False
     ) -> None:
-        """Have the server begin to fetch a new revision; ``alias`` moves once it is proven."""
+        """Make the server begin to publish a revision; ``alias`` moves once it is proved."""
         body = {
             "source": source,
             "alias": alias,
@@ -68,20 +68,20 @@ class AdaptersApi:
         self._connection.post(_path(name, "revisions"), body)
 
     def revisions(self, name: str, at_most: int | None = None) -> Listing[Revision]:
-        """Return every revision of an adapter."""
+        """Return all revisions of an adapter, or the first ``at_most``, the newest first."""
         return self._list(_path(name, "revisions"), Revision, at_most)
 
     def revision(self, name: str, number: int) -> Revision:
         """Return one revision of an adapter."""
         found = [each for each in self.revisions(name).rows if each.number == number]
         if not found:
-            raise NotVeneer(self._connection.url, f"its revision {number} of {name} is not listed")
+            raise NotVeneer(self._connection.url, f"it does not list revision {number} of {name}")
         return found[0]
 
     def move(
         self, name: str, alias: str, body: Mapping[str, Any], if_version: int | None = None
     ) -> Alias:
-        """Point an alias elsewhere, if it still has ``if_version``."""
+        """Move an alias; with ``if_version`` only if it still has this version."""
         path = _path(name, "aliases", alias)
         return self._to(Alias, self._connection.put(path, body, if_version))
 
@@ -90,24 +90,24 @@ class AdaptersApi:
         self._connection.delete(_path(name, "aliases", alias))
 
     def rollback(self, name: str, alias: str) -> Alias:
-        """Point an alias to where it pointed before."""
+        """Move an alias back to what it pointed to before."""
         path = _path(name, "aliases", alias, "rollback")
         return self._to(Alias, self._connection.post(path))
 
     def history(self, name: str, alias: str, at_most: int | None = None) -> Listing[Alias]:
-        """Return where an alias pointed, move by move."""
+        """Return the alias after each of its moves, the newest first."""
         return self._list(_path(name, "aliases", alias, "history"), Alias, at_most)
 
     def pin(self, name: str, pinned: bool) -> None:
-        """Keep an adapter in its slot, or no longer."""
+        """Pin an adapter to its device slot, or unpin it."""
         self._connection.patch(_path(name), {"pinned": pinned})
 
     def load(self, name: str) -> None:
-        """Return when an adapter is in a slot."""
+        """Load an adapter; return when it is in a device slot."""
         self._connection.post(_path(name, "load"))
 
     def unload(self, name: str) -> None:
-        """Take an adapter out of the slots; its running requests finish."""
+        """Take an adapter out of its slots; its running requests finish."""
         self._connection.post(_path(name, "unload"))
 
     def delete(self, name: str) -> None:
@@ -124,7 +124,7 @@ class AdaptersApi:
             if not page.has_more or len(rows) == at_most:
                 return Listing(tuple(rows[:at_most]), complete=not page.has_more)
             if not page.data or page.next is None or page.next == params.get("after"):
-                raise NotVeneer(self._connection.url, "its listing has no next page")
+                raise NotVeneer(self._connection.url, "its listing has no next page, but should")
             params["after"] = page.next
 
     def _to(self, of: type[Row], document: Any) -> Row:
@@ -132,7 +132,7 @@ class AdaptersApi:
             return of.model_validate(document)
         except ValidationError as error:
             where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "everything"
-            why = f"`{where}` of the {of.__name__.lower()} it sent is not as it should be"
+            why = f"it sent a wrong `{where}` in the {of.__name__.lower()}"
             raise NotVeneer(self._connection.url, why) from error
 
 

@@ -1,4 +1,4 @@
-"""What a person sees of the answers: tables without borders, so that they also pipe well."""
+"""Shows answers to a person, in tables without borders, which other programs can read too."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from veneer_server.commands.client.failures import plain
 
 _NOTHING = "-"
 _PIPED_WIDTH = 1000
-"""Columns of a table that goes to a file or a program: nothing is folded there."""
+"""Width of a table that goes to a file or a program, in characters: so no cell is folded."""
 
 
 def adapters_table(adapters: Iterable[Adapter]) -> Table:
@@ -76,7 +76,7 @@ def aliases_table(aliases: Iterable[Alias]) -> Table:
 
 
 def adapter_facts(adapter: Adapter) -> Table:
-    """Return what is known of one adapter, a line for each fact."""
+    """Return the facts about one adapter, one per line."""
     return _facts(
         ("name", adapter.name),
         ("state", state_of(adapter)),
@@ -93,7 +93,7 @@ def adapter_facts(adapter: Adapter) -> Table:
 
 
 def revision_facts(name: str, revision: Revision) -> Table:
-    """Return what is known of one revision, a line for each fact."""
+    """Return the facts about one revision, one per line."""
     change = revision.effect.largest_change if revision.effect else None
     return _facts(
         ("revision", f"{name}@{revision.number}"),
@@ -121,7 +121,7 @@ def state_of(adapter: Adapter) -> str:
 
 
 def shares(alias: Alias) -> str:
-    """Return where requests go: ``4``, or ``90% 3, 10% 4``."""
+    """Return which revisions get the requests: ``4``, or ``90% 3, 10% 4``."""
     if len(alias.targets) == 1:
         return str(alias.targets[0].revision)
     whole = sum(target.weight for target in alias.targets) or 1
@@ -129,14 +129,14 @@ def shares(alias: Alias) -> str:
 
 
 def guard(alias: Alias) -> str:
-    """Return when the canary is taken back: ``+5% after 200``."""
+    """Return when the guard takes the canary back: ``+5% after 200``."""
     if alias.guard is None:
         return ""
     return f"+{100 * alias.guard.margin:.3g}% after {alias.guard.min_requests}"
 
 
 def alias_line(alias: Alias) -> str:
-    """Return one sentence about where an alias points now."""
+    """Return one sentence about what an alias points to now."""
     several = "revisions" if len(alias.targets) > 1 else "revision"
     where = f"{alias.adapter}@{alias.alias} points to {several} {shares(alias)}"
     sticky = f", sticky by {alias.sticky}" if alias.sticky else ""
@@ -150,24 +150,24 @@ def number(value: int | None) -> str:
 
 
 def size(size_bytes: int | None) -> str:
-    """Return a size as people write it."""
+    """Return a size in bytes as people write it, a dash for None."""
     return _NOTHING if size_bytes is None else decimal(size_bytes)
 
 
 def moment(seconds: float | None) -> str:
-    """Return a time in UTC, to the second."""
+    """Return a time (seconds since 1970) in UTC, to the second; a dash for None."""
     if seconds is None:
         return _NOTHING
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def short(digest: str) -> str:
-    """Return a digest as it can be written behind an ``@``."""
+    """Return the beginning of a digest, which a user can write after an ``@``."""
     return digest[: len("sha256:") + 12]
 
 
 def show(*tables: Table) -> None:
-    """Print tables on standard output, in colour only on a terminal that wants it."""
+    """Print tables on standard output, with colours only on a terminal that wants them."""
     out = Console()
     if not out.is_terminal:
         out = Console(width=_PIPED_WIDTH)

@@ -1,6 +1,6 @@
-"""What was typed, read: which server, which alias, which revisions with which shares.
+"""Reads the arguments of a command: which server, which alias, which revisions and weights.
 
-Rule: no I/O here, and every fault is a ``BadArgument`` whose message says what to write.
+Rule: this file does no I/O, and every error is a ``BadArgument`` that says what to write.
 """
 
 import os.path
@@ -18,20 +18,20 @@ DEFAULT_MARGIN = 0.05
 
 
 def server_url(host: str, port: int) -> str:
-    """Return where a server with these settings answers on this machine, without ``/v1``."""
+    """Return the URL of a server with these settings on this machine, without ``/v1``."""
     if port == 0:
-        raise BadArgument("server.port is 0, so nobody knows the server's port: give --url.")
+        raise BadArgument("server.port is 0, so the server's port is unknown; give --url.")
     reachable = "127.0.0.1" if host in _EVERYWHERE else host
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 def without_v1(url: str) -> str:
-    """Return ``url`` as the root of a server; the form of ``OPENAI_BASE_URL`` is accepted."""
+    """Return ``url`` without a ``/v1`` at its end, as OPENAI_BASE_URL has it."""
     return url.rstrip("/").removesuffix("/v1")
 
 
 def to_source(text: str) -> str:
-    """Return ``text`` as the server understands it: URLs as they are, paths absolute."""
+    """Return ``text`` in the server's form: a URL stays as it is, a path becomes absolute."""
     return text if "://" in text else os.path.abspath(os.path.expanduser(text))
 
 
@@ -43,7 +43,7 @@ def to_name(text: str) -> str:
 
 
 def to_alias(text: str) -> tuple[str, str]:
-    """Return adapter and alias of ``NAME`` (its ``live``) or ``NAME@ALIAS``."""
+    """Return the adapter and the alias of ``NAME@ALIAS``; ``NAME`` means its alias ``live``."""
     try:
         found = parse_model(text, ())
     except AdapterNotFound:
@@ -58,10 +58,10 @@ def to_targets(split: str) -> list[dict[str, int]]:
     pairs = [_PAIR.fullmatch(part.strip()) for part in split.split(",")]
     found = [pair for pair in pairs if pair is not None]
     if len(found) < len(pairs):
-        raise BadArgument("--split is written REVISION=WEIGHT,..., for instance 3=90,4=10.")
+        raise BadArgument("Write --split as REVISION=WEIGHT,..., for instance 3=90,4=10.")
     targets = [{"revision": int(pair[1]), "weight": int(pair[2])} for pair in found]
     if len({target["revision"] for target in targets}) < len(targets):
-        raise BadArgument("--split names a revision twice.")
+        raise BadArgument("--split names one revision twice; name each one once.")
     return targets
 
 
@@ -72,15 +72,15 @@ def to_move(
     guard_requests: int | None,
     guard_margin: float | None,
 ) -> dict[str, Any] | None:
-    """Return the body of an alias move, or None when nothing was asked to move."""
+    """Return the body of the request that moves an alias, None when no move was asked for."""
     if split is None and (sticky, guard_requests, guard_margin) != (None, None, None):
-        raise BadArgument("--sticky and --guard-... belong to a --split.")
+        raise BadArgument("--sticky, --guard-requests and --guard-margin need --split.")
     if guard_margin is not None and guard_requests is None:
-        raise BadArgument("--guard-margin needs --guard-requests: after how many to judge.")
+        raise BadArgument("--guard-margin needs --guard-requests.")
     if split is None:
         return None if revision is None else {"revision": revision}
     if revision is not None:
-        raise BadArgument("Give either a REVISION or a --split, not both.")
+        raise BadArgument("Give either a REVISION or --split, not both.")
     body: dict[str, Any] = {"targets": to_targets(split)}
     if sticky is not None:
         body["sticky"] = sticky

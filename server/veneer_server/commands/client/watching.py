@@ -1,4 +1,4 @@
-"""Watching a server work on new content until it is settled."""
+"""Watches a server's work on new content until it has ended: until the adapter is settled."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +11,10 @@ _LOOK_EVERY_S = 0.2
 
 
 def follow(api: AdaptersApi, name: str, timeout_s: float) -> Iterator[Adapter]:
-    """Yield the adapter at every look; the last one is settled.
+    """Ask for the adapter again and again, and yield each answer; the last one is settled.
 
     Raises:
-        NotFinished: it was not settled after ``timeout_s``.
+        NotFinished: the adapter was not settled after ``timeout_s`` seconds.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -28,7 +28,7 @@ def follow(api: AdaptersApi, name: str, timeout_s: float) -> Iterator[Adapter]:
 
 
 def is_settled(adapter: Adapter) -> bool:
-    """Return whether the server is done with the newest content, for good or ill."""
+    """Return whether the server has finished the newest content, with success or without."""
     at_work = adapter.state in ("absent", "staging") and adapter.reason is None
     return adapter.progress is None and not at_work
 
@@ -40,11 +40,11 @@ def watch(
     timeout_s: float,
     show: Callable[[Adapter], None],
 ) -> Adapter:
-    """Begin work on the server and show how it goes; return the settled adapter.
+    """Begin the server's work and show its progress; return the settled adapter.
 
     Raises:
-        NotFinished: it was not settled after ``timeout_s``.
-        LeftRunning: Ctrl-C; the server goes on.
+        NotFinished: the adapter was not settled after ``timeout_s`` seconds.
+        LeftRunning: the user pressed Ctrl-C; the server goes on.
     """
     try:
         begin()
@@ -58,13 +58,15 @@ def watch(
 def outcome(
     api: AdaptersApi, before: Adapter | None, after: Adapter, alias: str | None
 ) -> Revision | None:
-    """Return the revision that the new content of a settled adapter is.
+    """Return the revision that holds the new content, when the work on it has ended.
 
-    ``alias`` was to point to it. None when the files were known and no alias was to move: which
-    revision they are is not told.
+    ``before`` is the adapter as it was before the work, ``after`` the settled one. ``alias`` is
+    the alias that was to move to the revision, None for no alias. Return None when the adapter
+    had the same files already and no alias was to move: the server does not say which revision
+    has them.
 
     Raises:
-        ContentRefused: the server will not serve them, or could not get them.
+        ContentRefused: the server cannot serve the files, or could not get them.
     """
     now = after.aliases.get(alias) if alias else None
     if now is not None and (before is None or now != before.aliases.get(now.alias)):
@@ -72,7 +74,7 @@ def outcome(
     newest = None
     if after.latest is not None and after.latest > ((before and before.latest) or 0):
         newest = api.revision(after.name, after.latest)
-    # A reason may be older than this content when nothing else changed; then it is the safer guess.
+    # If nothing else changed, the reason may be older than this content. To report it is safer.
     refused = newest if newest is not None and newest.reason is not None else after
     if refused.reason is not None:
         raise ContentRefused(after.name, refused.reason, refused.detail)

@@ -215,13 +215,14 @@ def test_a_refusal_says_its_reason_and_what_to_do() -> None:
     assert str(pinned) == "It stays. (reason: adapter_pinned)"
     assert str(Refused("No.", code="model_not_found", param="model")) == "No."
     assert "publish" in str(Refused("It exists.", code="adapter_exists"))
-    assert str(Refused("Not Found", code="unknown_url")).startswith("Not Found. Is it")
+    assert str(Refused("Not Found", code="unknown_url")).startswith("Not Found. It may not be")
     assert str(Refused("Later.", code="adapter_capacity", retry_after="5")) == (
         "Later. Try again in 5 s."
     )
     refused = ContentRefused("pirate", "no_effect", "Every product is zero.")
     assert str(refused) == (
-        "The new content of pirate will not serve: Every product is zero. (reason: no_effect)"
+        "The server cannot serve the new content of pirate: Every product is zero."
+        " (reason: no_effect)"
     )
 
 

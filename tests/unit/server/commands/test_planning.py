@@ -160,7 +160,7 @@ def test_the_command_prints_settings_that_can_be_pasted(model: Path) -> None:
     [
         (["--assume", "many"], "COUNTxRANK"),
         (["--adapters", "nowhere"], "no adapters"),
-        (["--assume", "4x1000"], "no slot is made for rank 1000"),
+        (["--assume", "4x1000"], "no slot can hold rank 1000"),
     ],
 )
 def test_the_command_fails_with_one_sentence(model: Path, arguments: list[str], said: str) -> None:
