@@ -1,1 +1,1 @@
-"""The goals G1-G12, measured side by side against the peers on this machine."""
+"""Measures the goals G1-G12, for this server and its peers on the same machine."""

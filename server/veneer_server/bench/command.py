@@ -1,4 +1,4 @@
-"""What ``veneer bench`` does with its flags: check them, run, show."""
+"""The work of ``veneer bench``: check the flags, run the bench, show the results."""
 
 import os
 import signal
@@ -25,14 +25,14 @@ _WIDTH = 130
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Where to write besides the terminal."""
+    """The files that get the results, besides the terminal; None for no file."""
 
     json: Path | None
     markdown: Path | None
 
 
 def goal_ids(text: str | None) -> frozenset[str]:
-    """Return the goals named in ``text``, as in ``G1,G2``; none: all.
+    """Return the goals that ``text`` names, as in ``G1,G2``; an empty set means all goals.
 
     Raises:
         BenchFailed: there is no such goal.
@@ -46,7 +46,7 @@ def goal_ids(text: str | None) -> frozenset[str]:
 
 
 def check_port(port: int) -> None:
-    """Return if peers can listen on ``port``.
+    """Return if the peers can listen on ``port``.
 
     Raises:
         PortTaken: they cannot.
@@ -58,7 +58,7 @@ def check_model(folder: Path) -> Path:
     """Return ``folder`` as an absolute path.
 
     Raises:
-        BenchFailed: no model lies there.
+        BenchFailed: there is no model in it.
     """
     if not (folder / "config.json").is_file():
         raise BenchFailed(f"{folder} is not the folder of a model: it has no config.json.")
@@ -66,25 +66,27 @@ def check_model(folder: Path) -> Path:
 
 
 def check_outputs(outputs: Outputs) -> Outputs:
-    """Return ``outputs`` if they can be written: better now than after 40 minutes.
+    """Return ``outputs`` if they can be written. The user must know this before the long run.
 
     Raises:
-        BenchFailed: a folder does not exist, or may not be written to.
+        BenchFailed: a folder does not exist, or this user may not write to it.
     """
     for file in (outputs.json, outputs.markdown):
         if file and not os.access(file.absolute().parent, os.W_OK):
-            raise BenchFailed(f"{file} cannot be written: its folder is missing or not yours.")
+            raise BenchFailed(
+                f"{file} cannot be written: its folder is missing, or you may not write to it."
+            )
     return outputs
 
 
 def bench(asked: Asked, environ: Mapping[str, str], outputs: Outputs) -> None:
-    """Measure what is ``asked`` and show it; what was measured is also shown after Ctrl-C.
+    """Measure what is ``asked`` and show the results; after an interruption, those so far.
 
     Raises:
         BenchFailed: a peer cannot be started.
-        KeyboardInterrupt: the user ended it.
+        KeyboardInterrupt: the user pressed Ctrl-C.
     """
-    # Ended from outside, the files and the peers go too.
+    # With an exception at SIGTERM, the blocks end the peers and remove the files.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     made_under = conditions(["veneer", *sys.argv[1:]])
     bystanders = Bystanders()

@@ -1,4 +1,4 @@
-"""Which peer is started when, and what is measured on it: from the goals that are asked for."""
+"""The plan of a run: which peers start in which order, and what is measured on each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,8 @@ from veneer_server.bench.goals.verdicts import Figures
 from veneer_server.bench.peers.peers import Name
 
 FAR = 2
-"""Rounds of what is far from its threshold, or its own comparison; the rest has all rounds."""
+"""Rounds of measurements that are far from their threshold, or compare inside one run. All other
+measurements have every round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,14 @@ class Measure:
     goals: frozenset[str]
     take: Callable[[Site], Figures]
     rounds: int | None = None
-    """At most so many rounds; None: all."""
+    """The most rounds; None means every round."""
     quick: bool = True
+    """Whether a quick run has it too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """A peer, how its rig differs, and what is measured while it runs."""
+    """A peer, how its rig differs from the usual one, and what is measured while it runs."""
 
     name: Name
     measures: tuple[Measure, ...]
@@ -42,7 +44,7 @@ class Station:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One start of a peer."""
+    """One start of a peer, with what is measured in it."""
 
     turn: int
     station: Station
@@ -93,7 +95,10 @@ STATIONS: tuple[Station, ...] = (
 
 
 def visits(goals: frozenset[str], rounds: int, *, quick: bool) -> list[Visit]:
-    """Return every start, in order; every other round goes backwards. No goals: all."""
+    """Return all starts of peers, in order; every other round goes backwards.
+
+    Without any goals, the plan is for all goals.
+    """
     found = []
     for turn in range(rounds):
         stations = STATIONS if turn % 2 == 0 else STATIONS[::-1]

@@ -1,4 +1,4 @@
-"""One run of the bench: peers started one at a time, measured, and ended."""
+"""One run of the bench: it starts, measures and ends one peer at a time."""
 
 import importlib.util
 from collections.abc import Callable, Mapping
@@ -23,11 +23,11 @@ _LLAMA_ADAPTERS = 8
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the user wants measured."""
+    """What the user wants to measure."""
 
     model: Path
     gguf: Path | None
-    """The same model as llama.cpp reads it."""
+    """The same model in the form for llama.cpp; None leaves llama.cpp out."""
     goals: frozenset[str]
     rounds: int
     rank: int
@@ -38,19 +38,20 @@ class Asked:
 
 @dataclass(slots=True)
 class Results:
-    """What is known so far; whole when ``run`` returns."""
+    """The results so far; they are complete when ``run`` returns."""
 
     found: Found = field(default_factory=Found)
     absent: dict[tuple[Name, str], str] = field(default_factory=dict)
-    """Peer and goal -> why there is no figure."""
+    """Why there is no figure, by peer and goal."""
 
 
 def run(
     asked: Asked, environ: Mapping[str, str], results: Results, tell: Callable[[str], None]
 ) -> None:
-    """Measure what is ``asked`` into ``results``; ``tell`` gets one line per measurement.
+    """Measure what is ``asked`` and put it into ``results``.
 
-    A measurement that fails is told and left out.
+    ``tell`` gets a line when a peer starts and after each measurement. A measurement that fails
+    is left out, with its reason in ``results``.
 
     Raises:
         BenchFailed: a peer cannot be started.
@@ -83,7 +84,7 @@ class _Bench:
         if not visit.station.name.is_llama:
             return None
         if importlib.util.find_spec("xllamacpp") is None:
-            return "llama.cpp is not installed: pip install xllamacpp"
+            return "llama.cpp is not installed; install it with pip install xllamacpp"
         return None if self.asked.gguf else "there is no GGUF file of this model"
 
     def leave_out(self, visit: Visit, why_not: str) -> None:

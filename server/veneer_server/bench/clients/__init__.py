@@ -1,1 +1,1 @@
-"""Who sends the requests: processes of their own."""
+"""The clients that send the requests; each is a process of its own."""

@@ -1,4 +1,4 @@
-"""``vllm bench serve``, imported once and kept, so that each run costs no start-up."""
+"""``vllm bench serve`` in a process that stays, so that only the first run pays for its start."""
 
 import json
 import subprocess
@@ -26,12 +26,12 @@ for line in sys.stdin:
     kept = {k: v for k, v in found.items() if isinstance(v, (int, float))}
     print("\\nRESULT " + json.dumps(kept), flush=True)
 """
-"""A text, because only the engine package may import vLLM; it runs in a process of its own."""
+"""The client's program. It is a text, because only the package ``engine.vllm`` may import vLLM."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is asked of a server: random prompts, answered to full length."""
+    """What the client asks of a server: answers of full length to random prompts."""
 
     prompts: int
     concurrency: int
@@ -39,11 +39,11 @@ class Work:
     tokens_out: int
     seed: int
     adapters: Sequence[str] = ()
-    """Asked for in turn; none: the base."""
+    """The adapters that requests name in turn; without any, they name the base model."""
 
 
 def flags(work: Work, url: str, tokenizer: Path) -> list[str]:
-    """Return the words of ``vllm bench serve`` for ``work``."""
+    """Return the arguments of ``vllm bench serve`` for ``work``."""
     given: dict[str, object] = {
         "backend": "openai",
         "base-url": url,
@@ -65,7 +65,7 @@ def flags(work: Work, url: str, tokenizer: Path) -> list[str]:
 
 
 class BenchServe:
-    """A running client."""
+    """A running process of ``vllm bench serve``."""
 
     def __init__(self, process: subprocess.Popen[str], tokenizer: Path, log: Path) -> None:
         self._process = process
@@ -73,10 +73,10 @@ class BenchServe:
         self._log = log
 
     def drive(self, url: str, work: Work) -> dict[str, float]:
-        """Have ``url`` do ``work``; return the numbers of vLLM's own summary.
+        """Send ``work`` to the server at ``url``; return the numbers of vLLM's own summary.
 
         Raises:
-            BenchFailed: the client died, or not every request was answered.
+            BenchFailed: the client died, or took more than 15 minutes, or a request had no answer.
         """
         timer = threading.Timer(_LONGEST_S, self._process.kill)
         timer.start()
@@ -92,7 +92,9 @@ class BenchServe:
             end = self._log.read_text(encoding="utf-8", errors="replace")[-1500:]
             raise BenchFailed(f"vllm bench serve ended. The end of its log:\n{end}")
         if result.get("completed") != work.prompts:
-            raise BenchFailed(f"only {result.get('completed')} of {work.prompts} were answered.")
+            raise BenchFailed(
+                f"Only {result.get('completed')} of {work.prompts} requests were answered."
+            )
         return result
 
     def _read(self) -> dict[str, float] | None:
@@ -111,7 +113,7 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
 
 @contextmanager
 def bench_serve(environ: Mapping[str, str], tokenizer: Path, log: Path) -> Iterator[BenchServe]:
-    """Keep a client ready until the block ends."""
+    """Start the client's process; it ends with the block."""
     command = [
         sys.executable,
         "-m",

@@ -1,8 +1,8 @@
-"""``python -m veneer_server.bench.clients.load``: lanes of requests, sent from their own process.
+"""``python -m veneer_server.bench.clients.load``: a process that sends lanes of requests.
 
-Reads a ``Load`` from standard input as JSON and writes an ``Outcome``. A lane sends its
-requests one after the other; lanes run side by side. Background lanes begin again from their
-start until the last foreground lane has ended, and are then broken off.
+It reads a ``Load`` as JSON from standard input and writes an ``Outcome`` to standard output. A
+lane sends its requests one after the other, and lanes run side by side. A background lane begins
+again whenever it ends, and is broken off when the last foreground lane has ended.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from veneer_server.bench.peers.running import BenchFailed
 _LONGEST_S = 600
 
 Request = tuple[str, Mapping[str, Any]]
-"""Path and body. A body with ``stream`` is read token by token."""
+"""Path and body. If the body asks for a stream, the answer is read event by event."""
 Lane = Sequence[Request]
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send where."""
+    """The lanes to send, and the server that gets them."""
 
     url: str
     lanes: Sequence[Lane]
@@ -36,7 +36,7 @@ class Load:
 
 @dataclass(slots=True)
 class Told:
-    """What became of one request. Times in seconds, from when it was sent."""
+    """The answer to one request. Times are in seconds since the request was sent."""
 
     ttft_s: float = 0.0
     itl_s: list[float] = field(default_factory=list)
@@ -45,24 +45,24 @@ class Told:
     text: str = ""
     status: int = 0
     cold_ms: float | None = None
-    """What our server says that the request waited for its adapter."""
+    """Milliseconds that the request waited for its adapter, as our server says; else None."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a load."""
+    """The answers to a load, lane by lane."""
 
     lanes: list[list[Told]]
     background: list[list[Told]]
     total_s: float
 
     def answers(self) -> list[Told]:
-        """Return every foreground request, lane by lane."""
+        """Return the answers to all foreground requests, lane by lane."""
         return [told for lane in self.lanes for told in lane]
 
 
 def send(load: Load, *, strict: bool = True) -> Outcome:
-    """Run ``load`` in another process and return what became of it.
+    """Send ``load`` from another process and return the answers.
 
     Raises:
         BenchFailed: the process failed, or, if ``strict``, a foreground request was refused.
@@ -76,7 +76,7 @@ def send(load: Load, *, strict: bool = True) -> Outcome:
         check=False,
     )
     if done.returncode != 0:
-        raise BenchFailed(f"the client failed: {done.stderr.strip().splitlines()[-1]}")
+        raise BenchFailed(f"The client failed: {done.stderr.strip().splitlines()[-1]}")
     found = json.loads(done.stdout)
     outcome = Outcome(_told(found["lanes"]), _told(found["background"]), found["total_s"])
     bad = [told for told in outcome.answers() if told.status != httpx.codes.OK]
@@ -91,7 +91,7 @@ def _told(lanes: list[list[dict[str, Any]]]) -> list[list[Told]]:
 
 async def run(load: Load) -> Outcome:
     """Send ``load`` from this process."""
-    # A connection each: llama.cpp closes idle ones, and a request on such a one is lost.
+    # Each request has its own connection. llama.cpp closes idle ones, and would lose a request.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(base_url=load.url, timeout=_LONGEST_S, limits=limits) as client:
         background: list[list[Told]] = [[] for _ in load.background]
@@ -119,7 +119,7 @@ async def _follow(client: httpx.AsyncClient, lane: Lane) -> list[Told]:
 async def _repeat(client: httpx.AsyncClient, lane: Lane, found: list[Told]) -> None:
     while True:
         for request in lane:
-            # Listed before it is done: what was broken off counts as far as it came.
+            # In the list before it has ended, because a request that is broken off counts too.
             found.append(Told())
             await _ask(client, request, found[-1])
 
@@ -146,7 +146,7 @@ async def _ask(client: httpx.AsyncClient, request: Request, told: Told) -> None:
 
 
 def _take(line: str, told: Told) -> bool:
-    """Take what an event says; True when it carries a token."""
+    """Add an event to ``told``; return whether the event carries a token."""
     if not line.startswith("data: {"):
         return False
     event = json.loads(line.removeprefix("data: "))
@@ -159,7 +159,7 @@ def _take(line: str, told: Told) -> bool:
 
 
 def main() -> None:
-    """Read a load, run it, write the outcome."""
+    """Read a load, send it, and write the outcome."""
     outcome = asyncio.run(run(Load(**json.load(sys.stdin))))
     json.dump(asdict(outcome), sys.stdout)
 

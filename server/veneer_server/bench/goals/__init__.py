@@ -1,1 +1,1 @@
-"""What is measured: one module for each family of goals, their thresholds and verdicts."""
+"""The goals: one module for each family of measurements, the thresholds, and the verdicts."""

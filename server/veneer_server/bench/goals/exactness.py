@@ -1,4 +1,4 @@
-"""G9: an answer does not depend on who else is in the batch."""
+"""G9: an answer does not depend on the other requests in the batch."""
 
 from veneer_server.bench.goals.site import Site, completion, names
 from veneer_server.bench.goals.verdicts import Figures
@@ -11,8 +11,8 @@ _PROMPTS, _TOKENS, _LANES, _ADAPTERS, _RANK = 100, 16, 32, 8, 8
 def mixed_equal_alone(site: Site) -> Figures:
     """Return the share of answers that are the same in a mixed batch and alone.
 
-    ``changed`` is the share of adapters that answer differently from the base: were it 0,
-    equality would prove nothing.
+    ``changed`` is the share of adapters whose answer differs from the base's. If it were 0, equal
+    answers would prove nothing.
     """
     chosen = names("plain", _ADAPTERS)
     site.shelf.take(chosen, _RANK, strength=PLAIN)

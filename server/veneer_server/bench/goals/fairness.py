@@ -1,4 +1,4 @@
-"""G8: one slot, an adapter that keeps it busy, and somebody who asks for another one."""
+"""G8: one device slot, an adapter that keeps it busy, and a request for another adapter."""
 
 from veneer_server.bench.goals.site import Site, completion
 from veneer_server.bench.goals.verdicts import Figures
@@ -8,15 +8,15 @@ _TOKENS = 64
 
 
 def cold_at_saturation(site: Site) -> Figures:
-    """Return the wait of a cold request for its first token, and the longest service.
+    """Return how long a cold request waits for its first token, and the longest service.
 
-    A request that is refused in the end waited for ever.
+    A request that the server refuses counts as an infinite wait.
     """
     site.shelf.take(["a0", "a1"], site.rank)
     site.provide(["a0", "a1"])
     site.warm(["a0"])
     hot = [[completion("a0", 32, _TOKENS, seed=index)] for index in range(MAX_SEQS)]
-    # After one hot request from beginning to end the server is busy with the others.
+    # One hot request runs first, so that the server is busy when the cold request comes.
     lane = [completion("a0", 32, _TOKENS, seed=99), completion("a1", 32, _TOKENS, seed=100)]
     outcome = site.send([lane], hot, strict=False)
     first, cold = outcome.lanes[0]

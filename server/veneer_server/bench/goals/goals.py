@@ -1,4 +1,4 @@
-"""The goals: every one stands here with its threshold, and nothing else knows a threshold."""
+"""All goals with their thresholds; no other file knows a threshold."""
 
 from collections.abc import Collection
 from functools import partial
@@ -20,7 +20,7 @@ _SPEED: tuple[Goal, ...] = (
     *(_at_least("G3", f"{count} adapter{'s' * (count > 1)} over the base alone, tok/s, ours",
                 (_US, f"{count} adapters tok/s"), (_US, "base tok/s"),
                 threshold=threshold, stretch=limit, rank=rank)
-      # The stretch is what memory bandwidth allows.
+      # The stretch goal is the most that the memory's bandwidth allows.
       for rank, count, threshold, limit in (
           (8, 1, 0.90, 0.98), (8, 8, 0.75, 0.87), (8, 32, 0.50, 0.63),
           (16, 1, 0.88, 0.965), (16, 8, 0.65, 0.775), (16, 32, 0.40, 0.46))),
@@ -29,7 +29,7 @@ _SPEED: tuple[Goal, ...] = (
 )
 
 _ADAPTERS: tuple[Goal, ...] = (
-    _at_most("G5", "hot load of a proven adapter: first token cold minus warm, ours, ms",
+    _at_most("G5", "hot load of a proved adapter: first token cold minus warm, ours, ms",
              (_US, "cold minus warm ms"), None, threshold=30, stretch=15),
     _at_most("G5", "one load by API call, ours / vLLM default",
              (_US, "load call ms"), (_DEFAULT, "load call ms"), threshold=0.5, stretch=0.3),
@@ -70,9 +70,9 @@ _LAPTOP: tuple[Goal, ...] = tuple(
 # fmt: on
 
 GOALS = (*_SPEED, *_ADAPTERS, *_SERVER, *_LAPTOP)
-"""In the order of the table."""
+"""All goals, in the order of the table."""
 
 
 def chosen(ids: Collection[str], rank: int) -> list[Goal]:
-    """Return the goals named in ``ids``, or all, whose thresholds are meant for ``rank``."""
+    """Return the goals in ``ids``, or all goals, whose thresholds are for ``rank`` or any rank."""
     return [goal for goal in GOALS if (not ids or goal.id in ids) and goal.rank in (None, rank)]

@@ -1,4 +1,4 @@
-"""G12: what somebody with a laptop sees, against llama.cpp."""
+"""G12: the speed that a person with a laptop sees, compared with llama.cpp."""
 
 import statistics
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _IN, _OUT, _STREAMS, _ADAPTERS = 100, 64, 16, 8
 
 
 def alone_and_together(site: Site) -> Figures:
-    """Return the time of one answer, and the speed of sixteen side by side."""
+    """Return the time of one answer, and the speed of sixteen streams side by side."""
     site.send([[_ask(site, None, 99)]])
     one = site.send([[_ask(site, None, seed) for seed in range(3)]]).answers()
     return {
@@ -24,7 +24,7 @@ def alone_and_together(site: Site) -> Figures:
 def over_adapters(site: Site) -> Figures:
     """Return the speed of sixteen streams over eight adapters.
 
-    llama.cpp does not mix adapters in a batch: it serves those of one adapter at a time.
+    llama.cpp does not mix adapters in a batch: it serves the requests of one adapter at a time.
     """
     chosen = names("a", _ADAPTERS)
     if site.is_ours:

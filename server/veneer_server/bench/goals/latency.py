@@ -1,4 +1,4 @@
-"""G1 and G11: the first token of a long prompt, and the start."""
+"""G1 and G11: the first token of a long prompt, and the start of the server."""
 
 from veneer_server.bench.clients.bench_serve import Work
 from veneer_server.bench.goals.site import Site
@@ -8,7 +8,7 @@ _PROMPT_TOKENS = 512
 
 
 def first_token(site: Site) -> Figures:
-    """Return the time to the first token of a long prompt with an adapter, one at a time."""
+    """Return the time to the first token of a long prompt with an adapter, without other load."""
     site.shelf.take(["a0"], site.rank)
     site.provide(["a0"])
     site.warm(["a0"])
@@ -17,5 +17,5 @@ def first_token(site: Site) -> Figures:
 
 
 def started(site: Site) -> Figures:
-    """Return how long the start took, without any adapters."""
+    """Return how long the start of the server took, without any adapters."""
     return {"start s": site.running.start_s}

@@ -1,4 +1,4 @@
-"""G5 and G6: what a load costs the one who waits for it, and those who do not."""
+"""G5 and G6: what a load costs the request that waits for it, and all other requests."""
 
 import statistics
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ _STREAMS, _LOADS, _BIG = 8, 50, 64
 
 
 def hot_load(site: Site) -> Figures:
-    """Return what a request waits longer than a later one for an adapter that is in no slot.
+    """Return how much longer a request waits for an adapter in no slot than for one in a slot.
 
-    The adapters served before, and left their slots again. What the very first request of all
-    waited longer, for an adapter that had yet to prove itself in the engine, is a figure of its
-    own and no goal's.
+    The adapters have served before and left their slots again. The very first request for each
+    adapter waits longer, because the engine must prove it first. That wait is another figure, and
+    no goal uses it.
     """
     cold = names("cold", site.sizes.cold)
     site.shelf.take(cold, site.rank)
@@ -35,7 +35,7 @@ def hot_load(site: Site) -> Figures:
 
 
 def _ask(site: Site, asked: Sequence[str], times: int) -> list[Told]:
-    # A prompt that all share, so that nothing differs but the adapter's state.
+    # All requests have the same prompt, so that only the adapter's state differs.
     lane = [completion(name, 16, 1, seed=1) for name in asked for _ in range(times)]
     return site.send([[completion(BASE, 16, 1, seed=1), *lane]]).answers()[1:]
 
@@ -52,10 +52,10 @@ def load_calls(site: Site) -> Figures:
 
 
 def registering(site: Site) -> Figures:
-    """Return how long 1000 small adapters take until each can be asked for.
+    """Return how long it takes until requests may name each of 1000 small adapters.
 
-    Ours: their folders appear in the watched folder. vLLM's calls are made for some of them
-    and counted up to 1000.
+    For our server, their folders appear in the watched folder. For vLLM, API calls register some
+    of them, and the time is extrapolated to 1000.
     """
     sizes = site.sizes
     tiny = names("tiny", sizes.registered if site.is_ours else sizes.called)
@@ -64,9 +64,10 @@ def registering(site: Site) -> Figures:
 
 
 def stall(site: Site) -> Figures:
-    """Return how much the longest gap of 8 streams grows by 50 loads, against calm p99.
+    """Return how much longer the longest gap of 8 streams is during 50 loads than a calm p99 gap.
 
-    Each load is followed by one token, so that the adapter reaches its slot on both sides.
+    A request for one token follows each load, so that the adapter gets into its slot on both
+    servers.
     """
     big = names("big", _LOADS)
     site.shelf.take_alike(big, _BIG)

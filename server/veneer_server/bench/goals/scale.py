@@ -1,4 +1,4 @@
-"""G7: does it matter how many adapters are registered, when the same ones are in use?"""
+"""G7: whether registered adapters that nobody uses make the others slower."""
 
 import shutil
 
@@ -11,7 +11,7 @@ _PROMPTS, _TOKENS_IN, _TOKENS_OUT = 96, 64, 48
 
 
 def zipf(chosen: list[str], length: int) -> list[str]:
-    """Return ``length`` names in which the n-th is about n times rarer than the first."""
+    """Return ``length`` names; the n-th of ``chosen`` is about n times rarer than the first."""
     weights = [1 / (index + 1) for index in range(len(chosen))]
     due = [0.0] * len(chosen)
     found = []
@@ -24,7 +24,10 @@ def zipf(chosen: list[str], length: int) -> list[str]:
 
 
 def registered(site: Site) -> Figures:
-    """Return the speed with 64 adapters in use: alone before and after, among 1000 between."""
+    """Return the speed with 64 adapters in use, with 64 and with 1000 registered.
+
+    The speed with 64 is the mean of a measurement before and one after that with 1000.
+    """
     used = names("a", _IN_USE)
     tiny = names("tiny", site.sizes.registered - _IN_USE)
     site.shelf.take(used, site.rank)

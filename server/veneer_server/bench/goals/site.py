@@ -1,4 +1,4 @@
-"""Where a measurement stands: a running peer, the clients, the adapters it may be given."""
+"""What a measurement may use: a running peer, the clients, and the adapters for the peer."""
 
 import random
 import statistics
@@ -24,7 +24,7 @@ _COMPLETIONS = "/v1/completions"
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is asked for; the same of every peer."""
+    """The sizes of the measurements; they are the same for every peer."""
 
     tokens_in: int
     tokens_out: int
@@ -34,7 +34,7 @@ class Sizes:
     cold: int = 5
     registered: int = 1000
     called: int = 50
-    """So many adapters are registered by API call; 1000 are extrapolated from them."""
+    """How many adapters API calls register; the time for 1000 is extrapolated."""
     streams: int = 1
     """Requests of each of the 16 streams of G12."""
 
@@ -49,7 +49,7 @@ class Site:
 
     running: Running
     http: httpx.Client
-    """Asks the running peer for what is not measured by a client of its own."""
+    """A client for calls that no client process measures."""
     rig: Rig
     client: BenchServe
     shelf: Shelf
@@ -60,14 +60,14 @@ class Site:
 
     @property
     def is_ours(self) -> bool:
-        """True for this server."""
+        """Return whether the peer is this server."""
         return self.running.peer.name.is_ours
 
     def provide(self, names: Sequence[str]) -> float:
-        """Make ``names`` of the shelf known to the server; return the seconds it took.
+        """Make ``names`` of the shelf known to the server; return the seconds that it took.
 
-        Ours: the folders appear in the watched folder, until all are listed as ready. vLLM: one
-        API call each. What is known already is not given again.
+        For our server, the folders appear in the watched folder, and the time ends when all have a
+        live revision. For vLLM, there is one API call for each. Known adapters are left out.
         """
         missing = [name for name in names if name not in self.provided]
         began = time.perf_counter()
@@ -81,7 +81,7 @@ class Site:
         return time.perf_counter() - began
 
     def load_call(self, name: str) -> float:
-        """Load ``name`` by vLLM's route, which ours has too; return the seconds it took."""
+        """Load ``name`` with vLLM's route, which our server has too; return the seconds it took."""
         body = {"lora_name": name, "lora_path": str(self._path(name))}
         began = time.perf_counter()
         answer = self.http.post("/v1/load_lora_adapter", json=body)
@@ -90,38 +90,40 @@ class Site:
         return time.perf_counter() - began
 
     def unload(self, name: str) -> None:
-        """Have ``name`` leave its slots; it stays known. Only our server has the route."""
+        """Unload ``name``; the server still knows it. Only our server has this route."""
         answer = self.http.post(f"/v1/adapters/{quote(name, safe='')}/unload")
         if not answer.is_success:
-            raise BenchFailed(f"{self.running.peer.name} kept {name}: {answer.text[:300]}")
+            raise BenchFailed(
+                f"{self.running.peer.name} did not unload {name}: {answer.text[:300]}"
+            )
 
     def _path(self, name: str) -> Path:
-        """Return where the server may load ``name`` from; ours only from inside its folders."""
+        """Return the folder of ``name``; our server only loads from inside its own folders."""
         if not self.is_ours:
             return self.shelf.folder / name
-        # Deeper than the watch looks, so that it is not registered before it is asked for.
+        # Deeper than the watch looks, so that only the call registers it.
         deep = self.rig.folder / "adapters" / "by" / "path"
         deep.mkdir(parents=True, exist_ok=True)
         place(self.shelf.folder, deep, [name])
         return deep / name
 
     def until_gone(self, names: Collection[str]) -> None:
-        """Return when none of ``names`` is listed any more."""
+        """Return when the server lists none of ``names`` any more."""
         self._until(lambda ready: not ready & set(names))
         self.provided.difference_update(names)
 
     def warm_base(self) -> None:
-        """Have the base used a little, many requests at once."""
+        """Send a few short requests for the base model, many at the same time."""
         sizes = self.sizes
         work = Work(sizes.concurrency, sizes.concurrency, sizes.tokens_in, 4, 900 + self.turn)
         self.client.drive(self.running.url, work)
 
     def warm(self, names: Sequence[str]) -> None:
-        """Have each of ``names`` used once, one after the other."""
+        """Send one request for each of ``names``, one after the other."""
         self.send([[completion(name, 8, 1, seed=0) for name in names]])
 
     def drive(self, adapters: Sequence[str], *, seed: int) -> dict[str, float]:
-        """Have the sizes' random prompts answered by ``adapters`` in turn, or by the base."""
+        """Send random prompts for ``adapters`` in turn, or for the base; return vLLM's summary."""
         sizes = self.sizes
         lengths = (sizes.tokens_in, sizes.tokens_out)
         work = Work(sizes.prompts, sizes.concurrency, *lengths, seed, tuple(adapters))
@@ -130,7 +132,7 @@ class Site:
     def send(
         self, lanes: Sequence[Lane], background: Sequence[Lane] = (), *, strict: bool = True
     ) -> Outcome:
-        """Send ``lanes`` by our own client."""
+        """Send ``lanes`` with our own client; see ``clients.load.send``."""
         return send(Load(self.running.url, lanes, background), strict=strict)
 
     def _until_listed(self, names: Collection[str]) -> None:
@@ -144,16 +146,18 @@ class Site:
             if is_so({card["id"] for card in cards if card["adapter"]["revision"]}):
                 return
             time.sleep(_POLL_S)
-        raise BenchFailed(f"{self.running.peer.name} did not notice its adapters in time.")
+        raise BenchFailed(
+            f"{self.running.peer.name} did not follow the changes of its folder in time."
+        )
 
 
 def names(prefix: str, count: int) -> list[str]:
-    """Return the names of ``count`` adapters of one kind."""
+    """Return ``count`` names of adapters that begin with ``prefix``."""
     return [f"{prefix}{index}" for index in range(count)]
 
 
 def completion(model: str, tokens_in: int, tokens_out: int, *, seed: int, **more: Any) -> Request:
-    """Return a streamed request with a random prompt, answered greedily to full length."""
+    """Return a request for a stream: a greedy answer of full length to a random prompt."""
     choose = random.Random(seed)  # noqa: S311 - not a secret
     body = {
         "model": model,

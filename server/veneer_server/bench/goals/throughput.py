@@ -1,4 +1,4 @@
-"""G2, G3, G4 and G10: tokens per second with and without adapters, and what the API costs."""
+"""G2, G3, G4 and G10: tokens per second with and without adapters, and the API's CPU time."""
 
 from veneer_server.bench.goals.site import Site, names
 from veneer_server.bench.goals.verdicts import Figures
@@ -7,7 +7,7 @@ COUNTS = (0, 1, 8, 32)
 
 
 def base(site: Site) -> Figures:
-    """Return the speed of the base alone, and the API process's CPU for each token."""
+    """Return the speed of the base alone, and the CPU time of the API process for each token."""
     site.warm_base()
     return _base(site)
 
@@ -19,9 +19,9 @@ def mixed(site: Site) -> Figures:
 
 
 def ladder(site: Site) -> Figures:
-    """Return the speeds with 0, 1, 8 and 32 adapters, upwards and downwards by turns.
+    """Return the speeds with 0, 1, 8 and 32 adapters, while all 32 are registered.
 
-    All 32 are registered throughout.
+    Every other round begins with 32, so that no count always comes first.
     """
     _prepare(site, max(COUNTS))
     site.warm_base()

@@ -1,6 +1,6 @@
-"""From figures to verdicts, purely.
+"""From figures to verdicts, in pure functions.
 
-A figure is what a measurement returned for a peer; a row is what a goal came to.
+A figure is a number that a measurement returned for a peer. A row is the result of a goal.
 """
 
 import statistics
@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from veneer_server.bench.peers.peers import Name
 
 Figures = Mapping[str, float]
-"""Name of a figure -> its value, as one measurement returns them."""
+"""The figures of one measurement, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A ratio of two figures, or one figure, and the value it should have."""
+    """A ratio of two figures, or one figure, and the value that it should have."""
 
     id: str
     sentence: str
@@ -25,17 +25,17 @@ class Goal:
     threshold: float
     stretch: float | None = None
     rank: int | None = None
-    """The only adapter rank the threshold is meant for; None: any."""
+    """The only adapter rank for which the threshold is meant; None means any rank."""
     skip_first: bool = False
-    """Never count the first round: files and compilers' caches were cold then."""
+    """Whether the first round does not count, because files and compilers' caches are cold then."""
 
     @property
     def wanted(self) -> str:
-        """The threshold as it is printed."""
+        """Return the threshold as the table shows it."""
         return f"{'<=' if self.at_most else '>='} {self.threshold:g}"
 
     def is_met(self, value: float, threshold: float | None) -> bool:
-        """True when ``value`` is on the good side of ``threshold``."""
+        """Return whether ``value`` is on the good side of ``threshold``."""
         if threshold is None:
             return False
         return value <= threshold if self.at_most else value >= threshold
@@ -43,22 +43,22 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one goal came to."""
+    """The result of one goal."""
 
     goal: Goal
     values: tuple[float, ...]
-    """One per round, in the order of the rounds."""
+    """One value for each round, in the order of the rounds."""
     why_not: str | None = None
-    """Why there are no values."""
+    """Why there are no values; None when there are some."""
 
     @property
     def median(self) -> float:
-        """The middle of the values; of an even number the mean of the two."""
+        """Return the median of the values."""
         return statistics.median(self.values)
 
     @property
     def verdict(self) -> str:
-        """``met``, ``met (stretch)``, ``MISSED`` or ``not measured``."""
+        """Return ``met``, ``met (stretch)``, ``MISSED`` or ``not measured``."""
         if not self.values:
             return "not measured"
         if self.goal.is_met(self.median, self.goal.stretch):
@@ -68,17 +68,17 @@ class Row:
 
 @dataclass(slots=True)
 class Found:
-    """Every figure so far, by peer, name and round."""
+    """All figures so far, by peer, name and round."""
 
     by_round: dict[tuple[Name, str], dict[int, list[float]]] = field(default_factory=dict)
 
     def add(self, peer: Name, turn: int, figures: Figures) -> None:
-        """Remember ``figures`` of ``peer`` in round ``turn``; a second time adds to them."""
+        """Add ``figures`` of ``peer`` in round ``turn``; earlier ones of the round stay."""
         for name, value in figures.items():
             self.by_round.setdefault((peer, name), {}).setdefault(turn, []).append(value)
 
     def values(self, goal: Goal) -> tuple[float, ...]:
-        """Return one value per round in which everything ``goal`` needs was measured."""
+        """Return one value for each round that has all figures of ``goal``."""
         above = self.by_round.get(goal.figure, {})
         below = self.by_round.get(goal.over, {}) if goal.over else None
         turns = [turn for turn in sorted(above) if below is None or turn in below]
@@ -99,7 +99,10 @@ def _value(above: Sequence[float], below: Sequence[float] | None) -> float:
 def rows(
     found: Found, goals: Iterable[Goal], absent: Mapping[tuple[Name, str], str], default: str
 ) -> list[Row]:
-    """Return a row for each goal; ``absent`` says why a peer has no figure for one."""
+    """Return a row for each goal.
+
+    ``absent`` says why a peer has no figure for a goal; elsewhere the reason is ``default``.
+    """
     made = []
     for goal in goals:
         values = found.values(goal)

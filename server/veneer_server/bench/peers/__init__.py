@@ -1,1 +1,1 @@
-"""Who is compared: servers as processes, and what they are given to serve."""
+"""The servers that are compared, as processes, and the models and adapters that they serve."""

@@ -1,4 +1,4 @@
-"""Random adapters for the model that is measured, written when they are first asked for."""
+"""Random adapters for the model that is measured; each is written when it is first needed."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from veneer_server.bench.peers.peers import TARGETS
 
 FAINT, PLAIN = 0.001, 0.05
-"""How far an adapter moves what a module gives out: next to nothing; enough to change words."""
+"""How much an adapter changes a module's output: almost not, or enough to change words."""
 _CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
 
@@ -24,11 +24,11 @@ class Shape:
 
     layers: int
     modules: dict[str, tuple[int, int]]
-    """Path below a layer -> features in and out."""
+    """The input and output features of each module, by its path below a layer."""
 
 
 def shape_of(model: Path) -> Shape:
-    """Return the sizes that ``config.json`` of ``model`` tells."""
+    """Return the sizes in ``config.json`` of the folder ``model``."""
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
     head = config.get("head_dim") or hidden // heads
@@ -50,20 +50,23 @@ def shape_of(model: Path) -> Shape:
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """A folder of adapters, each written once."""
+    """A folder of adapters; each is written once."""
 
     folder: Path
     shape: Shape
 
     def take(self, names: Sequence[str], rank: int, *, strength: float = FAINT) -> None:
-        """Have an adapter of ``rank`` on all seven modules under each of ``names``."""
+        """Make sure that each of ``names`` is an adapter of ``rank`` on all seven modules."""
         for name in names:
             if not (self.folder / name / _CONFIG).exists():
                 tensors = dict(random_tensors(self.shape, rank, strength, _seed(name)))
                 self._write(name, tensors, rank, TARGETS)
 
     def take_tiny(self, names: Sequence[str]) -> None:
-        """Have an adapter of rank 1 on one module: for counting them, not for their weight."""
+        """Make sure that each of ``names`` is an adapter of rank 1 on one module.
+
+        They are for measurements in which only their number matters.
+        """
         queries = {key: size for key, size in self.shape.modules.items() if key.endswith("q_proj")}
         shape = Shape(self.shape.layers, queries)
         for name in names:
@@ -72,7 +75,7 @@ class Shelf:
                 self._write(name, tensors, 1, TARGETS[:1])
 
     def take_alike(self, names: Sequence[str], rank: int) -> None:
-        """Have adapters that share the weights of the first on disk and differ in alpha."""
+        """Make sure that ``names`` are adapters that share one weights file and differ in alpha."""
         self.take(names[:1], rank)
         for index, name in enumerate(names[1:], 1):
             (self.folder / name).mkdir(exist_ok=True)
@@ -99,7 +102,7 @@ class Shelf:
 
 
 def place(source: Path, folder: Path, names: Sequence[str]) -> None:
-    """Put ``names`` of ``source`` into ``folder`` at once, without copying their bytes."""
+    """Put ``names`` of ``source`` into ``folder`` quickly, as hard links."""
     for name in names:
         (folder / name).mkdir()
         for file in (source / name).iterdir():
@@ -109,7 +112,7 @@ def place(source: Path, folder: Path, names: Sequence[str]) -> None:
 def random_tensors(
     shape: Shape, rank: int, strength: float, seed: int
 ) -> Iterator[tuple[str, NDArray[np.uint16]]]:
-    """Yield the name and the bfloat16 bits of every A and B."""
+    """Yield the name and the bfloat16 bits of every matrix A and B."""
     rng = np.random.default_rng(seed)
     for layer in range(shape.layers):
         for path, (features_in, features_out) in shape.modules.items():
@@ -121,9 +124,9 @@ def random_tensors(
 
 
 def to_safetensors(tensors: dict[str, NDArray[np.uint16]]) -> bytes:
-    """Return the file that holds bfloat16 ``tensors``.
+    """Return the bytes of a safetensors file with bfloat16 ``tensors``.
 
-    Format: length of the header, the header in JSON, the values back to back.
+    Format: the length of the header, the header as JSON, then the values without gaps.
     Source: https://github.com/huggingface/safetensors#format
     """
     header: dict[str, object] = {}
@@ -138,7 +141,7 @@ def to_safetensors(tensors: dict[str, NDArray[np.uint16]]) -> bytes:
 
 
 def to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Return the upper half of each float32's bits."""
+    """Return bfloat16 bits: the upper half of each float32's bits."""
     return (values.view(np.uint32) >> 16).astype(np.uint16)
 
 

@@ -1,4 +1,4 @@
-"""What llama.cpp needs: the packaged model once more in bfloat16, and adapters as GGUF."""
+"""The files that llama.cpp needs: the packaged model in bfloat16 too, and adapters as GGUF."""
 
 import os
 from pathlib import Path
@@ -17,11 +17,11 @@ _NAMES = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
-"""Our names for modules -> llama.cpp's."""
+"""llama.cpp's names for modules, by our names."""
 
 
 def link_model(source: Path, folder: Path) -> Path:
-    """Return ``source`` under a name in ``folder``, where adapters can lie beside it."""
+    """Link ``source`` into the new ``folder`` and return the link; adapters can lie beside it."""
     folder.mkdir(parents=True)
     made = folder / "model.gguf"
     os.symlink(source, made)
@@ -29,7 +29,7 @@ def link_model(source: Path, folder: Path) -> Path:
 
 
 def write_bfloat16(source: Path, folder: Path) -> Path:
-    """Write the model in ``source`` in bfloat16: its own values, no longer packed."""
+    """Write the model in ``source`` with the same values in bfloat16; return the new file."""
     from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, dequantize, quantize
 
     folder.mkdir(parents=True)

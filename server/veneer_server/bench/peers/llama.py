@@ -1,4 +1,4 @@
-"""``python -m veneer_server.bench.peers.llama JSON``: llama.cpp's own server, until a signal."""
+"""``python -m veneer_server.bench.peers.llama JSON``: runs llama.cpp's server until a signal."""
 
 import json
 import signal
@@ -6,11 +6,11 @@ import sys
 from typing import Any
 
 _CONTEXT = 512
-"""Tokens for each stream: a prompt of 100 and an answer of 64 fit."""
+"""Tokens of context for each stream: enough for a prompt of 100 and an answer of 64."""
 
 
 def main(asked: dict[str, Any]) -> None:
-    """Serve ``asked["gguf"]`` on ``asked["port"]`` with so many ``threads``."""
+    """Serve the model ``asked["gguf"]`` on ``asked["port"]`` with ``asked["threads"]`` threads."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -32,6 +32,7 @@ def main(asked: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    # Blocked before the server starts its threads, so that they inherit it and `sigwait` sees it.
+    # Block the signals before the server starts its threads, so that the threads inherit this and
+    # only `sigwait` gets a signal.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     main(json.loads(sys.argv[1]))

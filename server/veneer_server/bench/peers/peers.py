@@ -1,7 +1,7 @@
-"""The servers that are compared, as commands.
+"""The commands that start the servers of the comparison.
 
-Rule 1: whatever must be equal (weights, precision, rank, slots, sequences, KV cache, no prefix
-cache) is taken from one ``Rig`` by every peer.
+Rule 1: every peer takes what must be equal (weights, precision, rank, slots, sequences, KV cache,
+no prefix cache) from one ``Rig`` or from the constants of this file.
 Rule 2: this file starts nothing.
 """
 
@@ -16,11 +16,11 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 KV_GIB = 2
 MAX_SEQS = 32
 BASE = "base"
-"""The model id of the base on every peer."""
+"""The id of the base model on every peer."""
 
 
 class Name(StrEnum):
-    """Every peer there is."""
+    """All peers."""
 
     VENEER = "Veneer"
     DEFAULT = "vLLM default"
@@ -36,27 +36,27 @@ class Name(StrEnum):
 
     @property
     def is_ours(self) -> bool:
-        """True for this server, however it is set."""
+        """Return whether the peer is this server, with any settings."""
         return self.startswith("Veneer")
 
     @property
     def is_llama(self) -> bool:
-        """True for llama.cpp."""
+        """Return whether the peer is llama.cpp."""
         return self.startswith("llama.cpp")
 
 
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """What the peers of one comparison have in common."""
+    """The settings that the peers of one comparison have in common."""
 
     model: Path
     port: int
     folder: Path
-    """Adapters and state of our server; empty before each start."""
+    """The folder for adapters and state; it is empty before each start of a peer."""
     threads: Sequence[int]
-    """The CPUs a peer may compute on."""
+    """The CPUs that a peer may use."""
     gguf: Path | None = None
-    """What llama.cpp serves, with its adapters ``<index>.gguf`` beside it."""
+    """The model for llama.cpp; ``adapters/<index>.gguf`` beside it are its adapters."""
     max_rank: int = 16
     device_slots: int = 32
     host_slots: int = 64
@@ -65,18 +65,18 @@ class Rig:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One server: how it is started and how one knows that it is the right one."""
+    """One server: how it is started, and how the bench knows that it is ready and the right one."""
 
     name: Name
     command: Sequence[str]
     environ: Mapping[str, str] = field(default_factory=dict)
     ready_path: str = "/health"
     must_log: str | None = None
-    """Words its log must hold, so that nobody measures our plugin as vLLM's own."""
+    """Words that its log must have, so that our plugin is never measured as vLLM's own op."""
 
 
 def peer(name: Name, rig: Rig) -> Peer:
-    """Return ``name``, set as ``rig`` says."""
+    """Return the peer ``name`` with the settings of ``rig``."""
     if name.is_ours:
         return _veneer(name, rig)
     return _llama(name, rig) if name.is_llama else _vllm(name, rig)

@@ -1,4 +1,4 @@
-"""A peer as a process: started, ready, and gone when the block or this process ends."""
+"""Runs a peer as a process, which ends with the block or with this process."""
 
 import os
 import shutil
@@ -21,12 +21,12 @@ _POLL_S = 0.1
 
 
 class BenchFailed(Exception):
-    """A measurement cannot be made; the message is a sentence for the user."""
+    """A measurement is impossible; the message is a sentence for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A peer that answers."""
+    """A running peer that answers."""
 
     peer: Peer
     url: str
@@ -34,15 +34,15 @@ class Running:
     start_s: float
 
     def cpu_s(self) -> float:
-        """Return the CPU seconds of the API process alone, without the engine's."""
+        """Return the CPU seconds of the API process, without the engine's processes."""
         stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8")
-        # The name in parentheses may hold anything; utime and stime are fields 14 and 15.
+        # The name in parentheses may have any characters; utime and stime are fields 14 and 15.
         fields = stat.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def child_environ(environ: Mapping[str, str], peer: Peer) -> dict[str, str]:
-    """Return the variables of ``peer``: those of the user, without what would set a server."""
+    """Return the variables for ``peer``: its own, and the user's except settings of a server."""
     kept = {
         key: value for key, value in environ.items() if not key.startswith(("VENEER_", "VLLM_"))
     }
@@ -51,10 +51,10 @@ def child_environ(environ: Mapping[str, str], peer: Peer) -> dict[str, str]:
 
 @contextmanager
 def start(peer: Peer, rig: Rig, environ: Mapping[str, str], log: Path) -> Iterator[Running]:
-    """Run ``peer``, on empty folders, until the block ends.
+    """Run ``peer`` with empty folders until the block ends.
 
     Raises:
-        BenchFailed: it does not come up, or is not what it should be.
+        BenchFailed: the peer does not start, or its log shows that it is the wrong server.
     """
     shutil.rmtree(rig.folder, ignore_errors=True)
     (rig.folder / "adapters").mkdir(parents=True)
@@ -81,7 +81,7 @@ def start(peer: Peer, rig: Rig, environ: Mapping[str, str], log: Path) -> Iterat
 
 def _wait_ready(process: subprocess.Popen[bytes], url: str, peer: Peer, log: Path) -> None:
     deadline = time.monotonic() + _START_S
-    # One client: to make one costs 30 ms of CPU, which the peer that starts would miss.
+    # One client for all tries: making one takes 30 ms of CPU, which the starting peer needs.
     with httpx.Client(timeout=2) as client:
         while time.monotonic() < deadline and process.poll() is None:
             with suppress(httpx.TransportError):
@@ -95,7 +95,7 @@ def _wait_ready(process: subprocess.Popen[bytes], url: str, peer: Peer, log: Pat
 def _check_log(peer: Peer, log: Path) -> None:
     if peer.must_log and peer.must_log not in log.read_text(encoding="utf-8", errors="replace"):
         raise BenchFailed(
-            f"{peer.name} is not what it should be: its log does not say {peer.must_log}."
+            f"{peer.name} is not the right server: its log does not say {peer.must_log}."
         )
 
 
@@ -110,6 +110,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    # vLLM's own children share its group; whoever outlived it must not disturb the next peer.
+    # vLLM's children share its process group. One that outlived it would disturb the next peer.
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

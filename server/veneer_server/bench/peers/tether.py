@@ -1,6 +1,6 @@
-"""``python -m veneer_server.bench.peers.tether COMMAND...``: a command that ends with its parent.
+"""``python -m veneer_server.bench.peers.tether COMMAND...``: ties a command to its parent.
 
-However the bench ends, also by ``kill -9``, the kernel then sends SIGTERM to what it started.
+When the bench ends, even by ``kill -9``, the kernel sends SIGTERM to the command.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(command: list[str]) -> None:
-    """Become ``command``. Does not return."""
+    """Become ``command``; this function does not return."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     os.execvp(command[0], command)  # noqa: S606 - a command of this package

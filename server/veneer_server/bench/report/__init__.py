@@ -1,1 +1,1 @@
-"""What came out, for people, logs and programs, and under which conditions."""
+"""The results for people, logs and programs, and the conditions of the run."""

@@ -1,4 +1,4 @@
-"""Under which conditions a run was made: a figure without them means nothing."""
+"""The conditions of a run: without them a figure means nothing."""
 
 import os
 import platform
@@ -14,7 +14,10 @@ _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
 def conditions(command: Sequence[str]) -> dict[str, str]:
-    """Return date, commit, hardware, versions, load and command; call it before the first peer."""
+    """Return date, commit, hardware, versions, load and command.
+
+    Call this before the first peer starts.
+    """
     found = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": _commit(),
@@ -27,7 +30,7 @@ def conditions(command: Sequence[str]) -> dict[str, str]:
 
 
 class Bystanders:
-    """Measures what other programs use of the machine while the bench runs."""
+    """Measures how much CPU other programs use while the bench runs."""
 
     def __init__(self) -> None:
         self._began_s = time.monotonic()
@@ -35,25 +38,28 @@ class Bystanders:
         self._own_s = _own_s()
 
     def cpus(self) -> float:
-        """Return how many CPUs others kept busy on average; call it after the last peer."""
+        """Return how many CPUs other programs used on average.
+
+        Call this after the last peer has ended.
+        """
         others_s = (_busy_s() - self._busy_s) - (_own_s() - self._own_s)
         return max(0.0, others_s / (time.monotonic() - self._began_s))
 
 
 def _busy_s() -> float:
-    # user nice system idle iowait irq softirq steal; all CPUs, in ticks.
+    # The fields: user nice system idle iowait irq softirq steal, of all CPUs together, in ticks.
     fields = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:9]
     ticks = [int(field) for field in fields]
     return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def _own_s() -> float:
-    # Peers count once they were waited for, and so do the engines that they waited for.
+    # The times include peers that have ended and were waited for, with their own children.
     return sum(os.times()[:4])
 
 
 def _commit() -> str:
-    # Installed into an environment inside somebody else's checkout, this file is not tracked.
+    # If this package is installed inside another project's checkout, git does not track this file.
     if not _git("ls-files", __file__):
         return ""
     return _git("describe", "--always", "--dirty", "--abbrev=12")

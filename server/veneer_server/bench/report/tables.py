@@ -1,4 +1,4 @@
-"""What came out, as a table for people, as Markdown for the log, as JSON for programs."""
+"""The results as a table for people, as Markdown for the log, and as JSON for programs."""
 
 import json
 import math
@@ -15,7 +15,7 @@ _COLOURS = {"met": "green", "met (stretch)": "green", "MISSED": "red", "not meas
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """Return the words of ``row``, one per column."""
+    """Return the cells of ``row``, one for each column."""
     goal = row.goal
     wanted = goal.wanted if goal.stretch is None else f"{goal.wanted} ({goal.stretch:g})"
     rounds = str(len(row.values) or "")
@@ -23,7 +23,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def reasons(rows: Sequence[Row]) -> list[str]:
-    """Return a sentence for each reason why something was not measured."""
+    """Return a line for each reason why goals were not measured."""
     ids: dict[str, dict[str, None]] = {}
     for row in rows:
         if row.why_not:
@@ -32,7 +32,7 @@ def reasons(rows: Sequence[Row]) -> list[str]:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return the median, and from where to where the values reach."""
+    """Return the median with the least and the largest value, or an empty text without values."""
     if not values:
         return ""
     row = sorted(values)
@@ -55,7 +55,7 @@ def _number(value: float) -> str:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Return ``rows`` for a terminal."""
+    """Return ``rows`` as a table for a terminal."""
     shown = Table(*_COLUMNS, title="ratios, measured side by side")
     for row in rows:
         *first, verdict = cells(row)
@@ -64,7 +64,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def markdown(rows: Sequence[Row], found: Found, conditions: Mapping[str, str]) -> str:
-    """Return an entry for ``tests/bench/LOG.md``: conditions, ratios, and the figures behind."""
+    """Return an entry for ``tests/bench/LOG.md``: conditions, results, and their figures."""
     lines = [f"## {conditions['date']}: goals", ""]
     lines += [f"- {key}: {value}" for key, value in conditions.items() if key != "date"]
     lines += ["", _line(_COLUMNS), _line(["---"] * len(_COLUMNS)).replace(" ", "")]
@@ -87,7 +87,7 @@ def _figures(found: Found) -> list[tuple[str, str, str]]:
 
 
 def to_json(rows: Sequence[Row], found: Found, conditions: Mapping[str, str]) -> str:
-    """Return everything: each row, and each figure by round. What never ended is null."""
+    """Return every row, and every figure by round, as JSON; an infinite time is null."""
     document = {
         "conditions": dict(conditions),
         "goals": [_goal(row) for row in rows],

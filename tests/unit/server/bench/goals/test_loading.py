@@ -72,5 +72,5 @@ def test_a_hot_load_is_that_of_a_proven_adapter_and_the_first_start_is_told_apar
 
 
 def test_a_server_that_keeps_its_adapters_in_the_slots_is_not_measured() -> None:
-    with pytest.raises(BenchFailed, match="kept cold0: no such route"):
+    with pytest.raises(BenchFailed, match="did not unload cold0: no such route"):
         hot_load(server(status=404))
