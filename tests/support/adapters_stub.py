@@ -290,7 +290,7 @@ class AdaptersStub:
             "object": "adapter",
             "name": name,
             "created": CREATED_S,
-            "state": "absent",
+            "state": "staging",
             "live": None,
             "latest": None,
             "revisions": 0,

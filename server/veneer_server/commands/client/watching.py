@@ -29,7 +29,7 @@ def follow(api: AdaptersApi, name: str, timeout_s: float) -> Iterator[Adapter]:
 
 def is_settled(adapter: Adapter) -> bool:
     """Return whether the server has finished the newest content, with success or without."""
-    at_work = adapter.state in ("absent", "staging") and adapter.reason is None
+    at_work = adapter.state == "staging" and adapter.reason is None
     return adapter.progress is None and not at_work
 
 

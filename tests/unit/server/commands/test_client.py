@@ -156,11 +156,10 @@ WORK = {"stage": "fetch", "done_bytes": 1, "total_bytes": 4}
 @pytest.mark.parametrize(
     ("seen", "settled"),
     [
-        (adapter(state="absent"), False),
         (adapter(state="staging"), False),
         (adapter(state="ready", progress=WORK), False),
         (adapter(state="resident", progress=WORK, reason="truncated"), False),
-        (adapter(state="absent", reason="source_unavailable"), True),
+        (adapter(state="staging", reason="source_unavailable"), True),
         (adapter(state="failed", reason="truncated"), True),
         (adapter(state="ready"), True),
         (adapter(state="resident"), True),
