@@ -22,6 +22,7 @@ check: tools  ## Everything that needs no engine: lint, types, layers, unit and 
 	.venv/bin/lint-imports --no-cache
 	.venv/bin/hadolint Dockerfile
 	$(PY) deploy/grafana/generate.py --check
+	$(PY) scripts/lock.py --check
 	.venv/bin/mypy
 	$(PY) -m pytest $(PARALLEL) -m "not engine and not services and not slow"
 
@@ -42,6 +43,9 @@ bench:  ## Measure the server against its peers, side by side: BENCH=--quick for
 dashboards:  ## Write Grafana's files again, after a change of deploy/grafana/*.py
 	$(PY) deploy/grafana/generate.py
 
+lock: tools  ## Write requirements/ again, after a change of dependencies: LOCK=--upgrade for newer versions
+	$(PY) scripts/lock.py $(LOCK)
+
 train:  ## Train the demo adapters again
 	@scripts/install train
 	$(PY) adapters/demo/training/train.py
@@ -49,4 +53,4 @@ train:  ## Train the demo adapters again
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: serve setup dev tools check test test-services bench dashboards train help
+.PHONY: serve setup dev tools check test test-services bench dashboards lock train help
