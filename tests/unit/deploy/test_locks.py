@@ -1,4 +1,4 @@
-"""What is installed: the files in requirements/, and whether they fit."""
+"""What is installed: the files in requirements/, whether they fit, and who installs from them."""
 
 import copy
 import importlib.metadata
@@ -103,3 +103,8 @@ def test_whatever_a_tool_asks_for_is_there_too() -> None:
     """It is installed with --no-deps, so nothing else would bring it."""
     here = lock_files.versions("dev", {"dev": lock_files.pins_of("dev", TEXTS["dev"])}, "3.11")
     assert {one for package in here for one in asked_for(package)} <= set(here)
+
+
+def test_what_is_installed_is_what_is_pinned() -> None:
+    here = lock_files.versions("dev", {"dev": lock_files.pins_of("dev", TEXTS["dev"])}, "3.11")
+    assert {name: importlib.metadata.version(name) for name in here} == here
