@@ -20,6 +20,8 @@ TORCH_CPU = "torch-cpu"
 # A CPU needs none of them. PyPI's torchvision, torchaudio and torchcodec do not match PyTorch for
 # CPU and then break transformers; vLLM switches PyPI's triton off, which knows no CPU.
 NOT_ON_CPU = frozenset({"torchvision", "torchaudio", "torchcodec", "triton"})
+# intel-openmp's wheel for Linux asks for it, the one that uv reads does not.
+UNSEEN = ("intel-cmplr-lib-ur==2024.2.1",)
 
 
 class Stale(Exception):
@@ -38,11 +40,12 @@ class Lock:
     deps: bool = True
     on_top: bool = False
     left_out: frozenset[str] = frozenset()
+    more: tuple[str, ...] = ()
 
     def wanted(self, project: Mapping[str, Any]) -> list[str]:
-        """Return what pyproject.toml asks for in this file."""
+        """Return what pyproject.toml asks for in this file, and what uv would miss."""
         of = project["project"]
-        found = list(of["dependencies"]) if self.project else []
+        found = [*self.more, *(of["dependencies"] if self.project else [])]
         found += of["optional-dependencies"][self.extra] if self.extra else []
         found += project["dependency-groups"][self.group] if self.group else []
         found += project["build-system"]["requires"] if self.build else []
@@ -58,7 +61,7 @@ class Lock:
 LOCKS = (
     Lock("build", group="build", build=True),
     Lock("dev", group="dev", project=True),
-    Lock("cpu", extra="cpu", project=True, left_out=NOT_ON_CPU | {"torch"}),
+    Lock("cpu", extra="cpu", project=True, left_out=NOT_ON_CPU | {"torch"}, more=UNSEEN),
     Lock("cuda", extra="cuda", project=True),
     Lock("model", group="model", deps=False),
     Lock("bench", group="bench", on_top=True),
