@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import URL
 
+from support import asked
 from support.places import DEMO
 from support.postgres import database as postgres_database
 from support.postgres import postgresql
@@ -16,6 +17,10 @@ from veneer_adapters import faults
 from veneer_server.engine.base import Engine
 from veneer_server.engine.vllm import embedded
 from veneer_server.engine.vllm.options import EngineOptions, environment
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    asked.note(config.option.markexpr)
 
 
 @pytest_asyncio.fixture

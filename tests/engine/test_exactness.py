@@ -11,14 +11,16 @@ from typing import Any, Protocol
 import pytest
 import pytest_asyncio
 
+from support.asked import need
+
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(600),
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("vllm")
+torch = need("torch")
+need("vllm")
 
 DEFAULT_MODEL = Path.home() / ".cache/veneer/models/SmolLM2-135M-Instruct"
 TOKENS = 8

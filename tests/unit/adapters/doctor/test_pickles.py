@@ -26,6 +26,7 @@ def test_the_tensors_are_those_that_were_saved(dtype: str) -> None:
         assert np.array_equal(found[name].words, values)
 
 
+@pytest.mark.engine
 def test_torch_itself_is_understood(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     whole = torch.arange(24, dtype=torch.float32).reshape(4, 6)

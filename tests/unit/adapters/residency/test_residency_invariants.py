@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from support import builders
+from support.asked import examples
 from support.fake_engine import EngineBroken, FakeEngine, settle
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.errors import AdapterUnavailable
@@ -151,6 +152,6 @@ class ResidencyMachine(RuleBasedStateMachine):
 
 
 ResidencyMachine.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None
+    max_examples=examples(150), stateful_step_count=40, deadline=None
 )
 TestResidencyInvariants = ResidencyMachine.TestCase

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from support.asked import need
 from veneer_adapters.catalog.proof import Effect
 from veneer_adapters.errors import LoadFailed
 
-effect = pytest.importorskip("veneer_server.engine.vllm.effect")
+pytestmark = pytest.mark.engine
+
+effect = need("veneer_server.engine.vllm.effect")
 
 NAN = math.nan
 REQUEST = SimpleNamespace(lora_int_id=7)

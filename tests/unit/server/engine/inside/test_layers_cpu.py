@@ -4,8 +4,12 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
-layers_cpu = pytest.importorskip("veneer_server.engine.vllm.inside.layers_cpu")
+from support.asked import need
+
+pytestmark = pytest.mark.engine
+
+torch = need("torch")
+layers_cpu = need("veneer_server.engine.vllm.inside.layers_cpu")
 
 # Relative to the largest value: one rounding of the result, and one of the sum before it.
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1.6e-2}

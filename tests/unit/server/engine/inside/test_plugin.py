@@ -137,6 +137,9 @@ def test_the_platform_is_offered_only_to_processes_of_a_gateway(
     monkeypatch.delenv("VENEER_GATEWAY_PID", raising=False)
     assert platform() is None
 
+
+@pytest.mark.engine
+def test_the_platform_is_offered_where_vllm_runs_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     platforms = pytest.importorskip("vllm.platforms")
     monkeypatch.setenv("VENEER_GATEWAY_PID", str(os.getpid()))
     for stock, ours in (
@@ -148,6 +151,7 @@ def test_the_platform_is_offered_only_to_processes_of_a_gateway(
         assert (platform() is not None) is ours
 
 
+@pytest.mark.engine
 def test_ranks_are_counted_as_vllm_does_without_its_compiler(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
-lora_cpu = pytest.importorskip("veneer_server.engine.vllm.lora.op")
-pytest.importorskip("numba")
+from support.asked import need
+
+pytestmark = pytest.mark.engine
+
+torch = need("torch")
+lora_cpu = need("veneer_server.engine.vllm.lora.op")
+need("numba")
 
 KERNEL_MODULE = "veneer_server.engine.vllm.lora.kernel"
 ROUTES = ("numba", "torch")

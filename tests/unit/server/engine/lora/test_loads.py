@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from support.asked import need
 from veneer_adapters.errors import LoadFailed, NoSlotFree
 
-lora_loads = pytest.importorskip("veneer_server.engine.vllm.lora.loads")
+pytestmark = pytest.mark.engine
+
+lora_loads = need("veneer_server.engine.vllm.lora.loads")
 
 WAIT_S = 10
 

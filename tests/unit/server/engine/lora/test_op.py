@@ -11,9 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-torch = pytest.importorskip("torch")
-lora_cpu = pytest.importorskip("veneer_server.engine.vllm.lora.op")
-lora_rows = pytest.importorskip("veneer_server.engine.vllm.lora.rows")
+from support.asked import need
+
+pytestmark = pytest.mark.engine
+
+torch = need("torch")
+lora_cpu = need("veneer_server.engine.vllm.lora.op")
+lora_rows = need("veneer_server.engine.vllm.lora.rows")
 KERNEL_MODULE = "veneer_server.engine.vllm.lora.kernel"
 ROUTES = ("numba", "torch")
 

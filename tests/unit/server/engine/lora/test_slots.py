@@ -7,12 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.asked import need
 from veneer_adapters.errors import LoadFailed, NoEffect
 from veneer_server.engine.vllm.lora.pack import PackedPair
 
-torch = pytest.importorskip("torch")
-lora_slots = pytest.importorskip("veneer_server.engine.vllm.lora.slots")
-lora_layer = pytest.importorskip("veneer_server.engine.vllm.lora.layer")
+pytestmark = pytest.mark.engine
+
+torch = need("torch")
+lora_slots = need("veneer_server.engine.vllm.lora.slots")
+lora_layer = need("veneer_server.engine.vllm.lora.layer")
 
 WIDTH, MAX_RANK, SLOTS = 6, 8, 3
 LAYERS = {("q", "k"): (5, 4), ("down",): (7,)}
