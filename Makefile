@@ -1,8 +1,9 @@
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 DEMO := adapters/demo
-# The tests of one file stay together. Those of the engine share it, and so run one by one.
-PARALLEL := -n auto --dist loadfile
+# The tests of one file stay together; two files for each core, for they also wait for each other's
+# clocks, disks and processes. Those of the engine share it, and so run one by one.
+PARALLEL := -n $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) --dist loadfile
 
 serve: setup  ## Set everything up and serve the embedded model with the demo adapters
 	@exec env VENEER_ADAPTERS__ROOTS='$(if $(VENEER_ADAPTERS__ROOTS),$(VENEER_ADAPTERS__ROOTS),["$(DEMO)"])' .venv/bin/veneer serve

@@ -65,13 +65,17 @@ def to_asgi(server: Server) -> ASGIApp:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, *, engine: Engine | None = None, tracing: Tracing | None = None
+    settings: Settings,
+    *,
+    engine: Engine | None = None,
+    tracing: Tracing | None = None,
+    sandbox: Sandbox | None = None,
 ) -> AsyncIterator[Parts]:
     """Start everything that a server needs, and end it in reverse when the block ends.
 
     When the block begins, the adapters that are in the folders now are staged. ``engine`` takes
     the place of the configured engine; this function stops it too. ``tracing`` takes the place
-    of the tracing that the environment asks for.
+    of the tracing that the environment asks for. A ``sandbox`` that is given stays open.
 
     Raises:
         StateFolderInUse: another server uses ``state.dir``.
@@ -86,8 +90,7 @@ async def running(
         stack.push_async_callback(database.close)
         engine = engine or await start_engine(settings)
         stack.callback(engine.stop)
-        sandbox = Sandbox()
-        stack.callback(sandbox.close)
+        sandbox = sandbox or stack.enter_context(Sandbox())
         parts = await assemble(settings, engine, tracing, database, sandbox)
         stack.push_async_callback(parts.upkeep.close)
         stack.push_async_callback(parts.guarding.close)

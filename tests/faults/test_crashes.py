@@ -23,12 +23,10 @@ from support.serving import POLL_S
 from veneer_adapters.artifact.files import FILES, digest_of
 from veneer_adapters.artifact.opening import sha256_of
 
+pytestmark = pytest.mark.slow
+
 SETTLED_S = 1.1
 """A folder that was the same for this long is staged by the first look of a server."""
-OPERATIONS = [
-    pytest.param(name, marks=[] if name == "move" else pytest.mark.slow)
-    for name in (*crashing.ASKED, *crashing.FOUND)
-]
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def difference(wanted: Any, found: Any) -> str:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", [*crashing.ASKED, *crashing.FOUND])
 def test_kill_9_at_any_step_leaves_the_state_before_or_after(stage: Stage, operation: str) -> None:
     folders = [stage.copy(operation, case) for case in ("before", "after")]
     until_settled(folders)

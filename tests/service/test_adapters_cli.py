@@ -501,6 +501,7 @@ def terminal(*arguments: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
             os.close(ours)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "code", "left"), [(b"n\n", 1, ["mine"]), (b"y\n", 0, [])])
 def test_rm_asks_on_a_terminal(
     server: str, stub: AdaptersStub, answer: bytes, code: int, left: list[str]

@@ -9,6 +9,8 @@ from support import builders
 from support.serving import Served, start_process
 from support.typed import done, failed, parsed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:

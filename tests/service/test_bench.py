@@ -25,6 +25,7 @@ def bench(*flags: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_help_says_what_is_compared_and_how_long_it_takes() -> None:
     shown = " ".join(bench("--help").stdout.split())
     for word in ("llama.cpp", "vLLM", "ratio", "40 minutes", "6 minutes", "Ctrl-C"):
@@ -33,6 +34,7 @@ def test_the_help_says_what_is_compared_and_how_long_it_takes() -> None:
         assert flag in shown
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_one_sentence_before_anything_is_started() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -46,6 +48,7 @@ def test_a_taken_port_is_one_sentence_before_anything_is_started() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
@@ -80,6 +83,7 @@ http.server.HTTPServer(("127.0.0.1", %d), Ok).serve_forever()
 """
 
 
+@pytest.mark.slow
 def test_a_peer_lives_as_long_as_the_block(tmp_path: Path) -> None:
     where = rig(tmp_path)
     with start(peer(SERVE % where.port), where, os.environ, tmp_path / "log") as running:
@@ -89,6 +93,7 @@ def test_a_peer_lives_as_long_as_the_block(tmp_path: Path) -> None:
     assert not Path(f"/proc/{running.pid}").exists()
 
 
+@pytest.mark.slow
 def test_no_peer_outlives_a_bench_that_was_killed() -> None:
     child = [sys.executable, "-c", "import signal; print('up', flush=True); signal.pause()"]
     tethered = [sys.executable, "-m", "veneer_server.bench.peers.tether", *child]
@@ -101,6 +106,7 @@ def test_no_peer_outlives_a_bench_that_was_killed() -> None:
         assert parent.stdout.read() == b""
 
 
+@pytest.mark.slow
 def test_a_peer_that_ends_says_why(tmp_path: Path) -> None:
     ended = peer("raise SystemExit('no such model')")
     with (
@@ -110,6 +116,7 @@ def test_a_peer_that_ends_says_why(tmp_path: Path) -> None:
         raise AssertionError("it never began")
 
 
+@pytest.mark.slow
 def test_a_peer_with_the_wrong_op_is_not_measured(tmp_path: Path) -> None:
     where = rig(tmp_path)
     wrong = peer(SERVE % where.port, must_log="PunicaWrapperCPU")

@@ -70,6 +70,7 @@ async def web(tmp_path: Path) -> AsyncIterator[Web]:
         yield web
 
 
+@pytest.mark.slow
 async def test_two_hundred_first_requests_are_one_fetch_and_one_load(
     tmp_path: Path, web: Web
 ) -> None:

@@ -56,6 +56,7 @@ async def test_ten_thousand_invented_names_add_one_series(echo: Served) -> None:
     assert 'veneer_refusals_total{reason="model_not_found"} 21.0' in after
 
 
+@pytest.mark.slow
 async def test_five_hundred_served_adapters_have_two_hundred_values(tmp_path: Path) -> None:
     names = [f"a{index}" for index in range(500)]
     for index, name in enumerate(names):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -33,6 +34,7 @@ def serve(folder: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_second_server_on_one_state_folder_ends_with_75_and_the_first_serves_on(
     tmp_path: Path,
 ) -> None:
@@ -47,6 +49,7 @@ def test_a_second_server_on_one_state_folder_ends_with_75_and_the_first_serves_o
         assert httpx.get(f"{first.url}/readyz", timeout=10).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_state_folder_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
     done = serve(tmp_path)
@@ -83,6 +86,7 @@ def test_the_help_does_not_offer_the_test_hooks() -> None:
     assert "unsafe" not in shown
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_while_it_stores_serves_the_adapter_after_its_restart(
     tmp_path: Path,
 ) -> None:

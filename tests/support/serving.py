@@ -1,6 +1,7 @@
 """Servers for tests: in the test's own loop, or as the process a user starts."""
 
 import asyncio
+import atexit
 import logging
 import os
 import re
@@ -17,6 +18,7 @@ from typing import Any
 
 import structlog
 
+from veneer_adapters.sandbox.sandbox import Sandbox
 from veneer_server.api.listener import bind
 from veneer_server.app import running, to_listener
 from veneer_server.engine.base import Engine
@@ -30,6 +32,9 @@ POLL_S = 0.05
 """Pause between two looks at a condition; the waits themselves are bounded by a timeout."""
 START_S = 180
 """Bound on the start of a real engine on a busy machine."""
+SANDBOX = Sandbox()
+"""Of all servers in this process; it starts its own process when it is first needed."""
+atexit.register(SANDBOX.close)
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ async def serve_app(
     settings: Settings, engine: Engine, tracing: Tracing | None = None
 ) -> AsyncIterator[Served]:
     """Serve ``engine`` on a free loopback port, by a real uvicorn in this event loop."""
-    async with running(settings, engine=engine, tracing=tracing or Tracing()) as parts:
+    tracing = tracing or Tracing()
+    async with running(settings, engine=engine, tracing=tracing, sandbox=SANDBOX) as parts:
         server = to_listener(parts.server)
         with bind("127.0.0.1", 0) as listener:
             task = asyncio.create_task(server.serve(sockets=[listener]))

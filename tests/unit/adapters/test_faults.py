@@ -47,6 +47,7 @@ def test_the_nth_time_goes_wrong_and_with_a_plus_every_later_one(
     assert failures("store.write", 3) == seen
 
 
+@pytest.mark.slow
 def test_kill_ends_the_process_as_kill_9_does() -> None:
     code = "from veneer_adapters.faults import *; arm('store.write:2:kill')\n"
     code += "for _ in 'ab': print('alive', flush=True); fault_point('store.write')\n"

@@ -41,6 +41,7 @@ def test_the_folder_is_made_and_the_holder_named(tmp_path: Path) -> None:
         assert (tmp_path / "a" / "state" / LOCK_FILE).read_text() == f"{os.getpid()}\n"
 
 
+@pytest.mark.slow
 def test_a_second_one_is_told_who_has_it_and_which_setting_to_change(tmp_path: Path) -> None:
     process = hold(tmp_path)
     try:
@@ -74,6 +75,7 @@ def test_it_is_free_again_after_the_block(tmp_path: Path) -> None:
             assert (tmp_path / LOCK_FILE).read_text() == f"{os.getpid()}\n"
 
 
+@pytest.mark.slow
 def test_it_is_free_again_after_kill_9(tmp_path: Path) -> None:
     process = hold(tmp_path)
     process.send_signal(signal.SIGKILL)
@@ -95,6 +97,7 @@ with state_folder(Path(sys.argv[1])):
 """
 
 
+@pytest.mark.slow
 def test_a_forked_child_that_outlives_the_holder_does_not_keep_it(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", FORKS, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -82,6 +82,7 @@ def test_the_monitor_scrapes_each_replica_once() -> None:
     assert [service["spec"].get("clusterIP") for service in found] == ["None"]
 
 
+@pytest.mark.slow
 def test_the_compose_file_is_what_compose_knows() -> None:
     command = [sys.executable, "-m", "check_jsonschema"]
     schema = ["--builtin-schema", "vendor.compose-spec", str(DEPLOY / "compose.yaml")]

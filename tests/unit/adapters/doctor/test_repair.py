@@ -163,6 +163,7 @@ def test_patterns_that_are_regular_expressions_are_written_out(
     assert (config.scaling_of(Q), config.scaling_of(V)) == (4.0, 3.0)
 
 
+@pytest.mark.slow
 def test_a_pattern_that_takes_for_ever_ends_with_the_process(tmp_path: Path) -> None:
     modules = {"a" * 40 + "!": (16, 16)}
     folder = builders.write(

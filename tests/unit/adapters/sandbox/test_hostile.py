@@ -23,6 +23,8 @@ from veneer_adapters.doctor.doctor import examine
 from veneer_adapters.sandbox.confinement import Limits
 from veneer_adapters.sandbox.sandbox import Sandbox
 
+pytestmark = pytest.mark.slow
+
 bounded: Any = settings(
     max_examples=300,
     deadline=None,

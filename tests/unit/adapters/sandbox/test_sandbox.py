@@ -132,16 +132,19 @@ def test_many_threads_are_answered_each_with_its_own(tmp_path: Path, sandbox: Sa
     assert found == list(range(1, 9)) * 3
 
 
+@pytest.mark.slow
 def test_what_takes_too_much_processor_time_is_refused(tmp_path: Path) -> None:
     with Sandbox(limits=Limits(cpu_s=1)) as sandbox, pytest.raises(errors.Unparsable):
         sandbox.verify(endless(tmp_path), WITHOUT_BASE)
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_refused(tmp_path: Path) -> None:
     with Sandbox(limits=Limits(wall_s=0.2)) as sandbox, pytest.raises(errors.Unparsable):
         sandbox.verify(endless(tmp_path), WITHOUT_BASE)
 
 
+@pytest.mark.slow
 def test_what_takes_too_much_memory_is_refused_and_the_next_is_served(tmp_path: Path) -> None:
     # A quarter of a gigabyte once it is parsed: each of these is a Python object.
     text = b'{"a":[' + b"1.5," * 6_000_000 + b"1]}"
@@ -159,6 +162,7 @@ def under_way(sandbox: Sandbox, folder: Path, threads: ThreadPoolExecutor) -> Fu
     return threads.submit(sandbox.verify, endless(folder), WITHOUT_BASE)
 
 
+@pytest.mark.slow
 def test_a_reader_that_is_killed_is_a_refusal_and_the_next_is_served(
     tmp_path: Path, processes: Processes
 ) -> None:
@@ -171,6 +175,7 @@ def test_a_reader_that_is_killed_is_a_refusal_and_the_next_is_served(
         assert processes.wait_for(1)
 
 
+@pytest.mark.slow
 def test_a_zygote_that_is_killed_takes_its_readers_along_and_is_replaced(
     tmp_path: Path, processes: Processes
 ) -> None:
@@ -187,6 +192,7 @@ def test_a_zygote_that_is_killed_takes_its_readers_along_and_is_replaced(
         assert zygote not in processes.wait_for(1)
 
 
+@pytest.mark.slow
 def test_closing_ends_every_process_and_can_be_done_twice(
     tmp_path: Path, processes: Processes
 ) -> None:
@@ -199,6 +205,7 @@ def test_closing_ends_every_process_and_can_be_done_twice(
     assert not any(process.is_running() for process in started)
 
 
+@pytest.mark.slow
 def test_closing_meanwhile_is_no_fault_of_the_adapter(tmp_path: Path, processes: Processes) -> None:
     sandbox = Sandbox()
     with ThreadPoolExecutor(1) as threads:
@@ -210,6 +217,7 @@ def test_closing_meanwhile_is_no_fault_of_the_adapter(tmp_path: Path, processes:
     processes.wait_for(0)
 
 
+@pytest.mark.slow
 def test_the_reader_has_none_of_our_environment_and_no_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: Processes
 ) -> None:
@@ -255,6 +263,7 @@ def test_a_message_of_the_reader_is_shown_on_one_line_and_not_at_any_length() ->
     assert len(str(raised.value)) < 1000
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
     folder = builders.write(tmp_path)
     code = (

@@ -19,6 +19,8 @@ from veneer_adapters.errors import CacheFull, StorageFailed
 from veneer_adapters.faults import POINTS, disarm
 from veneer_adapters.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 MOST = 100
 """More than the story ever passes one point."""
 STORE_POINTS = [point for point in POINTS if point.startswith(("store.", "source."))]

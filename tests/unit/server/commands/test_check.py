@@ -171,6 +171,7 @@ def test_every_flag_is_documented() -> None:
     assert documented == {o for o in taken if o.startswith("--")} - COMPLETION
 
 
+@pytest.mark.slow
 def test_neither_torch_nor_vllm_is_imported(tmp_path: Path) -> None:
     base = checkpoint(tmp_path / "tiny")
     folder = builders.write(tmp_path / "a")

@@ -91,6 +91,7 @@ async def a_family(folder: Path, *, ours: bool) -> AsyncIterator[Family]:
             await family.ended()
 
 
+@pytest.mark.slow
 async def test_nothing_outlives_a_gateway_that_is_killed(tmp_path: Path) -> None:
     async with a_family(tmp_path, ours=True) as family:
         family.process.kill()
@@ -99,6 +100,7 @@ async def test_nothing_outlives_a_gateway_that_is_killed(tmp_path: Path) -> None
             await family.ended()
 
 
+@pytest.mark.slow
 async def test_the_engine_and_its_worker_are_outside_the_gateways_group(tmp_path: Path) -> None:
     async with a_family(tmp_path, ours=True) as family:
         groups = family.groups
@@ -107,6 +109,7 @@ async def test_the_engine_and_its_worker_are_outside_the_gateways_group(tmp_path
     assert groups["worker"] == groups["engine"] != groups["gateway"]
 
 
+@pytest.mark.slow
 async def test_processes_of_a_plain_vllm_keep_their_group(tmp_path: Path) -> None:
     async with a_family(tmp_path, ours=False) as family:
         groups = family.groups
