@@ -3,13 +3,12 @@
 import json
 from typing import Any
 
-import anthropic
 import jsonschema
-import openai
 import pytest
 
 from conformance.schema import OfficialSchema
 from conformance.wire import post, stream
+from support import clients
 
 pytestmark = [pytest.mark.engine, pytest.mark.requirement("answers:engine-shapes")]
 
@@ -85,7 +84,7 @@ async def test_a_response_holds_its_schema_whole_and_streamed(
 
 @pytest.mark.requirement("client:strict")
 async def test_the_strict_client_reads_chat_responses_and_their_streams(engine_url: str) -> None:
-    async with openai.AsyncOpenAI(
+    async with clients.openai.AsyncOpenAI(
         base_url=f"{engine_url}/v1", api_key="none", _strict_response_validation=True
     ) as client:
         async for _ in await client.responses.create(**RESPONSE, stream=True):
@@ -128,7 +127,7 @@ async def test_a_message_is_official(
 
 @pytest.mark.requirement("messages:answer")
 async def test_anthropics_client_reads_messages_streams_and_counts(engine_url: str) -> None:
-    async with anthropic.AsyncAnthropic(
+    async with clients.anthropic.AsyncAnthropic(
         base_url=engine_url, api_key="none", _strict_response_validation=True
     ) as client:
         # The client of 2026 knows no temperature any more; the wire does.

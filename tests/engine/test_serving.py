@@ -1,5 +1,7 @@
 """A real server, as ``make serve`` starts it: what its users do, with the real engine."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import re
@@ -10,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import openai
 import pytest
 import pytest_asyncio
 
+from support import clients
 from support.places import DEMO
 from support.serving import POLL_S, Served
 
@@ -30,14 +32,14 @@ NEAR_S = 5
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def client(engine_server: Served) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(
+async def client(engine_server: Served) -> AsyncIterator[clients.openai.AsyncOpenAI]:
+    async with clients.openai.AsyncOpenAI(
         base_url=f"{engine_server.url}/v1", api_key="none", max_retries=0
     ) as client:
         yield client
 
 
-async def say(client: openai.AsyncOpenAI, model: str, text: str = SENTENCE) -> str:
+async def say(client: clients.openai.AsyncOpenAI, model: str, text: str = SENTENCE) -> str:
     found = await client.chat.completions.create(
         model=model,
         messages=[{"role": "user", "content": text}],
@@ -49,14 +51,14 @@ async def say(client: openai.AsyncOpenAI, model: str, text: str = SENTENCE) -> s
 
 
 async def until(
-    client: openai.AsyncOpenAI, name: str, wanted: Callable[[dict[str, Any] | None], bool]
+    client: clients.openai.AsyncOpenAI, name: str, wanted: Callable[[dict[str, Any] | None], bool]
 ) -> dict[str, Any] | None:
     """Return the adapter facts of ``name`` as soon as ``wanted`` says so."""
     async with asyncio.timeout(NEAR_S * 4):
         while True:
             try:
                 found = (await client.models.retrieve(name)).to_dict()["adapter"]
-            except openai.NotFoundError:
+            except clients.openai.NotFoundError:
                 found = None
             if wanted(found):
                 return found
@@ -64,7 +66,7 @@ async def until(
 
 
 async def test_every_demo_adapter_is_listed_and_answers_in_its_own_way(
-    client: openai.AsyncOpenAI,
+    client: clients.openai.AsyncOpenAI,
 ) -> None:
     names = {card.id async for card in client.models.list()}
     assert {BASE, "pirate", "json-extractor", "haiku", "tool-caller"} <= names
@@ -79,7 +81,9 @@ async def test_every_demo_adapter_is_listed_and_answers_in_its_own_way(
     assert len(haiku.strip().splitlines()) == 3
 
 
-async def test_the_tool_adapter_calls_the_right_function(client: openai.AsyncOpenAI) -> None:
+async def test_the_tool_adapter_calls_the_right_function(
+    client: clients.openai.AsyncOpenAI,
+) -> None:
     tools: Any = [
         {
             "type": "function",
@@ -109,7 +113,7 @@ async def test_the_tool_adapter_calls_the_right_function(client: openai.AsyncOpe
 
 
 async def test_a_dropped_folder_answers_soon_and_a_running_stream_is_untouched(
-    engine_server: Served, client: openai.AsyncOpenAI
+    engine_server: Served, client: clients.openai.AsyncOpenAI
 ) -> None:
     prompt: Any = [{"role": "user", "content": "Tell me a long story about a lighthouse."}]
     stream = await client.chat.completions.create(
@@ -136,7 +140,7 @@ async def test_a_dropped_folder_answers_soon_and_a_running_stream_is_untouched(
 
 
 async def test_a_folder_changed_in_place_never_answers_with_stale_weights(
-    engine_server: Served, client: openai.AsyncOpenAI
+    engine_server: Served, client: clients.openai.AsyncOpenAI
 ) -> None:
     folder = engine_server.adapters / "changing"
     shutil.copytree(DEMO / "json-extractor", folder)
@@ -154,7 +158,7 @@ async def test_a_folder_changed_in_place_never_answers_with_stale_weights(
     assert before.startswith("{")
     shutil.rmtree(folder)
     await until(client, "changing", lambda facts: facts is None)
-    with pytest.raises(openai.NotFoundError):
+    with pytest.raises(clients.openai.NotFoundError):
         await say(client, "changing")
 
 
@@ -172,7 +176,7 @@ BROKEN: dict[str, tuple[Callable[..., None], str]] = {
 
 @pytest.mark.parametrize("kind", BROKEN)
 async def test_a_broken_folder_is_listed_with_its_reason_and_never_reaches_the_engine(
-    engine_server: Served, client: openai.AsyncOpenAI, kind: str
+    engine_server: Served, client: clients.openai.AsyncOpenAI, kind: str
 ) -> None:
     spoil, reason = BROKEN[kind]
     folder = engine_server.adapters / f"broken-{kind}"
@@ -183,7 +187,7 @@ async def test_a_broken_folder_is_listed_with_its_reason_and_never_reaches_the_e
 
     assert facts is not None
     assert (facts["state"], facts["reason"]) == ("failed", reason)
-    with pytest.raises(openai.ConflictError):
+    with pytest.raises(clients.openai.ConflictError):
         await say(client, folder.name)
     assert (await say(client, "json-extractor")).startswith("{")
 
@@ -200,7 +204,7 @@ def _rewrite(folder: Path, spoil: Callable[..., None]) -> None:
 
 
 async def test_a_client_that_hangs_up_frees_the_engine(
-    engine_server: Served, client: openai.AsyncOpenAI
+    engine_server: Served, client: clients.openai.AsyncOpenAI
 ) -> None:
     body: Any = {"ignore_eos": True}
     stream = await client.chat.completions.create(
@@ -224,7 +228,7 @@ def _running(metrics: httpx.Response) -> float:
 
 
 async def test_the_log_has_one_line_per_request_and_never_the_prompt(
-    engine_server: Served, client: openai.AsyncOpenAI
+    engine_server: Served, client: clients.openai.AsyncOpenAI
 ) -> None:
     secret = "xylophone-parliament"
     await say(client, BASE, f"Repeat this: {secret}")

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import httpx
 import pytest
-from moto.server import ThreadedMotoServer
 
-from support import builders
+from support import builders, clients
 from support.serving import logging_to_stderr, serve_echo
 from support.websites import Web, website
 from veneer_adapters.artifact.files import FILES
@@ -112,6 +110,8 @@ async def test_a_source_that_is_down_is_503_and_what_was_fetched_serves_on(
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     """A bucket that holds ``adapters/x``; its server ends with the test, or before."""
+    from moto.server import ThreadedMotoServer
+
     running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
     host, port = running.get_host_and_port()
@@ -124,7 +124,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    client = boto3.client("s3", endpoint_url=variables["AWS_ENDPOINT_URL"])
+    client = clients.boto3.client("s3", endpoint_url=variables["AWS_ENDPOINT_URL"])
     client.create_bucket(Bucket="bucket")
     made = builders.write(tmp_path / "made", seed=1)
     for name in FILES:
@@ -137,7 +137,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
 
 
 async def test_an_object_store_is_pulled_from_once_and_not_needed_afterwards(
-    tmp_path: Path, bucket: ThreadedMotoServer
+    tmp_path: Path, bucket: Any
 ) -> None:
     sources = {
         "buckets": ["s3://bucket/adapters"],

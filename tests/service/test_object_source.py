@@ -5,11 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
-from support import faulty
+from support import clients, faulty
 from veneer_adapters.artifact.files import CONFIG_FILE, FILES, WEIGHTS_FILE
 from veneer_adapters.errors import (
     AdapterError,
@@ -32,6 +30,8 @@ SIZE = sum(map(len, OLD.values()))
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
     running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
     host, port = running.get_host_and_port()
@@ -51,7 +51,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
 def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client for a fresh bucket that holds the old files."""
     environment(monkeypatch, server)
-    client = boto3.client("s3", endpoint_url=server, region_name="us-east-1")
+    client = clients.boto3.client("s3", endpoint_url=server, region_name="us-east-1")
     client.create_bucket(Bucket="bucket")
     upload(client, OLD)
     yield client

@@ -4,10 +4,9 @@ import asyncio
 from pathlib import Path
 
 import httpx
-import openai
 import pytest
 
-from support import builders
+from support import builders, clients
 from support.serving import POLL_S, serve_echo, until_served
 from veneer_server.engine.base import Answer, Call, EngineLost, Frames
 from veneer_server.engine.echo import EchoEngine
@@ -22,7 +21,7 @@ async def test_more_adapters_than_slots_are_all_served(tmp_path: Path) -> None:
     slots = {"device_slots": 2, "host_slots": 4}
     async with (
         serve_echo(tmp_path, adapters=slots) as served,
-        openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="none") as client,
+        clients.openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="none") as client,
     ):
         await until_served(served, *names)
 
@@ -102,15 +101,17 @@ async def test_an_engine_that_dies_ends_each_request_with_one_honest_error(
 ) -> None:
     async with (
         serve_echo(tmp_path, DyingEngine()) as served,
-        openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0) as client,
+        clients.openai.AsyncOpenAI(
+            base_url=f"{served.url}/v1", api_key="none", max_retries=0
+        ) as client,
         httpx.AsyncClient(base_url=served.url) as raw,
     ):
-        with pytest.raises(openai.InternalServerError) as refused:
+        with pytest.raises(clients.openai.InternalServerError) as refused:
             await client.chat.completions.create(model="echo", messages=MESSAGES)
         assert (refused.value.status_code, refused.value.code) == (503, "engine_lost")
         assert int(refused.value.response.headers["retry-after"]) <= 60
         stream = await client.chat.completions.create(model="echo", messages=MESSAGES, stream=True)
-        with pytest.raises(openai.APIError, match="engine stopped"):
+        with pytest.raises(clients.openai.APIError, match="engine stopped"):
             async for _ in stream:
                 pass
         body = {"model": "echo", "messages": MESSAGES, "stream": True}
