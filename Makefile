@@ -17,19 +17,30 @@ dev: tools  ## Serve the echo engine: the whole API without a model, in a second
 tools:
 	@scripts/install dev
 
-check: tools  ## Everything that needs no engine: lint, types, layers, unit and service tests
+check: tools lint  ## Everything that needs no engine: lint, types, layers, unit and service tests
+	@$(MAKE) -j 2 --output-sync --no-print-directory types quick-tests
+
+lint:
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/lint-imports --no-cache
 	.venv/bin/hadolint Dockerfile
 	$(PY) deploy/grafana/generate.py --check
 	$(PY) scripts/lock.py --check
+
+types:
 	.venv/bin/mypy
+
+quick-tests:
 	$(PY) -m pytest $(PARALLEL) -m "not engine and not services and not slow"
 
-test:  ## Every test that needs nothing but Python packages, the real engine included
+test: test-tools quick-tests slow-tests  ## Every test that needs nothing but Python packages, the real engine included
+
+test-tools:
 	@scripts/install test
-	$(PY) -m pytest $(PARALLEL) -m "not engine and not services"
+
+slow-tests: test-tools
+	$(PY) -m pytest $(PARALLEL) -m "slow and not engine and not services"
 	$(PY) -m pytest -m "engine and not services"
 
 test-services:  ## Tests that need system packages (installed as root on Debian)
@@ -54,4 +65,4 @@ train:  ## Train the demo adapters again
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: serve setup dev tools check test test-services bench dashboards lock train help
+.PHONY: serve setup dev tools check lint types test test-tools quick-tests slow-tests test-services bench dashboards lock train help

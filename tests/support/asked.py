@@ -6,14 +6,12 @@ import pytest
 
 engine = True
 """Whether tests of the engine are among it."""
-slow = True
-"""Whether what is slow is among it."""
 
 
 def note(markers: str) -> None:
     """Remember the expression given with ``-m``, empty when there is none."""
-    global engine, slow
-    engine, slow = "not engine" not in markers, "not slow" not in markers
+    global engine  # noqa: PLW0603 - one run, one answer
+    engine = "not engine" not in markers
 
 
 def need(module: str) -> Any:
@@ -25,8 +23,3 @@ def need(module: str) -> Any:
     if not engine:
         pytest.skip("the engine was not asked for", allow_module_level=True)
     return pytest.importorskip(module)
-
-
-def examples(many: int) -> int:
-    """Return how many examples a property is tried with: a tenth where nobody asked for slow."""
-    return many if slow else many // 10

@@ -9,12 +9,12 @@ import itertools
 from collections.abc import Coroutine
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from support import builders
-from support.asked import examples
 from support.fake_engine import EngineBroken, FakeEngine, settle
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.errors import AdapterUnavailable
@@ -151,7 +151,10 @@ class ResidencyMachine(RuleBasedStateMachine):
             request.task.cancel()
 
 
-ResidencyMachine.TestCase.settings = settings(
-    max_examples=examples(150), stateful_step_count=40, deadline=None
-)
-TestResidencyInvariants = ResidencyMachine.TestCase
+class TestResidencyInvariants(ResidencyMachine.TestCase):
+    settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.slow
+class TestResidencyInvariantsManyTimes(ResidencyMachine.TestCase):
+    settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
