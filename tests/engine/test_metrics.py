@@ -17,6 +17,7 @@ def ask(client: httpx.Client, model: str) -> None:
         "model": model,
         "messages": [{"role": "user", "content": "Count to ten."}],
         "max_tokens": 8,
+        "ignore_eos": True,
         "stream": True,
     }
     client.post("/v1/chat/completions", json=body, timeout=120).raise_for_status()

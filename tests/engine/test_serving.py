@@ -151,11 +151,9 @@ async def test_a_folder_changed_in_place_never_answers_with_stale_weights(
         shutil.copy(DEMO / "haiku" / file, folder / file)
 
     await until(client, "changing", lambda facts: bool(facts) and facts["revision"] == 2)
-    after, haiku, before = await asyncio.gather(
-        say(client, "changing"), say(client, "haiku"), say(client, "changing@1")
-    )
-    assert after == haiku
-    assert before.startswith("{")
+    # One after the other: in bfloat16 what shares a batch changes the rounding, and so the text.
+    assert await say(client, "changing") == await say(client, "haiku")
+    assert (await say(client, "changing@1")).startswith("{")
     shutil.rmtree(folder)
     await until(client, "changing", lambda facts: facts is None)
     with pytest.raises(clients.openai.NotFoundError):

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -302,11 +302,19 @@ def test_watching_ends_in_time_and_says_that_the_server_goes_on(
     assert "The server has not finished after 0 s; it goes on with the work." in told
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[Callable[[], None]]:
+    """What a terminal does on Ctrl-C, also where our parent ignores SIGINT, as under nohup."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda: os.kill(os.getpid(), signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+
+
 def test_ctrl_c_leaves_the_servers_work_running_and_says_so(
-    server: str, stub: AdaptersStub, source: Path
+    server: str, stub: AdaptersStub, source: Path, ctrl_c: Callable[[], None]
 ) -> None:
     stub.looks = [FETCHING] * 1000
-    stub.on_look = lambda: os.kill(os.getpid(), signal.SIGINT)
+    stub.on_look = ctrl_c
     told = failed(server, "add", "mine", str(source), code=130)
     assert "the server goes on with the work" in told
     assert "veneer adapters show mine" in told
