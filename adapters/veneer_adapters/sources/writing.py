@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import ExitStack, aclosing, suppress
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import BinaryIO, ParamSpec, TypeVar
 
 from veneer_adapters.errors import StorageFailed
 
@@ -20,17 +20,25 @@ async def receive(chunks: AsyncGenerator[bytes], file: Path, seen: Callable[[byt
     Raises:
         StorageFailed: the file could not be written.
     """
-    out = await _on_disk(file.open, "xb")
-    try:
+    with ExitStack() as stack:
+
+        def create() -> BinaryIO:
+            out = file.open("xb")
+            stack.callback(_close, out)  # also when nobody waits for it any more
+            return out
+
+        out = await _on_disk(create)
         async with aclosing(chunks):
             async for chunk in chunks:
                 seen(chunk)
                 await _on_disk(out.write, chunk)
         await _on_disk(out.flush)
-    finally:
-        # A flush that failed has raised above; closing the file would raise again.
-        with suppress(OSError):
-            out.close()
+
+
+def _close(out: BinaryIO) -> None:
+    # A flush that failed has raised before; closing the file would raise again.
+    with suppress(OSError):
+        out.close()
 
 
 async def _on_disk(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,27 @@ async def test_a_full_disk_is_told_as_such(size: int, tmp_path: Path) -> None:
 
     with pytest.raises(StorageFailed):
         await receive(chunks(bytes(size)), Full(tmp_path), lambda chunk: None)
+
+
+async def test_a_file_is_closed_whose_caller_left_while_it_was_opened(tmp_path: Path) -> None:
+    began, gate = threading.Event(), threading.Event()
+    opened: list[Any] = []
+
+    class Slow(type(tmp_path)):  # type: ignore[misc]
+        def open(self, mode: str) -> Any:
+            began.set()
+            gate.wait(5)
+            opened.append(super().open(mode))
+            return opened[0]
+
+    task = asyncio.create_task(receive(chunks(b"a"), Slow(tmp_path / "x"), lambda chunk: None))
+    async with asyncio.timeout(5):
+        await asyncio.to_thread(began.wait, 5)
+        task.cancel()
+        gate.set()
+        await asyncio.wait([task])
+    assert task.cancelled()
+    assert opened[0].closed
 
 
 async def test_an_error_of_the_source_is_not_taken_for_one_of_the_disk(tmp_path: Path) -> None:
