@@ -67,7 +67,7 @@ OPS = ("rms_norm", "fused_add_rms_norm", "silu_and_mul")
 
 def imports() -> Iterator[tuple[str, str, str]]:
     """Return (our file, vLLM's module, name) of every import in the package, also in functions."""
-    for file in sorted(FOLDER.glob("*.py")):
+    for file in sorted(FOLDER.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vllm"):
                 yield from ((file.name, node.module or "", alias.name) for alias in node.names)
