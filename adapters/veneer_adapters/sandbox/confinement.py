@@ -42,15 +42,18 @@ def leave_network() -> bool:
     return any(_UNSHARE(flags) == 0 for flags in (_NEW_NETWORK, _NEW_USERS | _NEW_NETWORK))
 
 
-def confine(limits: Limits) -> None:
-    """Set ``limits`` on this process for good, and let the process end with its parent.
+def confine(limits: Limits, *, parent: int) -> None:
+    """Set ``limits`` on this process for good, and let the process end with its ``parent``.
 
     Raises:
+        ProcessLookupError: the parent has ended already, so the kernel would send no signal.
         OSError: a limit could not be set; then the process must not read untrusted files.
     """
     for option, value in ((_END_WITH_PARENT, signal.SIGKILL), (_NO_NEW_PRIVILEGES, 1)):
         if _PRCTL(option, int(value), 0, 0, 0):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno() or errno.EPERM))
+    if os.getppid() != parent:
+        raise ProcessLookupError
     # Some systems do not allow this, and it only decides which process ends first.
     with suppress(OSError):
         score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)

@@ -99,13 +99,14 @@ class _Nursery:
         if not message:
             return False
         [descriptor] = descriptors
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             # A reader that was taken over must not write into the server's log.
             os.dup2(1, 2)
             for inherited in (self._control.fileno(), *self._ends):
                 os.close(inherited)
-            _be_child(socket.socket(fileno=descriptor))
+            _be_child(socket.socket(fileno=descriptor), parent)
         os.close(descriptor)
         process = os.pidfd_open(pid)
         self._ends[process] = (pid, time.monotonic() + float(message))
@@ -119,11 +120,11 @@ class _Nursery:
         os.close(process)
 
 
-def _be_child(connection: socket.socket) -> NoReturn:
+def _be_child(connection: socket.socket, parent: int) -> NoReturn:
     code = 1
     try:
         request = json.loads(_receive(connection))
-        confinement.confine(confinement.Limits(**request["limits"]))
+        confinement.confine(confinement.Limits(**request["limits"]), parent=parent)
         connection.sendall(json.dumps(_answer(request)).encode())
         code = 0
     finally:

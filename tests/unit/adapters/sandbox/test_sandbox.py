@@ -231,6 +231,17 @@ def test_the_reader_has_none_of_our_environment_and_no_network(
             assert os.readlink(f"/proc/{zygote.pid}/ns/net") != os.readlink("/proc/self/ns/net")
 
 
+@pytest.mark.slow
+def test_a_reader_whose_zygote_is_gone_before_it_could_be_told_reads_nothing() -> None:
+    code = (
+        "from veneer_adapters.sandbox.confinement import Limits, confine\n"
+        f"confine(Limits(), parent={os.getpid() + 1})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ProcessLookupError" in done.stderr
+
+
 MADE_UP = [
     b"",
     b"not JSON",
