@@ -17,6 +17,9 @@ dev: tools  ## Serve the echo engine: the whole API without a model, in a second
 tools:
 	@scripts/install dev
 
+# Assertions are rewritten and modules compiled once, not by every worker and program of a run.
+quick-tests slow-tests: export PYTHONDONTWRITEBYTECODE =
+
 check: tools lint  ## Everything that needs no engine: lint, types, layers, unit and service tests
 	@$(MAKE) -j 2 --output-sync --no-print-directory types quick-tests
 
