@@ -131,7 +131,7 @@ async def test_an_error_of_messages_has_anthropics_shape(
 async def test_a_fault_inside_a_stream_is_its_last_event(
     tmp_path: Path, openai_schema: OfficialSchema
 ) -> None:
-    async with asyncio.timeout(5), serve_echo(tmp_path, DyingEngine()) as served:
+    async with asyncio.timeout(30), serve_echo(tmp_path, DyingEngine()) as served:
         response = await post(served.url, PATH, {**CHAT, "stream": True})
     *_, last = events(response.text)
     openai_schema.check("ErrorResponse", last)

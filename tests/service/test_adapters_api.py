@@ -66,7 +66,7 @@ async def api_of(folder: Path, **sections: Any) -> AsyncIterator[Api]:
     engine = EchoEngine(effects={"idle@": NOTHING})
     async with (
         serve_echo(folder, engine, **sections) as served,
-        httpx.AsyncClient(base_url=served.url, timeout=10) as client,
+        httpx.AsyncClient(base_url=served.url, timeout=30) as client,
     ):
         yield Api(served, client)
 
@@ -131,7 +131,7 @@ async def test_content_without_effect_is_refused_unless_that_is_declared(api: Ap
 
 async def test_a_folder_whose_content_has_no_effect_never_answers(api: Api) -> None:
     builders.write(api.served.adapters / "idle")
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(30):
         while (await api.ask("GET", "/idle")).status_code != 200:
             await asyncio.sleep(POLL_S)
     assert fault(await api.chat("idle")) == (409, "adapter_failed", "model")
@@ -250,7 +250,7 @@ async def test_what_is_not_waited_for_is_told_until_it_is_done(api: Api) -> None
     begun = await api.ask("POST", "", {"name": "mine", "source": api.source(), "wait": False})
     assert begun.status_code == 202
     assert begun.json()["state"] == "staging"
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(30):
         while (told := await api.call("GET", "/mine"))["progress"]:
             await asyncio.sleep(POLL_S)
     assert told["live"] == 1
@@ -259,7 +259,7 @@ async def test_what_is_not_waited_for_is_told_until_it_is_done(api: Api) -> None
 async def test_what_fails_while_nobody_waits_is_told_by_the_adapter(api: Api) -> None:
     source = api.source(use_dora=True)
     await api.call("POST", "", {"name": "mine", "source": source, "wait": False})
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(30):
         while (told := await api.call("GET", "/mine"))["progress"]:
             await asyncio.sleep(POLL_S)
     assert (told["state"], told["reason"]) == ("failed", "unsupported_feature")
@@ -279,7 +279,7 @@ async def test_a_pin_is_remembered_and_keeps_an_adapter_loaded(api: Api) -> None
 async def test_a_pin_asked_for_with_a_new_adapter_is_kept_though_nobody_waits(api: Api) -> None:
     body = {"name": "mine", "source": api.source(), "pinned": True, "wait": False}
     await api.call("POST", "", body)
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(30):
         while not (told := await api.call("GET", "/mine"))["live"]:
             await asyncio.sleep(POLL_S)
     assert told["pinned"]

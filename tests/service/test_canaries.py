@@ -61,7 +61,7 @@ class Rig(Api):
 
     async def until_counted(self, *wanted: int, **more: Any) -> None:
         """Ask until each of the targets was counted so often, or the alias has moved."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while tallies := self.counted():
                 if all(t.requests >= w for t, w in zip(tallies.values(), wanted, strict=True)):
                     break
@@ -72,7 +72,7 @@ class Rig(Api):
 
     async def run(self, *, times: int = ENOUGH, revisions: int = 2, **more: Any) -> dict[str, Any]:
         """Send requests until each target was counted ``times``; return what the alias is then."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while not self.counted():
                 await self.chat("mine", **more)
                 await asyncio.sleep(POLL_S)
@@ -88,7 +88,7 @@ async def rig_of(folder: Path) -> AsyncIterator[Rig]:
     with logging_to_stderr("json"):
         async with (
             serve_echo(folder, EchoEngine(answers=answers)) as served,
-            httpx.AsyncClient(base_url=served.url, timeout=10) as client,
+            httpx.AsyncClient(base_url=served.url, timeout=30) as client,
         ):
             rig = Rig(served, client)
             rig.answers = answers
@@ -192,7 +192,7 @@ async def test_a_request_the_client_broke_off_counts_for_neither_side(tmp_path: 
     engine = WaitingEngine()
     async with (
         serve_echo(tmp_path, engine) as served,
-        httpx.AsyncClient(base_url=served.url, timeout=10) as client,
+        httpx.AsyncClient(base_url=served.url, timeout=30) as client,
     ):
         rig = Rig(served, client)
         await rig.split()
@@ -200,7 +200,7 @@ async def test_a_request_the_client_broke_off_counts_for_neither_side(tmp_path: 
         await engine.reached.wait()
         asking.cancel()
         ended = 'veneer_requests_total{adapter="mine",endpoint="chat",outcome="cancelled"} 1.0'
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(30):
             while ended not in (await client.get("/metrics")).text:
                 await asyncio.sleep(POLL_S)
         assert rig.counted() == {}

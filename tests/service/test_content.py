@@ -16,7 +16,7 @@ from veneer_adapters.artifact.files import WEIGHTS_FILE
 from veneer_server.engine.base import Answer, Call, Frames
 from veneer_server.engine.echo import EchoEngine
 
-NEAR_S = 10
+NEAR_S = 30
 TOO_LITTLE_FOR_THREE = 2.5
 
 

@@ -154,8 +154,8 @@ class SilentEngine(EchoEngine):
 async def test_a_client_that_hangs_up_stops_the_generation(tmp_path: Path, stream: bool) -> None:
     engine = SilentEngine()
     body = {"model": "echo", "messages": MESSAGES, "stream": stream}
-    async with serve_echo(tmp_path, engine) as served, asyncio.timeout(10):
-        async with httpx.AsyncClient(base_url=served.url, timeout=10) as client:
+    async with serve_echo(tmp_path, engine) as served, asyncio.timeout(30):
+        async with httpx.AsyncClient(base_url=served.url, timeout=30) as client:
             asking = asyncio.create_task(client.post("/v1/chat/completions", json=body))
             await engine.begun.wait()
             asking.cancel()
@@ -175,8 +175,8 @@ async def test_at_the_drain_deadline_what_still_runs_gets_an_error(
     body = {"model": "echo", "messages": MESSAGES, "stream": stream}
     async with (
         serve_echo(tmp_path, engine) as served,
-        httpx.AsyncClient(base_url=served.url, timeout=10) as client,
-        asyncio.timeout(10),
+        httpx.AsyncClient(base_url=served.url, timeout=30) as client,
+        asyncio.timeout(30),
     ):
         asking = asyncio.create_task(client.post("/v1/chat/completions", json=body))
         await engine.begun.wait()

@@ -17,7 +17,7 @@ from veneer_adapters.faults import disarm
 from veneer_server.commands.main import app
 
 PROGRAM = [str(Path(sys.executable).with_name("veneer")), "serve", "--engine", "echo"]
-NEAR_S = 20
+NEAR_S = 60
 """Bound on a dropped folder being noticed and stored, on a busy machine."""
 
 

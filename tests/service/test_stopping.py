@@ -24,6 +24,6 @@ async def test_a_stop_asked_for_on_reading_ready_is_obeyed(tmp_path: Path) -> No
         os.kill(os.getpid(), signal.SIGTERM)
 
     with bind("127.0.0.1", 0) as listener:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await serve(settings, listener, stop)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

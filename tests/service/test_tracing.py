@@ -57,7 +57,7 @@ class Rig:
             httpx.AsyncClient(base_url=served.url) as client,
         ):
             # Told just after the adapter is there, and of no interest here.
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while "adapter stage" not in self.spans():
                     await asyncio.sleep(POLL_S)
             self.exporter.clear()

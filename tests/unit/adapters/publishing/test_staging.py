@@ -346,6 +346,19 @@ async def test_a_link_in_a_root_that_leads_elsewhere_is_listed_as_failed(
         assert rig.states() == {"a": ("failed", "path_not_allowed")}
 
 
+class Clock:
+    """A watch's clock that the test winds on, and how often it was looked at with a look around."""
+
+    def __init__(self) -> None:
+        self.s = 0.0
+        self.looks = 0
+
+    def now(self) -> float:
+        """Say that no file has been quiet at all."""
+        self.looks += 1
+        return 0.0
+
+
 def watch_of(rig: Rig) -> FolderWatch:
     return FolderWatch([rig.root], settle_s=0.4)
 
@@ -353,16 +366,22 @@ def watch_of(rig: Rig) -> FolderWatch:
 async def test_a_folder_copied_in_slowly_is_not_looked_at_before_it_is_whole(rig: Rig) -> None:
     whole = builders.write(rig.root.path.parent / "whole")
     weights = (whole / "adapter_model.safetensors").read_bytes()
-    async with following(rig, watch_of(rig)):
+    clock = Clock()
+    watch = FolderWatch([rig.root], settle_s=0.4, clock=lambda: clock.s, now=clock.now)
+    async with following(rig, watch):
         with capture_logs() as logs:
             folder = rig.root.path / "a"
             folder.mkdir()
             shutil.copy(whole / "adapter_config.json", folder)
-            for begin in range(0, len(weights), 30):
+            for begin in range(0, len(weights), 300):
+                looks = clock.looks
                 with (folder / "adapter_model.safetensors").open("ab") as file:
-                    file.write(weights[begin : begin + 30])
-                # A copy that takes longer than the settling time; nothing waits for this.
-                await asyncio.sleep(0.02)
+                    file.write(weights[begin : begin + 300])
+                await until(lambda looks=looks: clock.looks > looks)
+                clock.s += 0.3
+            assert clock.s > 2 * 0.4, "the copy takes longer than the settling time"
+            assert logs == []
+            clock.s += 0.4
             await until(lambda: logs != [])
         assert rig.states() == {"a": ("staged", None)}
         assert [line["event"] for line in logs] == ["adapter published"]

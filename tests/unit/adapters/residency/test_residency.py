@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from support.clock import forward
 from support.fake_engine import A, B, C, D, EngineBroken, Rig, bounded, hold, settle
 from veneer_adapters.errors import LoadFailed, LoadTimedOut, NoSlotFree
 from veneer_adapters.lifecycle import State
@@ -153,23 +154,27 @@ async def test_a_warm_adapter_does_not_queue_behind_cold_ones() -> None:
 
 
 async def test_when_every_slot_stays_leased_the_waiter_is_told_and_forgotten() -> None:
-    rig = Rig(device=1, host=2, timeout_s=0.01)
+    rig = Rig(device=1, host=2, timeout_s=1)
     async with asyncio.timeout(5), rig.residency.lease(A):
+        waiting = asyncio.create_task(rig.use(B))
+        await settle()
+        forward(1)
         with pytest.raises(NoSlotFree):
-            async with rig.residency.lease(B):
-                raise NotImplementedError
+            await waiting
         assert rig.residency.state_of(B) is State.READY
     await settle()
     assert rig.host.calls == ["load a"]
 
 
 async def test_a_load_that_takes_too_long_times_out_and_still_lands() -> None:
-    rig = Rig(timeout_s=0.01)
+    rig = Rig(timeout_s=1)
     rig.host.held = True
     async with asyncio.timeout(5):
+        waiting = asyncio.create_task(rig.use(A))
+        await settle()
+        forward(1)
         with pytest.raises(LoadTimedOut):
-            async with rig.residency.lease(A):
-                raise NotImplementedError
+            await waiting
         rig.host.finish()
         await settle()
         async with rig.residency.lease(A) as lease:

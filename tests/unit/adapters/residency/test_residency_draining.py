@@ -5,18 +5,22 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from support.clock import forward
 from support.fake_engine import A, B, Rig, bounded, hold, settle
 from veneer_adapters.errors import LoadFailed, NoSlotFree
 from veneer_adapters.lifecycle import State
 
 
 async def test_a_pinned_adapter_stays_until_it_is_unpinned() -> None:
-    rig = Rig(device=1, host=2, timeout_s=0.01)
+    rig = Rig(device=1, host=2, timeout_s=1)
     async with asyncio.timeout(5):
         await rig.residency.pin(A)
         assert rig.residency.snapshot()[0].pinned
+        waiting = asyncio.create_task(rig.use(B))
+        await settle()
+        forward(1)
         with pytest.raises(NoSlotFree):
-            await rig.use(B)
+            await waiting
         rig.residency.unpin(A)
         await rig.use(B)
     assert rig.host.calls == ["load a", "unload a", "load b"]
