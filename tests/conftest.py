@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import structlog
 from sqlalchemy import URL
 
 from support import asked
@@ -22,6 +23,10 @@ from veneer_server.engine.vllm.options import EngineOptions, environment
 
 def pytest_configure(config: pytest.Config) -> None:
     asked.note(config.option.markexpr)
+    # Where rich is installed structlog draws tracebacks with all locals: up to a second each.
+    *usual, _ = structlog.get_config()["processors"]
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*usual, plain])
 
 
 def pytest_collection_finish() -> None:

@@ -181,10 +181,10 @@ def free_port() -> int:
 def logging_to_stderr(style: str) -> Iterator[None]:
     """Log as a server does with ``observability.log_format`` at ``style``."""
     root = logging.getLogger()
-    before = root.handlers, root.level
+    before, ours = (root.handlers, root.level), structlog.get_config()
     logs.configure("info", style)
     try:
         yield
     finally:
-        structlog.reset_defaults()
+        structlog.configure(**ours)
         root.handlers, root.level = before
