@@ -24,6 +24,7 @@
     │   ├── Unparsable          the process that read the files crashed or reached a limit
     │   ├── NoEffect            nothing matches the base, or every product B·A is zero
     │   ├── GarbageOutput       with it, the engine answers with token 0 only
+    │   ├── CrashesEngine       the engine was lost twice while it loaded or first used it
     │   ├── MissingFile         adapter_config.json or adapter_model.safetensors is not there
     │   ├── TooLarge            more bytes than the store accepts for one adapter
     │   ├── ContentLost         the stored files are lost, and the source cannot replace them
@@ -217,6 +218,12 @@ class GarbageOutput(AdapterRejected):
     """With the adapter, the engine answers with token 0 again and again."""
 
     reason = "garbage_output"
+
+
+class CrashesEngine(AdapterRejected):
+    """The engine was lost twice while it loaded the adapter or first used it."""
+
+    reason = "crashes_engine"
 
 
 class MissingFile(AdapterRejected):

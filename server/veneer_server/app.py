@@ -25,8 +25,10 @@ from veneer_server.api.access import AccessLog
 from veneer_server.api.admin import adapters, aliases, vllm_routes
 from veneer_server.api.deps import Server
 from veneer_server.api.listener import Listener
+from veneer_server.background import Background
 from veneer_server.engine.base import Engine
 from veneer_server.engine.starting import start_engine
+from veneer_server.engine.supervision import EngineGaveUp, SupervisedEngine
 from veneer_server.settings import Settings
 from veneer_server.telemetry import otel
 from veneer_server.telemetry.tracing import Tracing
@@ -88,24 +90,27 @@ async def running(
         tracing = tracing or _start_tracing(stack)
         database = await Database.open(settings.state.database())
         stack.push_async_callback(database.close)
-        engine = engine or await start_engine(settings)
-        stack.callback(engine.stop)
+        supervised: SupervisedEngine | None = None
+        if engine is None:
+            engine = supervised = await start_engine(settings)
+        stack.push_async_callback(asyncio.to_thread, engine.stop)
+        background = Background(fatal=(EngineGaveUp,))
         sandbox = sandbox or stack.enter_context(Sandbox())
-        parts = await assemble(settings, engine, tracing, database, sandbox)
+        parts = await assemble(settings, engine, tracing, database, sandbox, background)
         stack.push_async_callback(parts.upkeep.close)
         stack.push_async_callback(parts.guarding.close)
         stack.callback(parts.canaries.close)
         stack.push_async_callback(parts.staging.close)
         watch = FolderWatch(roots(settings))
-        for work in (
-            parts.following.follow(watch),
-            parts.staging.resume(),
-            parts.upkeep.run(),
-            parts.hot_set.keep(),
-        ):
-            stack.push_async_callback(_cancel, asyncio.create_task(work))
-        await parts.following.initial_scan_done.wait()
-        await parts.warm(settings.adapters.device_slots)
+        stack.push_async_callback(background.close)  # before what the tasks use is closed
+        if supervised is not None:
+            background.start("engine", lambda: supervised.run(parts.recovery))
+        background.start("following", lambda: parts.following.follow(watch))
+        background.start("resume", parts.staging.resume, once=True)
+        background.start("upkeep", parts.upkeep.run)
+        background.start("hot set", parts.hot_set.keep)
+        if await background.wait_for(parts.following.initial_scan_done, "following"):
+            await parts.warm(settings.adapters.device_slots)
         yield parts
 
 
@@ -118,11 +123,6 @@ def _start_tracing(stack: AsyncExitStack) -> Tracing:
     provider = otel.provider(export)
     stack.callback(provider.shutdown)
     return Tracing(provider)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 async def serve(
@@ -138,7 +138,22 @@ async def serve(
         listener.listen(_BACKLOG)  # before ``on_ready``: a client that connects then is not refused
         with http.capture_signals():  # before ``on_ready`` too: a signal then is not lost
             on_ready(parts.server, listener.getsockname()[1])
-            await http.serve(sockets=[listener])
+            await _serve_until_over(http, listener, parts.background)
+
+
+async def _serve_until_over(
+    http: Listener, listener: socket.socket, background: Background
+) -> None:
+    serving = asyncio.create_task(http.serve(sockets=[listener]))
+    over = asyncio.create_task(background.until_over())
+    await asyncio.wait((serving, over), return_when=asyncio.FIRST_COMPLETED)
+    if over.done():
+        http.request_stop()
+    await serving
+    over.cancel()
+    await asyncio.gather(over, return_exceptions=True)
+    if not over.cancelled():
+        over.result()
 
 
 def to_listener(server: Server) -> Listener:

@@ -114,6 +114,16 @@ class EngineSettings(_Section):
     kv_cache_gib: float | None = Field(
         default=None, gt=0, description="Memory for the KV cache on CPU, in GiB."
     )
+    stall_timeout_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="An engine that is silent for this long is started again, in seconds.",
+    )
+    restart_wait_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="How long a request waits for an engine that is started again, in seconds.",
+    )
 
 
 class AdapterSettings(_Section):

@@ -37,8 +37,10 @@ from veneer_adapters.sources.remote import remote_sources
 from veneer_adapters.store.store import Store
 from veneer_server.api.admin.paths import RESERVED
 from veneer_server.api.deps import Server
+from veneer_server.background import Background
 from veneer_server.engine.base import Engine
 from veneer_server.serving.canaries.trials import Canaries
+from veneer_server.serving.recovery import EngineRecovery
 from veneer_server.serving.requests import RequestService
 from veneer_server.serving.resolving import Resolver
 from veneer_server.serving.watching import Watching
@@ -61,6 +63,8 @@ class Parts:
     upkeep: Upkeep
     guarding: Guarding
     canaries: Canaries
+    recovery: EngineRecovery
+    background: Background
 
     async def warm(self, room: int) -> None:
         """Load the pinned adapters, then the most used ones, until ``room`` are in slots."""
@@ -71,7 +75,12 @@ class Parts:
 
 
 async def assemble(
-    settings: Settings, engine: Engine, tracing: Tracing, database: Database, sandbox: Sandbox
+    settings: Settings,
+    engine: Engine,
+    tracing: Tracing,
+    database: Database,
+    sandbox: Sandbox,
+    background: Background,
 ) -> Parts:
     """Return the parts of a server for ``engine``; no task runs yet, and nothing is staged.
 
@@ -92,46 +101,29 @@ async def assemble(
         roots=roots(settings),
         fetching=_fetching(settings),
     )
-    residency = Residency(
-        engine,
-        device_slots=settings.adapters.device_slots,
-        host_slots=settings.adapters.host_slots,
-        load_timeout_s=settings.adapters.load_timeout_s,
-        clock=time.monotonic,
-        observer=observers,
-        voucher=Vouching(
-            *(catalog, store, engine, intake.restore),
-            shared=database.shared,
-            observer=observers,
-        ),
-    )
+    proof = (catalog, store, engine, intake.restore)
+    vouching = Vouching(*proof, shared=database.shared, observer=observers)
+    residency = _open_residency(settings, engine, vouching, observers)
     hot_set = HotSet(residency)
     catalog.watch(hot_set.on_change)
     publishing = Publishing(catalog, residency.warm)
     reserved = {**RESERVED, engine.model.id: "the name of the base model"}
-    staging = Staging(
-        intake,
-        catalog,
-        publishing,
-        reserved=reserved,
-        observer=observers,
-    )
+    staging = Staging(intake, catalog, publishing, reserved=reserved, observer=observers)
     usage = Usage(database)
     guarding = Guarding(catalog, observers)
     canaries = Canaries(guarding)
-    resolver = Resolver(
-        engine.model.id, catalog, _puller(settings, staging, reserved), on_failed=canaries.failed
-    )
+    puller = _puller(settings, staging, reserved)
+    resolver = Resolver(engine.model.id, catalog, puller, on_failed=canaries.failed)
     _observe(metrics, settings, engine, catalog, residency)
     watching = Watching(engine.model.id, metrics, tracing, usage, canaries)
+    checkup = Checkup(intake, sandbox, engine.facts)
     server = Server(
         settings=settings,
         engine=engine,
-        adapters=Adapters(
-            catalog, staging, publishing, residency, Checkup(intake, sandbox, engine.facts)
-        ),
+        adapters=Adapters(catalog, staging, publishing, residency, checkup),
         requests=RequestService(engine, resolver, residency, watching),
         replays=Replays(database),
+        background=background,
         metrics=metrics,
         tracing=tracing,
         started_s=int(time.time()),
@@ -148,6 +140,22 @@ async def assemble(
         upkeep=Upkeep(catalog, usage),
         guarding=guarding,
         canaries=canaries,
+        recovery=EngineRecovery(residency, catalog, metrics),
+        background=background,
+    )
+
+
+def _open_residency(
+    settings: Settings, engine: Engine, voucher: Vouching, observers: Observers
+) -> Residency:
+    return Residency(
+        engine,
+        device_slots=settings.adapters.device_slots,
+        host_slots=settings.adapters.host_slots,
+        load_timeout_s=settings.adapters.load_timeout_s,
+        clock=time.monotonic,
+        observer=observers,
+        voucher=voucher,
     )
 
 

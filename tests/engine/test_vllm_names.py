@@ -44,7 +44,12 @@ ATTRIBUTES = {
     ),
     "vllm.v1.engine.async_llm.AsyncLLM": (
         *("collective_rpc", "generate", "errored", "shutdown", "vllm_config", "model_config"),
+        *("get_num_unfinished_requests", "engine_core", "output_processor"),
     ),
+    "vllm.v1.engine.core_client.AsyncMPClient": ("get_output_async", "resources"),
+    "vllm.v1.engine.core_client.BackgroundResources": ("engine_manager",),
+    "vllm.v1.engine.utils.CoreEngineProcManager": ("processes",),
+    "vllm.v1.engine.output_processor.OutputProcessor": ("propagate_error",),
     "vllm.v1.executor.multiproc_executor.MultiprocExecutor": ("_init_executor", "response_mqs"),
     "vllm.distributed.device_communicators.shm_broadcast.MessageQueue": ("_spin_condition",),
     "vllm.distributed.device_communicators.shm_broadcast.SpinCondition": ("busy_loop_s",),

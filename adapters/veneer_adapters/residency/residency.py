@@ -184,21 +184,39 @@ class Residency:
         if slot is not None:
             slot.forgotten = False
 
-    def reset(self) -> None:
-        """Begin again with empty slots, after a restart of the engine.
+    def reset(self, failure: Exception) -> list[Revision]:
+        """Begin again with empty slots, because the engine is gone with all that it held.
 
-        Requests that waited get LoadFailed, open leases end as usual, and no engine id is used
-        again. Pins stay: a pinned revision is kept once it is loaded again.
+        Requests that waited get ``failure``, open leases end as usual, and no engine id is used
+        again. Pins stay: a pinned revision is kept once it is loaded again. Returns what was in
+        device slots: pinned revisions first, then those that were used last.
         """
         for task in self._tasks:
             task.cancel()
+        held = [slot for slot in self._slots.values() if slot.on_device]
+        held.sort(key=lambda slot: (slot.key in self._pinned, slot.holds, slot.last_used_s))
         for slot in {*self._slots.values(), *self._occupants}:
             slot.on_device = slot.on_host = False
-            slot.failure = LoadFailed("The engine was restarted.")
+            slot.failure = failure
             slot.landed.set()
         self._slots.clear()
         self._occupants.clear()
         self._queue.clear()
+        return [slot.revision for slot in reversed(held)]
+
+    def suspects(self, within_s: float) -> list[Revision]:
+        """Return what may have brought the engine down.
+
+        That is what it loads or proves at this instant, and what a request uses that has been in
+        the engine for less than ``within_s``.
+        """
+        now_s = self._clock()
+        return [
+            slot.revision
+            for slot in self._slots.values()
+            if slot.state is State.LOADING
+            or (slot.usable and slot.holds and now_s - slot.loaded_s < within_s)
+        ]
 
     def snapshot(self) -> list[Resident]:
         """Return what is in the engine's slots at this instant, by engine name."""
@@ -309,7 +327,7 @@ class Residency:
             await self._clean(slot, error)
         else:
             slot.step(Event.LOADED)
-            slot.last_used_s = self._clock()
+            slot.last_used_s = slot.loaded_s = self._clock()
             slot.landed.set()
             self._drop_if_forgotten(slot)
         self._admit()

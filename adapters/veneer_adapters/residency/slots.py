@@ -27,6 +27,8 @@ class Slot:
     holds: int = 0
     """How many leases are open, and how many requests wait for one."""
     last_used_s: float = 0.0
+    loaded_s: float = 0.0
+    """When it last became usable, on the clock of ``residency``."""
     on_device: bool = False
     """Whether it owns one of the device slots in these books."""
     on_host: bool = False

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from veneer_adapters.adapters import Adapters
 from veneer_adapters.catalog.replays import Replays
 from veneer_server.api.errors import BodyTooLarge, InvalidJson, NotAnObject, Unauthorized
+from veneer_server.background import Background
 from veneer_server.engine.base import Engine
 from veneer_server.serving.requests import RequestService
 from veneer_server.settings import Settings
@@ -27,6 +28,7 @@ class Server:
     adapters: Adapters
     requests: RequestService
     replays: Replays
+    background: Background
     metrics: Metrics
     tracing: Tracing
     started_s: int

@@ -11,6 +11,7 @@ plain answer and, once a stream has begun, its last event.
     ├── Unauthorized               the key is missing or wrong
     ├── KeyReused                  the Idempotency-Key belongs to another request
     ├── OutcomeUnknown             nobody knows what the first request with the key did
+    ├── TasksFailing               a background task keeps failing: not ready
     └── ShuttingDown               the server is stopping
 """
 
@@ -75,6 +76,10 @@ class ShuttingDown(ApiFault):
     """The server is stopping: it is not ready, or the request could not finish in time."""
 
 
+class TasksFailing(ApiFault):
+    """A task that the server cannot do without keeps failing."""
+
+
 @dataclass(frozen=True, slots=True)
 class ApiError:
     """An error as the client sees it."""
@@ -116,6 +121,7 @@ _TABLE: dict[type[Exception], ApiError] = {
     Unauthorized: ApiError(401, _INVALID, "invalid_api_key"),
     KeyReused: ApiError(409, _INVALID, "idempotency_key_reused", param="Idempotency-Key"),
     OutcomeUnknown: ApiError(409, _INVALID, "idempotency_outcome_unknown", param="Idempotency-Key"),
+    TasksFailing: ApiError(503, _SERVER, "tasks_failing", retry_after_s=30),
     ShuttingDown: ApiError(503, _SERVER, "server_shutting_down", retry_after_s=5),
 }
 _UNEXPECTED = ApiError(500, _SERVER, "internal_error", "The server had an error; see its log.")
@@ -141,6 +147,9 @@ def to_api_error(error: Exception) -> ApiError:
         return ApiError(error.status_code, _INVALID, _code_of(error), str(error.detail))
     if isinstance(error, RequestValidationError):
         return ApiError(400, _INVALID, None, "; ".join(e["msg"] for e in error.errors()))
+    if isinstance(error, adapters.LoadFailed) and isinstance(error.__cause__, engine.EngineDown):
+        # The load failed because there is no engine, which says more.
+        error = error.__cause__
     for cls in type(error).__mro__:
         if cls in _TABLE:
             param = getattr(error, "param", None) or _TABLE[cls].param
@@ -202,7 +211,10 @@ def to_event(
 
 def report(error: Exception, api_error: ApiError) -> None:
     """Log an error of the server with its traceback, which the client does not see."""
-    if api_error.status >= 500:
+    if api_error.status == 503:
+        # A known state of the server. A probe may ask about it once a second.
+        logger.warning("request refused", code=api_error.code, why=str(error))
+    elif api_error.status >= 500:
         logger.error("request failed", code=api_error.code, exc_info=error)
 
 

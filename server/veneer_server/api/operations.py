@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from veneer_server import __version__
 from veneer_server.api.deps import Server, ServerDep
-from veneer_server.api.errors import ShuttingDown
+from veneer_server.api.errors import ShuttingDown, TasksFailing
 from veneer_server.engine.base import EngineUnavailable
 
 router = APIRouter()
@@ -35,6 +35,8 @@ async def ready(server: ServerDep) -> dict[str, str]:
 async def _check(server: Server) -> None:
     if server.draining.is_set():
         raise ShuttingDown("The server is shutting down.")
+    if failing := server.background.failing():
+        raise TasksFailing(f"These tasks of the server keep failing: {', '.join(failing)}.")
     await server.engine.check_health()
 
 

@@ -13,6 +13,7 @@ from veneer_server import __version__
 from veneer_server.commands import adapters as adapters_cli
 from veneer_server.commands.terminal import (
     EXIT_CONFIG,
+    EXIT_ENGINE,
     EXIT_FAILED,
     EXIT_IN_USE,
     EXIT_INTERRUPTED,
@@ -86,12 +87,9 @@ def _arm_faults(*, allowed: bool) -> None:
 def _run(settings: Settings) -> None:
     import uvloop
 
-    from veneer_adapters.errors import AdapterError, StateFolderInUse
     from veneer_server.api.listener import PortTaken, bind
     from veneer_server.app import serve as run
-    from veneer_server.engine.base import EngineNotStarted
     from veneer_server.telemetry import logs
-    from veneer_server.telemetry.otel import ExportNotPossible
 
     logs.configure(settings.observability.log_level, settings.observability.log_format)
     try:
@@ -109,14 +107,30 @@ def _run(settings: Settings) -> None:
 
         try:
             uvloop.run(run(settings, listener, announce))
-        except StateFolderInUse as error:
-            status.stop()
-            raise _failure(f"Veneer cannot start: {error}", EXIT_IN_USE) from error
-        except (EngineNotStarted, AdapterError, ExportNotPossible) as error:
-            status.stop()
-            raise _failure(f"Veneer cannot start: {error}", EXIT_CONFIG) from error
         except KeyboardInterrupt:
             raise _failure("Stopped before the server was ready.", EXIT_INTERRUPTED) from None
+        except Exception as error:
+            status.stop()
+            if (ending := _ending_of(error)) is None:
+                raise
+            raise _failure(*ending) from error
+
+
+def _ending_of(error: Exception) -> tuple[str, int] | None:
+    """Return what to print and the exit code, or None for a bug, whose traceback is wanted."""
+    from veneer_adapters.errors import AdapterError, StateFolderInUse
+    from veneer_server.engine.base import EngineNotStarted
+    from veneer_server.engine.supervision import EngineGaveUp
+    from veneer_server.telemetry.otel import ExportNotPossible
+
+    match error:
+        case EngineGaveUp():
+            return f"Veneer ends: {error}", EXIT_ENGINE
+        case StateFolderInUse():
+            return f"Veneer cannot start: {error}", EXIT_IN_USE
+        case EngineNotStarted() | AdapterError() | ExportNotPossible():
+            return f"Veneer cannot start: {error}", EXIT_CONFIG
+    return None
 
 
 def _announce(settings: Settings, server: Any, port: int) -> None:

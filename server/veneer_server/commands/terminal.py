@@ -10,7 +10,7 @@ from rich.text import Text
 
 from veneer_server.settings import Settings, SettingsError
 
-EXIT_FAILED, EXIT_USAGE, EXIT_IN_USE, EXIT_CONFIG = 1, 2, 75, 78
+EXIT_FAILED, EXIT_USAGE, EXIT_ENGINE, EXIT_IN_USE, EXIT_CONFIG = 1, 2, 70, 75, 78
 EXIT_PORT, EXIT_INTERRUPTED = 98, 130
 """Sources, in order: custom; click; EX_TEMPFAIL and EX_CONFIG of sysexits.h; EADDRINUSE of errno.h;
 128 + SIGINT."""

@@ -99,6 +99,11 @@ class NotSupported(RequestRejected):
 class EngineDown(EngineError):
     """There is no engine to answer now; a later request may succeed."""
 
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        """``retry_after_s`` is when a later request may succeed, where that is known."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
 
 class EngineLost(EngineDown):
     """The engine died while this request was running."""
@@ -133,6 +138,13 @@ class Engine(AdapterEngine, Protocol):
             EngineDown: the engine is not running, or died meanwhile.
 
         The stream may raise them too.
+        """
+
+    async def wait_until_able(self) -> None:
+        """Return when requests can be answered; may wait for a restart, as long as is configured.
+
+        Raises:
+            EngineUnavailable: they cannot.
         """
 
     async def check_health(self) -> None:

@@ -136,6 +136,21 @@ class EchoEngine:
             raise LoadFailed("The adapter is not loaded, so its effect cannot be measured.")
         return _first(self._effects, engine_name) or PLAUSIBLE
 
+    async def wait_until_able(self) -> None:
+        """Nothing is ever started again here."""
+        await self.check_health()
+
+    async def ping(self) -> None:
+        """There is no other process to ask."""
+
+    def progress(self) -> tuple[int, int]:
+        """Every answer is there at once."""
+        return 0, 0
+
+    def kill(self) -> None:
+        """Refuse everything from now on."""
+        self.stop()
+
     async def check_health(self) -> None:
         """Return, unless the engine was stopped."""
         if self._stopped:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
-from veneer_server.engine.base import Engine
+from veneer_server.engine.supervision import MortalEngine, SupervisedEngine
 from veneer_server.engine.vllm import embedded
 from veneer_server.engine.vllm.options import EngineOptions, environment
 from veneer_server.settings import EMBEDDED, Settings
@@ -27,12 +27,21 @@ def embedded_model() -> tuple[Path, Path]:
     return embedded.ensure_checkpoint(), embedded.packaged_gguf()
 
 
-async def start_engine(settings: Settings) -> Engine:
+async def start_engine(settings: Settings) -> SupervisedEngine:
     """Return the configured engine when it can serve; with vLLM this takes tens of seconds.
 
     Raises:
         EngineNotStarted: the engine cannot start with these settings; the message says why.
     """
+    return SupervisedEngine(
+        await _start_once(settings),
+        lambda: _start_once(settings),
+        stall_timeout_s=settings.engine.stall_timeout_s,
+        restart_wait_s=settings.engine.restart_wait_s,
+    )
+
+
+async def _start_once(settings: Settings) -> MortalEngine:
     if settings.engine.kind == "echo":
         from veneer_server.engine.echo import EchoEngine
 

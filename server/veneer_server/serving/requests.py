@@ -105,6 +105,7 @@ class RequestService:
             EngineError: the body names no model, or the engine refused the request or failed.
         """
         resolved = await self._resolver.resolve(endpoint, body, asker)
+        await self._engine.wait_until_able()
         async with AsyncExitStack() as stack:
             watch = stack.enter_context(self._watching.request(resolved, endpoint, body, ids))
             with watch.current():

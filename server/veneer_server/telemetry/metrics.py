@@ -54,6 +54,10 @@ class Waiting(StrEnum):
     """A slot, and the load into it."""
 
 
+LOSSES = ("died", "hung")
+"""Why an engine is started again, as ``engine.supervision.Loss`` has it."""
+
+
 class Metrics:
     """One instance per application, so that tests never share counts."""
 
@@ -142,6 +146,12 @@ class Metrics:
         self._engine_up = Gauge(
             "veneer_engine_up", "Whether the engine can serve.", registry=self.registry
         )
+        self._restarts = Counter(
+            "veneer_engine_restarts",
+            "Engines that were lost and started again, by why.",
+            ["reason"],
+            registry=self.registry,
+        )
         self._build = Info("veneer_build", "This server.", registry=self.registry)
         self.built()
 
@@ -154,6 +164,8 @@ class Metrics:
                 self._evictions.labels(level, why)
         for reason in Waiting:
             self._queue.labels(reason)
+        for cause in LOSSES:
+            self._restarts.labels(cause)
 
     def built(self, **facts: str) -> None:
         """Export what this server is made of, beside its version."""
@@ -204,6 +216,10 @@ class Metrics:
     def engine_is(self, *, up: bool) -> None:
         """Export whether the engine can serve."""
         self._engine_up.set(up)
+
+    def engine_restarted(self, reason: str) -> None:
+        """Count an engine that was lost, for one of ``LOSSES``, and is started again."""
+        self._restarts.labels(reason).inc()
 
     def on_event(self, event: AdapterEvent) -> None:
         """Count an event of residency, staging or a guard; see ``veneer_adapters.events``."""

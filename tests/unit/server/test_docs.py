@@ -33,6 +33,7 @@ from veneer_server.commands import adapters as adapters_cli
 from veneer_server.commands.main import bench, serve
 from veneer_server.engine.base import Endpoint
 from veneer_server.engine.echo import EchoEngine
+from veneer_server.engine.supervision import Loss
 from veneer_server.settings import Settings
 from veneer_server.telemetry.metrics import Metrics, Waiting
 
@@ -193,7 +194,7 @@ def test_every_metric_is_documented_with_type_unit_labels_and_what_to_do() -> No
         ("source", set(get_args(Origin))),
         ("level", set(get_args(Level))),
         ("direction", {"input", "output"}),
-        ("reason", {*get_args(EvictionReason), *Waiting, *get_args(Reason)}),
+        ("reason", {*get_args(EvictionReason), *Waiting, *Loss, *get_args(Reason)}),
         ("endpoint", set(Endpoint)),
         ("state", {"ready", "staged", "failed", "used", "free"}),
     ],

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,16 +36,13 @@ from veneer_server.engine.vllm.options import (
     available_memory_bytes,
     engine_fields,
 )
+from veneer_server.engine.vllm.processes import EngineProcesses
 from veneer_server.engine.vllm.routing import drop_lora_gauge
 
 logger = logging.getLogger(__name__)
 
 EXACT_CPU_OP = "PunicaWrapperVeneer"
 """The only LoRA implementation that may serve on a CPU: vLLM's own mixes up adapters."""
-
-_STOP_S = 10
-"""Seconds that ``stop`` waits. vLLM's worker ends by itself after five; if it is killed earlier,
-it leaves shared memory behind."""
 
 
 class WrongLoraOp(EngineNotStarted):
@@ -57,18 +54,20 @@ class VllmEngine:
 
     def __init__(
         self,
-        client: AsyncLLM,
+        processes: EngineProcesses,
         handlers: OpenAIHandlers,
         *,
         model: ModelFacts,
         facts: BaseFacts,
         op: str,
     ) -> None:
-        self._client = client
+        self._processes = processes
+        self._client = processes.client
         self._handlers = handlers
         self._model = model
         self._facts = facts
         self._op = op
+        self._outputs = _count_outputs(self._client)
         self._requests: dict[int, LoRARequest] = {}
 
     @classmethod
@@ -81,17 +80,21 @@ class VllmEngine:
         """
         on_cpu = current_platform.is_cpu()
         fields = engine_fields(options, on_cpu=on_cpu, available_bytes=available_memory_bytes())
-        client = _start_client(fields)
+        processes = await EngineProcesses.start(lambda: _start_client(fields))
         try:
-            engine = await cls._around(client, options, on_cpu=on_cpu)
+            engine = await cls._around(processes, options, on_cpu=on_cpu)
             await engine._warm_up()
         except BaseException:
-            client.shutdown()
+            await asyncio.to_thread(processes.kill)
             raise
+        processes.note_shared_memory()
         return engine
 
     @classmethod
-    async def _around(cls, client: AsyncLLM, options: EngineOptions, *, on_cpu: bool) -> Self:
+    async def _around(
+        cls, processes: EngineProcesses, options: EngineOptions, *, on_cpu: bool
+    ) -> Self:
+        client = processes.client
         drop_lora_gauge(client)
         [op, *_] = await client.collective_rpc("veneer_lora_op")
         if on_cpu and op != EXACT_CPU_OP:
@@ -115,7 +118,7 @@ class VllmEngine:
             max_rank=client.vllm_config.lora_config.max_lora_rank,
             dtype=str(client.model_config.dtype).removeprefix("torch."),
         )
-        return cls(client, handlers, model=model, facts=facts, op=op)
+        return cls(processes, handlers, model=model, facts=facts, op=op)
 
     async def _warm_up(self) -> None:
         # The first forward pass, template and grammar take seconds, and no user should wait so.
@@ -185,6 +188,22 @@ class VllmEngine:
         except EngineDeadError as error:
             raise _lost() from error
 
+    async def wait_until_able(self) -> None:
+        """Return while the engine process lives."""
+        await self.check_health()
+
+    async def ping(self) -> None:
+        """Return when the engine core and every worker have answered, between two steps."""
+        await self._client.collective_rpc("veneer_ping")
+
+    def progress(self) -> tuple[int, int]:
+        """Return how many outputs have come from the engine, and how many requests run."""
+        return self._outputs(), self._client.get_num_unfinished_requests()
+
+    def kill(self) -> None:
+        """End the engine's processes at once and remove what they leave."""
+        self._processes.kill()
+
     async def check_health(self) -> None:
         """Return if the engine's process lives."""
         if self._client.errored:
@@ -202,9 +221,7 @@ class VllmEngine:
 
     def stop(self) -> None:
         """End the engine's processes."""
-        self._client.shutdown(timeout=_STOP_S)
-        # vLLM's finalizer would shut down again, in an interpreter that is ending already.
-        self._client.shutdown = _do_nothing
+        self._processes.stop()
 
     async def _ask(self, method: str, *args: Any) -> None:
         try:
@@ -225,8 +242,19 @@ def _start_client(fields: Mapping[str, Any]) -> AsyncLLM:
         raise EngineNotStarted(f"vLLM did not start: {error}") from error
 
 
-def _do_nothing(timeout: float | None = None) -> None:
-    """Stand in for ``shutdown`` after the shutdown."""
+def _count_outputs(client: AsyncLLM) -> Callable[[], int]:
+    """Return what tells how often the engine core has sent something, which it does each step."""
+    receive = client.engine_core.get_output_async
+    sent = 0
+
+    async def counted() -> Any:
+        nonlocal sent
+        outputs = await receive()
+        sent += 1
+        return outputs
+
+    client.engine_core.get_output_async = counted
+    return lambda: sent
 
 
 def _to_text(template: Any) -> str | None:

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from support.clock import forward
-from support.fake_engine import A, B, Rig, bounded, hold, settle
+from support.fake_engine import A, B, C, EngineBroken, Rig, bounded, hold, settle
 from veneer_adapters.errors import LoadFailed, NoSlotFree
 from veneer_adapters.lifecycle import State
 
@@ -94,7 +94,7 @@ async def test_after_a_restart_of_the_engine_slots_are_empty_and_ids_are_new() -
         async with rig.residency.lease(A):
             waiting = asyncio.create_task(rig.use(B))
             await settle()
-            rig.residency.reset()
+            rig.residency.reset(EngineBroken("The engine is gone."))
             rig.host.device.clear()
             rig.host.host.clear()
             with pytest.raises(LoadFailed):
@@ -106,13 +106,41 @@ async def test_after_a_restart_of_the_engine_slots_are_empty_and_ids_are_new() -
     assert rig.host.calls == ["load a", "load a"]
 
 
+async def test_what_was_in_the_lost_engine_is_named_pinned_first_then_the_last_used() -> None:
+    rig = Rig(device=3, host=4)
+    async with asyncio.timeout(5):
+        for revision in (A, B, C):
+            await rig.use(revision)
+        await rig.use(A)
+        await rig.residency.pin(B)
+        held = rig.residency.reset(EngineBroken("The engine is gone."))
+    assert held == [B, A, C]
+    assert rig.residency.snapshot() == []
+
+
+async def test_suspects_are_what_loads_and_what_was_just_loaded_and_is_used() -> None:
+    rig = Rig(device=3, host=4)
+    async with asyncio.timeout(5):
+        await rig.use(A)
+        async with rig.residency.lease(B):
+            assert rig.residency.suspects(within_s=60.0) == [B]
+            rig.host.held = True
+            loading = asyncio.create_task(rig.use(C))
+            await settle()
+            assert rig.residency.suspects(within_s=60.0) == [B, C]
+            assert rig.residency.suspects(within_s=0.0) == [C]
+            rig.host.held = False
+            rig.host.finish()
+            await loading
+
+
 async def test_a_restart_during_a_load_tells_who_waits() -> None:
     rig = Rig()
     rig.host.held = True
     async with asyncio.timeout(5):
         waiting = asyncio.create_task(rig.use(A))
         await settle()
-        rig.residency.reset()
+        rig.residency.reset(EngineBroken("The engine is gone."))
         with pytest.raises(LoadFailed):
             await waiting
 

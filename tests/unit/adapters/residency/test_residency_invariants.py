@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from support import builders
 from support.fake_engine import EngineBroken, FakeEngine, settle
 from veneer_adapters.catalog.revision import Revision
-from veneer_adapters.errors import AdapterUnavailable
+from veneer_adapters.errors import AdapterUnavailable, LoadFailed
 from veneer_adapters.residency.residency import Lease, Residency
 
 DEVICE_SLOTS, HOST_SLOTS = 2, 4
@@ -146,7 +146,7 @@ class ResidencyMachine(RuleBasedStateMachine):
         assert self.residency.snapshot() == []
 
     async def _cancel_what_is_left(self) -> None:
-        self.residency.reset()
+        self.residency.reset(LoadFailed("The test is over."))
         for request in self.requests:
             request.task.cancel()
 

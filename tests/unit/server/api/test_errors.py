@@ -179,3 +179,10 @@ async def test_a_missing_key_is_asked_for() -> None:
     response = await answer(request(), errors.Unauthorized("No."))
     assert response.headers["www-authenticate"] == "Bearer"
     assert "retry-after" not in response.headers
+
+
+def test_a_load_that_failed_because_the_engine_is_gone_says_so() -> None:
+    error = adapters.LoadFailed("The adapter could not be loaded.")
+    error.__cause__ = engine.EngineLost("The engine stopped.", retry_after_s=7.2)
+    found = to_api_error(error)
+    assert (found.status, found.code, found.retry_after_s) == (503, "engine_lost", 8)

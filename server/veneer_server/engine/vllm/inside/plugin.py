@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 from enum import Enum, auto
 from typing import Any
 
@@ -61,6 +62,8 @@ def install() -> None:
     if role is Role.STRANGER or parent_pid is None:
         return
     _die_with(parent_pid)
+    # The gateway removes this folder with all of it when the engine is gone.
+    tempfile.tempdir = os.environ.get("VLLM_RPC_BASE_PATH") or tempfile.tempdir
     if role is Role.ENGINE_CORE:
         os.environ[ENGINE_PID] = str(os.getpid())
         if os.getpgrp() != os.getpid():

@@ -24,6 +24,9 @@ class VeneerWorkerExtension:
     model_runner: Any
     _loads: Loads
 
+    def veneer_ping(self) -> None:
+        """Return, which says that this worker is alive and between two steps."""
+
     def veneer_lora_op(self) -> str:
         """Return the class that applies adapters in this worker, or ``none`` without LoRA."""
         if not hasattr(self.model_runner, "lora_manager"):
