@@ -20,8 +20,8 @@ from veneer_adapters.sandbox.sandbox import Sandbox
 from veneer_adapters.sources.local import FolderWatch
 from veneer_adapters.state_lock import state_folder
 from veneer_server import __version__
-from veneer_server.api import errors, generation, models, operations
-from veneer_server.api.access import AccessLog
+from veneer_server.api import errors, generation, models, operations, urls
+from veneer_server.api.access import AccessLog, Refusals
 from veneer_server.api.admin import adapters, aliases, vllm_routes
 from veneer_server.api.deps import Server
 from veneer_server.api.listener import Listener
@@ -44,12 +44,18 @@ _ROUTES = (generation, models, operations, adapters, aliases, vllm_routes)
 def create_app(server: Server) -> FastAPI:
     """Return the application that serves ``server``."""
     app = FastAPI(
-        title="Veneer", version=__version__, docs_url=None, redoc_url=None, openapi_url=None
+        title="Veneer",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,  # a redirect would lose the body of many clients
     )
     app.state.server = server
     errors.install(app)
     for routes in _ROUTES:
         app.include_router(routes.router)
+    urls.add_head(app.routes)
     if server.settings.server.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -62,7 +68,7 @@ def create_app(server: Server) -> FastAPI:
 
 def to_asgi(server: Server) -> ASGIApp:
     """Return ``create_app`` inside the access log, so that the log has unexpected errors too."""
-    return AccessLog(create_app(server), server.metrics.refused, server.tracing)
+    return AccessLog(Refusals(create_app(server)), server.metrics.refused, server.tracing)
 
 
 @asynccontextmanager
@@ -162,5 +168,5 @@ def to_listener(server: Server) -> Listener:
         to_asgi(server),
         draining=server.draining,
         deadline=server.deadline,
-        drain_timeout_s=server.settings.server.drain_timeout_s,
+        settings=lambda: server.settings,
     )

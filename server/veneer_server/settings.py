@@ -57,6 +57,9 @@ class ServerSettings(_Section):
     drain_timeout_s: float = Field(
         default=30.0, ge=0, description="Seconds running requests may take after SIGTERM."
     )
+    keep_alive_s: float = Field(
+        default=75.0, gt=0, description="Seconds an idle connection stays open."
+    )
 
     def is_loopback(self) -> bool:
         """Return whether only this machine can reach the server."""
@@ -274,6 +277,13 @@ class LimitSettings(_Section):
 
     max_body_bytes: int = Field(
         default=4 * 1024 * 1024, ge=1024, description="Largest request body accepted."
+    )
+    max_headers: int = Field(default=100, ge=10, description="Most headers a request may have.")
+    max_header_bytes: int = Field(
+        default=65536, ge=1024, description="Largest request line and headers together."
+    )
+    header_timeout_s: float = Field(
+        default=10.0, gt=0, description="Seconds until the headers must have arrived."
     )
     max_seqs: int = Field(default=32, ge=1, description="Sequences generated at the same time.")
 

@@ -60,6 +60,7 @@ async def serve_app(
     async with running(settings, engine=engine, tracing=tracing, sandbox=SANDBOX) as parts:
         server = to_listener(parts.server)
         with bind("127.0.0.1", 0) as listener:
+            listener.listen()  # a test that connects at once is not refused
             task = asyncio.create_task(server.serve(sockets=[listener]))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             try:

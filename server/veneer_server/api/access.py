@@ -10,8 +10,10 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from veneer_server.api.errors import answer
 from veneer_server.telemetry.observation import Observation
 from veneer_server.telemetry.tracing import Tracing
 
@@ -50,6 +52,22 @@ class AccessLog:
         code = line.code()
         if code is not None and line.status >= 400 and not line.is_probe:
             self._refused(code)
+
+
+class Refusals:
+    """Answers the requests that ``connections`` refuses, and passes all others on."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the fault in the scope's state, if there is one."""
+        fault = scope.get("state", {}).get("refusal")
+        if fault is None:
+            await self._app(scope, receive, send)
+            return
+        response = await answer(Request(scope), fault)
+        await response(scope, receive, send)
 
 
 class _Line:
@@ -91,7 +109,7 @@ class _Line:
         log(
             "request",
             method=self.method,
-            path=self._scope["path"],
+            path=_short(self._scope["path"]),
             status=self.status,
             duration_ms=self._elapsed_ms(),
             request_id=self._id,

@@ -4,6 +4,8 @@ A subclass without a row gets the row of its nearest ancestor in the table. The 
 plain answer and, once a stream has begun, its last event.
 
     ApiFault
+    ├── MalformedRequest           the request is not HTTP, or can be read in two ways
+    ├── HeadTooLarge, HeadTooSlow  its headers are over a limit, of size or of time
     ├── InvalidJson, NotAnObject   the body is not a JSON object
     ├── BodyTooLarge               the body is larger than the limit
     ├── InvalidRequest             a field, a header or a query has an impossible value
@@ -25,8 +27,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from veneer_adapters import errors as adapters
+from veneer_server.api.urls import explain_method, explain_unknown, methods_of
 from veneer_server.engine import base as engine
 
 logger = structlog.get_logger(__name__)
@@ -34,6 +38,18 @@ logger = structlog.get_logger(__name__)
 
 class ApiFault(Exception):
     """The HTTP request itself is wrong, or the server is stopping."""
+
+
+class MalformedRequest(ApiFault):
+    """What arrived is not an HTTP request, or two programs could read it differently."""
+
+
+class HeadTooLarge(ApiFault):
+    """The headers are more or larger than ``limits.max_headers`` or ``max_header_bytes``."""
+
+
+class HeadTooSlow(ApiFault):
+    """The headers did not arrive within ``limits.header_timeout_s``."""
 
 
 class InvalidJson(ApiFault):
@@ -113,6 +129,9 @@ _TABLE: dict[type[Exception], ApiError] = {
     engine.RequestRejected: ApiError(400, _INVALID, None),
     engine.EngineLost: ApiError(503, _SERVER, "engine_lost", retry_after_s=10),
     engine.EngineUnavailable: ApiError(503, _SERVER, "engine_unavailable", retry_after_s=10),
+    MalformedRequest: ApiError(400, _INVALID, "malformed_request"),
+    HeadTooLarge: ApiError(431, _INVALID, "headers_too_large"),
+    HeadTooSlow: ApiError(408, _INVALID, "headers_too_slow"),
     InvalidJson: ApiError(400, _INVALID, "invalid_json"),
     NotAnObject: ApiError(400, _INVALID, "invalid_json"),
     UnsupportedParameter: ApiError(400, _INVALID, "unsupported_parameter"),
@@ -129,10 +148,13 @@ _ANTHROPIC_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
     404: "not_found_error",
+    405: "invalid_request_error",
+    408: "invalid_request_error",
     409: "invalid_request_error",
     412: "invalid_request_error",
     413: "request_too_large",
     429: "rate_limit_error",
+    431: "invalid_request_error",
     503: "overloaded_error",
 }
 """Source: https://docs.anthropic.com/en/api/errors"""
@@ -228,17 +250,34 @@ async def answer(request: Request, error: Exception) -> Response:
     api_error = to_api_error(error)
     report(error, api_error)
     request.state.code = to_reason(api_error)
+    path = request.scope["path"]
     headers = {"content-type": "application/json"}
+    if isinstance(error, HTTPException):
+        api_error = replace(api_error, message=_about_url(request, api_error))
+    if api_error.status == 405:
+        headers["allow"] = ", ".join(methods_of(request.app.routes, path))
     if api_error.retry_after_s is not None:
         headers["retry-after"] = str(api_error.retry_after_s)
     if api_error.status == 401:
         headers["www-authenticate"] = "Bearer"
     request_id = getattr(request.state, "request_id", None)
-    body = orjson.dumps(to_body(api_error, request.url.path, request_id))
+    body = orjson.dumps(to_body(api_error, path, request_id))
     return Response(body, status_code=api_error.status, headers=headers)
 
 
+def _about_url(request: Request, api_error: ApiError) -> str:
+    explain = {404: explain_unknown, 405: explain_method}.get(api_error.status)
+    if explain is None:
+        return api_error.message
+    return explain(request.app.routes, request.method, request.scope["path"])
+
+
+async def _answer_nobody(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=499)
+
+
 def install(app: FastAPI) -> None:
-    """Make ``app`` answer every exception as the table says."""
+    """Make ``app`` answer every exception as the table says; a client that left gets nothing."""
     for cls in (*_TABLE, HTTPException, RequestValidationError, engine.EngineError, Exception):
         app.add_exception_handler(cls, answer)
+    app.add_exception_handler(ClientDisconnect, _answer_nobody)

@@ -6,14 +6,20 @@ The first signal drains the server, which then exits with 0. A second signal sto
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from math import ceil
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
-_BACKSTOP_S = 5
-"""Seconds after the drain deadline until uvicorn itself cancels what is left."""
+from veneer_server.api.connections import Connection
+from veneer_server.settings import Settings
+
+_GOODBYE_S = 0.2
+"""Seconds after the drain deadline in which the last events may still be sent."""
 
 
 class PortTaken(Exception):
@@ -42,7 +48,9 @@ def bind(host: str, port: int) -> socket.socket:
 class Listener(uvicorn.Server):
     """Serves an application until SIGTERM or SIGINT, then lets running requests finish.
 
-    ``draining`` is set at the first signal, ``deadline`` after ``drain_timeout_s`` seconds more.
+    ``draining`` is set at the first signal, ``deadline`` after ``server.drain_timeout_s`` more.
+    Clients that read nothing then hold the server up no longer. ``settings`` returns the settings
+    as they are now.
     """
 
     def __init__(
@@ -51,21 +59,25 @@ class Listener(uvicorn.Server):
         *,
         draining: asyncio.Event,
         deadline: asyncio.Event,
-        drain_timeout_s: float,
+        settings: Callable[[], Settings],
     ) -> None:
+        server = settings().server
         super().__init__(
             uvicorn.Config(
                 app,
+                http=cast(Any, partial(Connection, lambda: settings().limits)),
+                ws="none",
                 log_config=None,
                 access_log=False,
                 lifespan="off",
                 server_header=False,
-                timeout_graceful_shutdown=int(drain_timeout_s) + _BACKSTOP_S,
+                timeout_keep_alive=cast(int, server.keep_alive_s),
+                timeout_graceful_shutdown=ceil(server.drain_timeout_s + 2 * _GOODBYE_S),
             )
         )
         self._draining = draining
         self._deadline = deadline
-        self._drain_timeout_s = drain_timeout_s
+        self._drain_timeout_s = server.drain_timeout_s
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -88,4 +100,10 @@ class Listener(uvicorn.Server):
             return
         self.should_exit = True
         self._draining.set()
-        asyncio.get_running_loop().call_later(self._drain_timeout_s, self._deadline.set)
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._drain_timeout_s, self._deadline.set)
+        loop.call_later(self._drain_timeout_s + _GOODBYE_S, self._hang_up)
+
+    def _hang_up(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()

@@ -6,6 +6,7 @@ These routes never wait for a load.
 from typing import Any
 
 from fastapi import APIRouter, Depends
+from starlette.exceptions import HTTPException
 
 from veneer_adapters.catalog.revision import Adapter
 from veneer_adapters.names import parse_model
@@ -22,7 +23,13 @@ async def list_models(server: ServerDep) -> dict[str, Any]:
     return {"object": "list", "data": cards}
 
 
-@router.get("/v1/models/{model_id:path}")
+def _require_name(model_id: str) -> None:
+    # The pattern takes an empty name too, for it takes names with a slash.
+    if not model_id:
+        raise HTTPException(404)
+
+
+@router.get("/v1/models/{model_id:path}", dependencies=[Depends(_require_name)])
 async def retrieve_model(model_id: str, server: ServerDep) -> dict[str, Any]:
     """Return the card of one model, under the name that the client used for it."""
     selector = parse_model(model_id, {server.engine.model.id})
@@ -31,7 +38,7 @@ async def retrieve_model(model_id: str, server: ServerDep) -> dict[str, Any]:
     return {**_adapter_card(server.adapters.select(selector), server), "id": model_id}
 
 
-@router.delete("/v1/models/{model_id:path}")
+@router.delete("/v1/models/{model_id:path}", dependencies=[Depends(_require_name)])
 async def delete_model(model_id: str, server: ServerDep) -> dict[str, Any]:
     """Remove an adapter, as ``DELETE /v1/adapters/{name}`` does."""
     if "@" in model_id:

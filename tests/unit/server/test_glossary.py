@@ -92,7 +92,8 @@ def test_no_module_class_or_function_has_a_word_that_is_not_used() -> None:
         for name in names_of(module, tree)
         if words_of(name) & unused
     }
-    assert wrong == set()
+    named_by_asyncio = {"data_received"}
+    assert wrong == named_by_asyncio
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)

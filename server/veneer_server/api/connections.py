@@ -1,0 +1,185 @@
+"""One HTTP connection: uvicorn's, with bounds on the head of a request and an honest refusal.
+
+With this parser uvicorn has no such bounds. It also answers as plain text what is not HTTP, and
+loses the body of a request that offers to speak another protocol.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from veneer_server.api.errors import ApiFault, HeadTooSlow, MalformedRequest
+from veneer_server.api.exchanges import Exchange, refusal
+from veneer_server.api.heads import Meter, to_path
+from veneer_server.settings import LimitSettings
+
+_OFFER = (b"upgrade", b"http2-settings")
+
+
+class Connection(HttpToolsProtocol):
+    """Passes each request on whose head is well formed, small and in time.
+
+    For any other the application gets a scope whose state has the fault as ``refusal``, so that
+    it writes the answer; what else the client sends is forgotten, and the connection ends.
+    """
+
+    def __init__(self, limits: Callable[[], LimitSettings], **uvicorns: Any) -> None:
+        super().__init__(**uvicorns)
+        self._limits = limits
+        self._meter = Meter(limits)
+        self._begun = self._in_head = self._refused = False
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._answering: RequestResponseCycle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request as long as for any further one."""
+        super().connection_made(transport)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End what is being answered, also when further requests wait behind it."""
+        self._stop_head_timer()
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless the client was refused."""
+        if self._refused:
+            return
+        try:
+            self._feed(data)
+            self._meter.check()
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._refuse(cause if isinstance(cause, ApiFault) else _not_http(error))
+        except ApiFault as fault:
+            self._refuse(fault)
+        else:
+            self._watch()
+
+    def _feed(self, data: bytes) -> None:
+        self._meter.fed(len(data))
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            head = self._head_without_offer()
+            self.parser = httptools.HttpRequestParser(self)
+            self._feed(head + data[offer.args[0] :])
+
+    def _head_without_offer(self) -> bytes:
+        # The parser believes that the client now speaks the other protocol. HTTP lets a server
+        # ignore the offer instead, and Java's client, which always makes it, counts on that.
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%s: %s" % field for field in self.headers if field[0] not in _OFFER]
+        return b"\r\n".join([*lines, b"", b""])
+
+    def on_message_begin(self) -> None:
+        """Begin with the head of a request."""
+        super().on_message_begin()
+        self._meter.restart()
+        self._begun = self._in_head = True
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the request's target."""
+        super().on_url(url)
+        self._meter.part(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; one that follows the body is no header of the request."""
+        self._meter.part(len(name) + len(value) + 4, fields=1)
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer."""
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            return
+        self.url = to_path(self.parser.get_http_version(), self.url, self.headers)
+        super().on_headers_complete()
+        self.cycle.__class__ = Exchange  # uvicorn has no place to name another
+        self._in_head = False
+        self._stop_head_timer()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._meter.part(0)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request; the next one may follow."""
+        self._meter.restart()
+        if not self._in_head:
+            super().on_message_complete()
+        self._begun = self._in_head = False
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or wait for one."""
+        super().on_response_complete()
+        self._watch()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _watch(self) -> None:
+        """Let the clock run that fits: one for a head that has begun, or one for an idle client.
+
+        While a request is answered no clock runs, because the client may wait for the answer.
+        """
+        if self._begun:
+            self._unset_keepalive_if_required()
+        if self._refused or not self._is_idle():
+            return
+        if self._in_head and self._head_timer is None:
+            self._head_timer = self.loop.call_later(self._limits().header_timeout_s, self._on_slow)
+        elif not self._begun and self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or (self.cycle.response_complete and not self.pipeline)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _on_slow(self) -> None:
+        allowed_s = self._limits().header_timeout_s
+        self._refuse(HeadTooSlow(f"The headers did not arrive within {allowed_s:g} seconds."))
+
+    def _refuse(self, fault: ApiFault) -> None:
+        self._refused = True
+        self._stop_head_timer()
+        self._unset_keepalive_if_required()
+        if self._begun and not self._in_head and not self._give_up_body():
+            self.transport.abort()
+            return
+        self.cycle = refusal(self, fault, has_head=self._begun)
+        if self._is_answering():
+            self.pipeline.appendleft((self.cycle, self.app))
+        else:
+            self._start_asgi_task(self.cycle, self.app)
+
+    def _give_up_body(self) -> bool:
+        """End the request whose body is broken; return whether there is room for an answer."""
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        return self.cycle is self._answering and not self.cycle.response_started
+
+    def _is_answering(self) -> bool:
+        cycle = self._answering
+        return cycle is not None and not (cycle.response_complete or cycle.disconnected)
+
+
+def _not_http(error: httptools.HttpParserError) -> MalformedRequest:
+    if isinstance(error, httptools.HttpParserCallbackError):
+        return MalformedRequest("The target of the request is not a valid URL.")
+    return MalformedRequest(f"The request is not valid HTTP: {error}.")
