@@ -29,6 +29,7 @@ from veneer_server.background import Background
 from veneer_server.engine.base import Engine
 from veneer_server.engine.starting import start_engine
 from veneer_server.engine.supervision import EngineGaveUp, SupervisedEngine
+from veneer_server.reloading import reload
 from veneer_server.settings import Settings
 from veneer_server.telemetry import otel
 from veneer_server.telemetry.tracing import Tracing
@@ -132,15 +133,18 @@ def _start_tracing(stack: AsyncExitStack) -> Tracing:
 
 
 async def serve(
-    settings: Settings, listener: socket.socket, on_ready: Callable[[Server, int], None]
+    settings: Settings,
+    listener: socket.socket,
+    on_ready: Callable[[Server, int], None],
+    read: Callable[[], Settings] | None = None,
 ) -> None:
     """Serve on the bound ``listener`` until a signal stops the server.
 
-    ``on_ready`` gets the server and its port as soon as requests are answered. Raises what
-    ``running`` raises.
+    ``on_ready`` gets the server and its port as soon as requests are answered. ``read`` returns
+    the settings again, for SIGHUP. Raises what ``running`` raises.
     """
     async with running(settings) as parts:
-        http = to_listener(parts.server)
+        http = to_listener(parts.server, read or (lambda: settings))
         listener.listen(_BACKLOG)  # before ``on_ready``: a client that connects then is not refused
         with http.capture_signals():  # before ``on_ready`` too: a signal then is not lost
             on_ready(parts.server, listener.getsockname()[1])
@@ -162,11 +166,12 @@ async def _serve_until_over(
         over.result()
 
 
-def to_listener(server: Server) -> Listener:
+def to_listener(server: Server, read: Callable[[], Settings]) -> Listener:
     """Return the listener that serves ``server`` over HTTP, drains it at a signal and ends."""
     return Listener(
         to_asgi(server),
         draining=server.draining,
         deadline=server.deadline,
         settings=lambda: server.settings,
+        on_hangup=lambda: reload(server, read),
     )

@@ -58,7 +58,7 @@ async def serve_app(
     """Serve ``engine`` on a free loopback port, by a real uvicorn in this event loop."""
     tracing = tracing or Tracing()
     async with running(settings, engine=engine, tracing=tracing, sandbox=SANDBOX) as parts:
-        server = to_listener(parts.server)
+        server = to_listener(parts.server, lambda: settings)
         with bind("127.0.0.1", 0) as listener:
             listener.listen()  # a test that connects at once is not refused
             task = asyncio.create_task(server.serve(sockets=[listener]))

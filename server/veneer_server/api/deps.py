@@ -19,11 +19,12 @@ from veneer_server.telemetry.metrics import Metrics
 from veneer_server.telemetry.tracing import Tracing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Server:
     """What routes may use while the server lives; ``veneer_server.wiring`` builds it."""
 
     settings: Settings
+    """As they are now: SIGHUP may replace them, and nothing else here ever changes."""
     engine: Engine
     adapters: Adapters
     requests: RequestService

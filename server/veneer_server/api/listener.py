@@ -60,6 +60,7 @@ class Listener(uvicorn.Server):
         draining: asyncio.Event,
         deadline: asyncio.Event,
         settings: Callable[[], Settings],
+        on_hangup: Callable[[], None] = lambda: None,
     ) -> None:
         server = settings().server
         super().__init__(
@@ -77,20 +78,30 @@ class Listener(uvicorn.Server):
         )
         self._draining = draining
         self._deadline = deadline
+        self._on_hangup = on_hangup
         self._drain_timeout_s = server.drain_timeout_s
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop on a signal and do not raise it again, because a requested stop is a success."""
+        """Stop on a signal and do not raise it again, because a requested stop is a success.
+
+        SIGHUP stops nothing: it calls ``on_hangup``.
+        """
         loop = asyncio.get_running_loop()
-        signals = (signal.SIGTERM, signal.SIGINT)
-        for wanted in signals:
-            loop.add_signal_handler(wanted, self.request_stop)
+        hangup = signal.getsignal(signal.SIGHUP)
+        todo = {
+            signal.SIGTERM: self.request_stop,
+            signal.SIGINT: self.request_stop,
+            signal.SIGHUP: self._on_hangup,
+        }
+        for wanted, act in todo.items():
+            loop.add_signal_handler(wanted, act)
         try:
             yield
         finally:
-            for wanted in signals:
+            for wanted in todo:
                 loop.remove_signal_handler(wanted)
+            signal.signal(signal.SIGHUP, hangup)
 
     def request_stop(self) -> None:
         """Begin to drain; the second call stops the server now."""

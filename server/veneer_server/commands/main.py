@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +24,7 @@ from veneer_server.commands.terminal import (
 )
 from veneer_server.commands.terminal import failure as _failure
 from veneer_server.commands.terminal import load as _load
+from veneer_server.commands.terminal import read as _read
 from veneer_server.settings import Settings, SettingsError, asked_faults
 
 app = typer.Typer(
@@ -65,8 +68,10 @@ def serve(
         "engine": {"kind": engine},
     }
     _arm_faults(allowed=unsafe_test_hooks)
+    # A hang-up before the server is ready must not end it either.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     settings = _load(config, flags)
-    _run(settings)
+    _run(settings, lambda: _read(config, flags))
 
 
 def _arm_faults(*, allowed: bool) -> None:
@@ -84,7 +89,7 @@ def _arm_faults(*, allowed: bool) -> None:
         raise _failure(f"The settings cannot be used:\n{error}", EXIT_CONFIG) from error
 
 
-def _run(settings: Settings) -> None:
+def _run(settings: Settings, read: Callable[[], Settings]) -> None:
     import uvloop
 
     from veneer_server.api.listener import PortTaken, bind
@@ -106,7 +111,7 @@ def _run(settings: Settings) -> None:
             _announce(settings, server, bound_port)
 
         try:
-            uvloop.run(run(settings, listener, announce))
+            uvloop.run(run(settings, listener, announce, read))
         except KeyboardInterrupt:
             raise _failure("Stopped before the server was ready.", EXIT_INTERRUPTED) from None
         except Exception as error:

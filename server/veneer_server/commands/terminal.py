@@ -21,18 +21,24 @@ ConfigOption = Annotated[
 
 
 def load(file: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """Return the settings, as ``read`` does; wrong ones end the command with ``EXIT_CONFIG``."""
+    try:
+        return read(file, flags)
+    except SettingsError as error:
+        raise failure(f"The settings cannot be used:\n{error}", EXIT_CONFIG) from error
+
+
+def read(file: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> Settings:
     """Return the settings; a flag that is None was not given.
 
-    Wrong settings end the command with ``EXIT_CONFIG``.
+    Raises:
+        SettingsError: the settings cannot be used.
     """
     given = {
         section: {key: value for key, value in fields.items() if value is not None}
         for section, fields in flags.items()
     }
-    try:
-        return Settings.load(file=file, flags=given)
-    except SettingsError as error:
-        raise failure(f"The settings cannot be used:\n{error}", EXIT_CONFIG) from error
+    return Settings.load(file=file, flags=given)
 
 
 def failure(message: str, code: int) -> typer.Exit:

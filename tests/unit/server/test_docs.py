@@ -34,6 +34,7 @@ from veneer_server.commands.main import bench, serve
 from veneer_server.engine.base import Endpoint
 from veneer_server.engine.echo import EchoEngine
 from veneer_server.engine.supervision import Loss
+from veneer_server.reloading import LIVE
 from veneer_server.settings import Settings
 from veneer_server.telemetry.metrics import Metrics, Waiting
 
@@ -95,6 +96,10 @@ def test_every_setting_stands_in_the_example_file() -> None:
     for name, _, _ in settings():
         section, field = name.split(".")
         assert re.search(rf"^{section}:\n(  .*\n)*  {field}: ", example, re.MULTILINE), name
+
+
+def test_every_setting_that_sighup_reads_again_is_documented() -> None:
+    assert [cells[0].strip("`") for cells in rows("docs/operations.md", "read again")] == [*LIVE]
 
 
 async def test_every_route_is_documented(tmp_path: Path) -> None:

@@ -14,12 +14,15 @@ from veneer_server.settings import ServerSettings, Settings
 NEVER_S = 3600.0
 
 
-def listener(*, drain_timeout_s: float = NEVER_S) -> Listener:
+def listener(
+    *, drain_timeout_s: float = NEVER_S, on_hangup: Callable[[], None] = lambda: None
+) -> Listener:
     return Listener(
         FastAPI(),
         draining=asyncio.Event(),
         deadline=asyncio.Event(),
         settings=lambda: Settings(server=ServerSettings(drain_timeout_s=drain_timeout_s)),
+        on_hangup=on_hangup,
     )
 
 
@@ -68,11 +71,23 @@ async def test_a_signal_drains_and_is_not_raised_again(wanted: signal.Signals) -
     assert server.should_exit
 
 
-async def test_signals_are_given_back_afterwards() -> None:
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("wanted", [signal.SIGTERM, signal.SIGHUP])
+async def test_signals_are_given_back_afterwards(wanted: signal.Signals) -> None:
+    before = signal.getsignal(wanted)
     with listener().capture_signals():
-        assert signal.getsignal(signal.SIGTERM) != before
-    assert signal.getsignal(signal.SIGTERM) == before
+        assert signal.getsignal(wanted) != before
+    assert signal.getsignal(wanted) == before
+
+
+async def test_a_hang_up_is_told_and_stops_nothing() -> None:
+    told = asyncio.Event()
+    server = listener(on_hangup=told.set)
+    with server.capture_signals():
+        os.kill(os.getpid(), signal.SIGHUP)
+        async with asyncio.timeout(5):
+            await told.wait()
+    assert not server.should_exit
+    assert not server._draining.is_set()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
