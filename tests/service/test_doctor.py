@@ -59,7 +59,11 @@ async def test_what_lies_behind_an_allowed_url_is_examined_and_not_kept(
 
 @pytest.mark.parametrize(
     ("source", "reason"),
-    [("/etc", "path_not_allowed"), ("hf://org/name", "source_not_allowed")],
+    [
+        ("/etc", "path_not_allowed"),
+        ("/a\0b", "path_not_allowed"),
+        ("hf://org/name", "source_not_allowed"),
+    ],
 )
 async def test_what_may_not_be_asked_is_refused(echo: Served, source: str, reason: str) -> None:
     found = await examine(echo, source)

@@ -5,7 +5,8 @@ Only the two files of a PEFT adapter are copied, verified and given to the engin
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from veneer_adapters.errors import MissingFile, UnsafeFormat, UnsupportedFeature, quoted
@@ -34,7 +35,12 @@ def require_files(folder: Path) -> None:
         UnsafeFormat: the weights are there as a pickle only.
         UnsupportedFeature: the adapter has embeddings of its own.
     """
-    names = {entry.name for entry in folder.iterdir()}
+    require_names(os.listdir(folder))
+
+
+def require_names(found: Iterable[str]) -> None:
+    """Do what ``require_files`` does, for a folder that holds the names ``found``."""
+    names = set(found)
     if WEIGHTS_FILE not in names:
         raise _no_weights(names)
     if CONFIG_FILE not in names:

@@ -33,6 +33,7 @@ class Following:
         self._staging = staging
         self._catalog = catalog
         self._shared_roots = shared_roots
+        self._retried: dict[str, str] = {}
         self._last: dict[str, asyncio.Task[None]] = {}
         self.initial_scan_done = asyncio.Event()
         """Set when each adapter that lay quiet in the folders at the start was handled once."""
@@ -46,7 +47,7 @@ class Following:
             async for change in changes:
                 if isinstance(change, FirstScanDone):
                     waiting = list(self._last.values())
-                    tasks.create_task(self._finish_first_scan(change.names, waiting))
+                    tasks.create_task(self._finish_first_scan(change, waiting))
                     continue
                 previous = self._last.get(change.name)
                 task = tasks.create_task(self._apply(change, watch, previous))
@@ -63,39 +64,53 @@ class Following:
             else:
                 source = Source("folder", str(change.folder), change.root.read_only)
                 await self._staging.stage_folder(Offer(change.name, source), change.root)
-        except NameNotAllowed as error:
-            logger.warning("adapter folder ignored", adapter=change.name, why=str(error))
-        except AdapterRejected:
-            # Recorded and logged already. The watch reports the folder again when it changes.
-            pass
-        except AdapterUnavailable as error:
-            logger.info("adapter will be tried again", adapter=change.name, reason=error.reason)
-            watch.retry(change.name)
+            self._retried.pop(change.name, None)
+        except Exception as error:
+            self._failed(change.name, error, watch)
         finally:
             if self._last.get(change.name) is asyncio.current_task():
                 del self._last[change.name]
 
-    async def _finish_first_scan(
-        self, names: frozenset[str], staging: Iterable[asyncio.Task[None]]
-    ) -> None:
-        for task in staging:
-            await asyncio.wait([task])
-        for name, source in self._catalog.in_folders().items():
-            if name not in names and self._is_ours(source):
-                await self._remove_or_log(name)
-        self.initial_scan_done.set()
+    def _failed(self, name: str, error: Exception, watch: Watch) -> None:
+        if isinstance(error, NameNotAllowed):
+            logger.warning("adapter folder ignored", adapter=name, why=str(error))
+        elif isinstance(error, AdapterUnavailable):
+            if self._retried.get(name) != error.reason:
+                logger.info("adapter will be tried again", adapter=name, reason=error.reason)
+            self._retried[name] = error.reason
+            watch.retry(name)
+        elif not isinstance(error, AdapterRejected):
+            # What nobody foresaw costs one adapter, never the following of all others.
+            logger.error("adapter not published", adapter=name, exc_info=error)
+        # A rejection is recorded and logged. The watch reports the folder when it changes again.
 
-    def _is_ours(self, source: Source) -> bool:
+    async def _finish_first_scan(
+        self, scan: FirstScanDone, staging: Iterable[asyncio.Task[None]]
+    ) -> None:
+        try:
+            for task in staging:
+                await asyncio.wait([task])
+            for name, source in self._catalog.in_folders().items():
+                if name not in scan.names and self._is_gone(source, scan.unread):
+                    await self._remove_or_log(name)
+        finally:
+            self.initial_scan_done.set()
+
+    def _is_gone(self, source: Source, unread: Iterable[Path]) -> bool:
+        folder = Path(source.location)
+        if any(folder.is_relative_to(place) for place in unread):
+            return False
         if self._shared_roots is None:
             return True
-        folder = Path(source.location)
-        return any(folder.is_relative_to(root.path.resolve()) for root in self._shared_roots)
+        return any(folder.is_relative_to(root.resolved().path) for root in self._shared_roots)
 
     async def _remove_or_log(self, name: str) -> None:
         try:
             await self._remove(name)
         except AdapterUnavailable as error:
             logger.warning("adapter not removed", adapter=name, reason=error.reason)
+        except Exception as error:
+            logger.error("adapter not removed", adapter=name, exc_info=error)
 
     async def _remove(self, name: str) -> None:
         if await self._catalog.remove_folder(name):

@@ -5,14 +5,20 @@ are copied, hashed and verified in threads, by default at most four adapters at 
 """
 
 import asyncio
+import errno
+import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import stat
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast, get_args
 
+import structlog
+
 from veneer_adapters.artifact.manifest import Manifest
+from veneer_adapters.artifact.opening import resolved
 from veneer_adapters.catalog.revision import Revision, Source, SourceKind
 from veneer_adapters.errors import (
     AdapterError,
@@ -20,11 +26,14 @@ from veneer_adapters.errors import (
     MissingFile,
     PathNotAllowed,
     SourceNotAllowed,
+    SourceUnavailable,
     quoted,
 )
 from veneer_adapters.sources.base import Root
 from veneer_adapters.sources.fetching import Fetching, OnBytes
 from veneer_adapters.store.store import Store
+
+logger = structlog.get_logger(__name__)
 
 Verify = Callable[[Path], Manifest]
 """Reads the files of a folder and returns their facts, or raises AdapterRejected."""
@@ -82,12 +91,12 @@ class Intake:
     ) -> None:
         """Take what passes ``verify``, ``workers`` adapters at a time.
 
-        A path that a request names must lie in one of ``roots``. Without ``fetching`` nothing is
-        fetched over a network.
+        A path that a request names must lie in one of ``roots``, as their links lead now. Without
+        ``fetching`` nothing is fetched over a network.
         """
         self._store = store
         self._verify = verify
-        self._roots = tuple(roots)
+        self._roots = tuple(root.resolved() for root in roots)
         self._fetching = fetching
         self._free_workers = asyncio.Semaphore(workers)
 
@@ -96,20 +105,21 @@ class Intake:
     ) -> Taken:
         """Return what ``source`` holds now, verified and stored.
 
-        A local folder must, after links are resolved, lie inside ``root``; without ``root``, inside
-        one of the roots.
+        A local folder must, after links are resolved, lie inside ``root``, which is resolved;
+        without ``root``, inside one of the roots.
 
         Raises:
             Refused: its ``error`` says why; nothing was kept.
         """
-        if source.kind in ("folder", "path"):
-            roots = self._roots if root is None else (root,)
-            folder = Path(source.location)
-            async with self._free_workers:
-                return await asyncio.to_thread(
-                    self._take_folder, folder, source, roots, is_watched=root is not None
-                )
-        return await self._take_remote(source, on_bytes)
+        try:
+            with _source_errors():
+                if source.kind in ("folder", "path"):
+                    async with self._free_workers:
+                        return await asyncio.to_thread(self._take_folder, source, root)
+                async with self.borrowed(source, on_bytes) as (at, exact), self._free_workers:
+                    return await asyncio.to_thread(self._keep, at, exact)
+        except AdapterError as error:
+            raise Refused(error, None) from error
 
     def check(self, source: Source) -> None:
         """Return when ``source`` may be asked. This method asks and reads nothing.
@@ -118,7 +128,7 @@ class Intake:
             PathNotAllowed, SourceNotAllowed: it may not be asked.
         """
         if source.kind in ("folder", "path"):
-            _resolved(Path(source.location), self._roots)
+            _inside(Path(source.location), self._roots)
         elif self._fetching is None:
             raise SourceNotAllowed("This server does not fetch adapters over a network.")
         else:
@@ -155,7 +165,7 @@ class Intake:
             AdapterError: the source is not allowed or cannot be read.
         """
         if source.kind in ("folder", "path"):
-            yield _resolved(Path(source.location), self._roots), source
+            yield _inside(Path(source.location), self._roots)[0], source
             return
         if self._fetching is None:
             raise SourceNotAllowed("This server does not fetch adapters over a network.")
@@ -166,43 +176,58 @@ class Intake:
         finally:
             await asyncio.to_thread(shutil.rmtree, into, ignore_errors=True)
 
-    async def _take_remote(self, source: Source, on_bytes: OnBytes) -> Taken:
-        try:
-            async with self.borrowed(source, on_bytes) as (folder, exact), self._free_workers:
-                return await asyncio.to_thread(self._keep, folder, exact)
-        except AdapterError as error:
-            raise Refused(error, None) from error
+    def _take_folder(self, source: Source, watched: Root | None) -> Taken:
+        roots = self._roots if watched is None else (watched,)
+        folder, root = _inside(Path(source.location), roots)
+        # A watched folder may be gone only for a moment; a path in a request is simply wrong.
+        if watched is None and not _is_folder(folder):
+            raise MissingFile("There is no such folder.")
+        return self._keep(folder, source, root.path)
 
-    def _take_folder(
-        self, folder: Path, source: Source, roots: Sequence[Root], *, is_watched: bool
-    ) -> Taken:
+    def _keep(self, folder: Path, source: Source, root: Path | None = None) -> Taken:
+        received = self._store.receive(folder, root)
         try:
-            inside = _resolved(folder, roots)
-            # A watched folder may be gone only for a moment; a path in a request is simply wrong.
-            if not is_watched and not inside.is_dir():
-                raise MissingFile("There is no such folder.")
-        except AdapterError as error:
-            raise Refused(error, None) from error
-        return self._keep(inside, source)
-
-    def _keep(self, folder: Path, source: Source) -> Taken:
-        digest = None
-        try:
-            received = self._store.receive(folder)
-            digest = received.digest
-            try:
+            with _source_errors():
                 manifest = self._verify(received.path)
                 path = self._store.keep(received)
-            finally:
-                self._store.discard(received)
         except AdapterError as error:
-            raise Refused(error, digest) from error
-        return Taken(digest, path, manifest, source)
+            raise Refused(error, received.digest) from error
+        finally:
+            self._store.discard(received)
+        return Taken(received.digest, path, manifest, source)
 
 
-def _resolved(folder: Path, roots: Sequence[Root]) -> Path:
+@contextmanager
+def _source_errors() -> Iterator[None]:
+    """Make an error that a source did not foresee one of its errors: it costs this source only."""
+    try:
+        yield
+    except OSError as error:
+        what = os.strerror(error.errno or errno.EIO)
+        raise SourceUnavailable(f"The source could not be read: {what}.") from error
+    except (ValueError, RuntimeError) as error:
+        logger.error("source failed", why=quoted(error), exc_info=error)
+        raise SourceUnavailable("The source could not be read; the log has the error.") from error
+
+
+def _inside(folder: Path, roots: Sequence[Root]) -> tuple[Path, Root]:
     # The resolved path is used from here on, so a link that is exchanged later changes nothing.
-    resolved = folder.resolve()
-    if any(resolved.is_relative_to(root.path.resolve()) for root in roots):
-        return resolved
+    path = _without_links(folder)
+    for root in roots:
+        if path.is_relative_to(root.path):
+            return path, root
     raise PathNotAllowed("The path is not inside a folder that adapters may come from.")
+
+
+def _without_links(folder: Path) -> Path:
+    try:
+        return resolved(folder)
+    except OSError:
+        return Path(os.path.realpath(folder))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False

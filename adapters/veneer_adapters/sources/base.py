@@ -1,7 +1,7 @@
 """What a watched source of adapters reports, whatever kind of source it is."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,13 @@ class Root:
     path: Path
     read_only: bool = False
     """Whether Veneer must not change what lies there."""
+
+    def resolved(self) -> "Root":
+        """Return the same root without links in its path; a path that cannot be resolved stays."""
+        try:
+            return replace(self, path=self.path.resolve())
+        except (OSError, ValueError, RuntimeError):
+            return replace(self, path=self.path.absolute())
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,8 @@ class FirstScanDone:
 
     names: frozenset[str]
     """The names that were there at the start; those still being copied count."""
+    unread: frozenset[Path] = frozenset()
+    """Folders that could not be looked at: what lies in them is not known to be gone."""
 
 
 Change = Changed | Removed | FirstScanDone

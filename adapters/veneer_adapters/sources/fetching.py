@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Protocol
 
 import stamina
+import structlog
 
 from veneer_adapters.artifact.files import FILES
 from veneer_adapters.errors import SourceNotAllowed, SourceUnavailable, TooLarge, quoted
 from veneer_adapters.sources.locations import parse_location
+
+logger = structlog.get_logger(__name__)
 
 OnBytes = Callable[[int, int | None], None]
 """Gets the bytes so far, and the total or None if it is unknown. The count begins again when a
@@ -115,6 +118,10 @@ class Fetching:
             _empty(into)
             if isinstance(error, TimeoutError) and deadline.expired():
                 raise self._too_slow(failures) from error
+            if isinstance(error, OSError | ValueError | RuntimeError):
+                # No fetcher foresaw it. It must not cost more than this one adapter.
+                logger.error("source failed", why=quoted(error), exc_info=error)
+                raise SourceUnavailable("The source failed; the log has the error.") from error
             raise
 
     async def _ask(

@@ -1,15 +1,17 @@
 """Copy files that somebody else may be writing: hashed on the way, refused when they change.
 
-Nothing is opened outside the named folder. A link is followed only to a regular file inside that
-folder; pipes, sockets and devices are refused without being read.
+The files are opened from the folder's descriptor. A link is followed only to a regular file inside
+the folder's root; pipes, sockets and devices are refused without being opened.
 """
 
 import hashlib
 import os
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
-from veneer_adapters.artifact.opening import open_inside
-from veneer_adapters.errors import SourceChanging, TooLarge, quoted
+from veneer_adapters.artifact.opening import OpenFolder
+from veneer_adapters.errors import SourceChanging, TooLarge
 from veneer_adapters.faults import fault_point
 
 _CHUNK_BYTES = 1 << 20
@@ -18,7 +20,7 @@ _Signature = tuple[int, int, int, int]
 
 
 def copy_hashing(
-    folder: Path, names: tuple[str, ...], target: Path, *, limit_bytes: int
+    folder: OpenFolder, names: tuple[str, ...], target: Path, *, limit_bytes: int
 ) -> dict[str, str]:
     """Copy files of ``folder`` into the empty folder ``target``; return the sha256 of each.
 
@@ -26,17 +28,19 @@ def copy_hashing(
     rename, this function raises.
 
     Raises:
-        PathNotAllowed: a file is not a regular file inside ``folder``.
+        PathNotAllowed: a file is not a regular file inside the folder's root.
         TooLarge: together the files have more than ``limit_bytes``.
         SourceChanging: a file changed or vanished while it was read.
         OSError: reading or writing failed.
     """
     try:
-        before = {name: _signature((folder / name).stat()) for name in names}
-        if sum(size for size, *_ in before.values()) > limit_bytes:
-            raise TooLarge(f"The adapter is larger than the allowed {limit_bytes} bytes.")
-        hashes = {name: _copy(folder, name, target / name, before[name]) for name in names}
-        after = {name: _signature((folder / name).stat()) for name in names}
+        with ExitStack() as stack:
+            files = {name: stack.enter_context(folder.open(name)) for name in names}
+            before = {name: _signature(file) for name, file in files.items()}
+            if sum(size for size, *_ in before.values()) > limit_bytes:
+                raise TooLarge(f"The adapter is larger than the allowed {limit_bytes} bytes.")
+            hashes = {n: _copy(file, before[n][0], target / n) for n, file in files.items()}
+        after = {name: _signature_of(folder, name) for name in names}
     except FileNotFoundError:
         raise SourceChanging("The adapter's files vanished while they were being read.") from None
     if before != after:
@@ -54,12 +58,10 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _copy(folder: Path, name: str, target: Path, expected: _Signature) -> str:
+def _copy(source: BinaryIO, size_bytes: int, target: Path) -> str:
     hashed = hashlib.sha256()
-    left = expected[0]
-    with open_inside(folder, name) as source, target.open("xb") as out:
-        if _signature(os.fstat(source.fileno())) != expected:
-            raise SourceChanging(f"{quoted(name)} changed while it was being read.")
+    left = size_bytes
+    with target.open("xb") as out:
         # Never more than the size at the first look: a growing source must not fill the disk.
         while chunk := source.read(min(left, _CHUNK_BYTES)):
             fault_point("source.read")
@@ -70,5 +72,12 @@ def _copy(folder: Path, name: str, target: Path, expected: _Signature) -> str:
     return hashed.hexdigest()
 
 
-def _signature(found: os.stat_result) -> _Signature:
+def _signature_of(folder: OpenFolder, name: str) -> _Signature:
+    # By its name again, because another file may have this name by now.
+    with folder.open(name) as file:
+        return _signature(file)
+
+
+def _signature(file: BinaryIO) -> _Signature:
+    found = os.fstat(file.fileno())
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino

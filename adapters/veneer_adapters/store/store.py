@@ -86,22 +86,24 @@ class Store:
         with _storage_errors():
             return Path(tempfile.mkdtemp(dir=self._tmp))
 
-    def receive(self, folder: Path) -> Received:
+    def receive(self, folder: Path, root: Path | None = None) -> Received:
         """Return a copy of the artifact in ``folder`` as it was at one instant.
 
+        Nothing outside ``root`` is read, which is resolved; without it, nothing outside ``folder``.
+
         Raises:
-            AdapterRejected: a file is missing, too large, or leaves the folder.
+            AdapterRejected: a file is missing, too large, or leaves the root.
             SourceChanging: the files changed while they were read.
             CacheFull: the disk is full, also after everything that nobody needs was removed.
             StorageFailed: reading or writing failed.
         """
         with _storage_errors():
             try:
-                return self._receive(folder)
+                return self._receive(folder, root)
             except OSError as error:
                 if not self._makes_room(error, size_bytes(folder)):
                     raise
-                return self._receive(folder)
+                return self._receive(folder, root)
 
     def keep(self, received: Received) -> Path:
         """Make ``received`` part of the store and return where it is now.
@@ -135,8 +137,8 @@ class Store:
         """Remove ``received``; calling this after ``keep``, or twice, is safe."""
         shutil.rmtree(received.path, ignore_errors=True)
 
-    def _receive(self, folder: Path) -> Received:
-        return receive(folder, self._tmp, max_bytes=self._max_bytes)
+    def _receive(self, folder: Path, root: Path | None = None) -> Received:
+        return receive(folder, self._tmp, max_bytes=self._max_bytes, root=root)
 
     def _keep(self, received: Received) -> None:
         try:

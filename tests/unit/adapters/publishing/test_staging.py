@@ -319,7 +319,7 @@ async def test_a_folder_somebody_writes_to_is_retried_and_not_failed(
 ) -> None:
     builders.write(rig.root.path / "a")
 
-    def changing(folder: Path) -> None:
+    def changing(folder: Path, root: Path) -> None:
         raise errors.SourceChanging("It changes.")
 
     monkeypatch.setattr(rig.store, "receive", changing)
@@ -357,6 +357,51 @@ class Clock:
         """Say that no file has been quiet at all."""
         self.looks += 1
         return 0.0
+
+
+async def test_an_error_that_nobody_foresaw_does_not_end_the_following(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        builders.write(rig.root.path / name)
+    real = rig.staging.stage_folder
+
+    async def failing(offer: Offer, root: Root) -> Revision:
+        if offer.name == "a":
+            raise LookupError
+        return await real(offer, root)
+
+    monkeypatch.setattr(rig.staging, "stage_folder", failing)
+    watch = Script(changed(rig, "a"), changed(rig, "b"), FirstScanDone(frozenset("ab")))
+    with capture_logs() as lines:
+        async with following(rig, watch):
+            assert rig.states() == {"b": ("staged", None)}
+    assert [line["adapter"] for line in lines if line["log_level"] == "error"] == ["a"]
+
+
+async def test_a_folder_that_is_tried_again_is_logged_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changing(folder: Path, root: Path) -> None:
+        raise errors.SourceChanging("It changes.")
+
+    builders.write(rig.root.path / "a")
+    monkeypatch.setattr(rig.store, "receive", changing)
+    watch = Script(*[changed(rig, "a")] * 3, FirstScanDone(frozenset("a")))
+    with capture_logs() as lines:
+        async with following(rig, watch):
+            pass
+    assert watch.retried == ["a"] * 3
+    assert [line["event"] for line in lines] == ["adapter will be tried again"]
+
+
+async def test_an_adapter_in_a_folder_that_could_not_be_looked_at_is_kept(rig: Rig) -> None:
+    for name in ("a", "b"):
+        builders.write(rig.root.path / name)
+        await rig.stage(name)
+    scan = FirstScanDone(frozenset(), unread=frozenset({rig.root.path / "a"}))
+    async with following(rig, Script(scan)):
+        assert list(rig.states()) == ["a"]
 
 
 def watch_of(rig: Rig) -> FolderWatch:

@@ -118,9 +118,12 @@ async def test_a_source_that_hangs_is_given_up_at_the_deadline(tmp_path: Path) -
     assert "It was busy." in str(error)
 
 
-async def test_a_timeout_of_the_fetchers_own_is_not_taken_for_the_deadline(tmp_path: Path) -> None:
-    with pytest.raises(TimeoutError):
-        await fetching(Source(TimeoutError())).fetch(LOCATION, tmp_path)
+@pytest.mark.parametrize("error", [TimeoutError(), OSError(5, "I/O"), ValueError(), RuntimeError()])
+async def test_what_no_fetcher_foresaw_is_a_failure_of_the_source_and_no_timeout(
+    tmp_path: Path, error: Exception
+) -> None:
+    with pytest.raises(SourceUnavailable, match="the log has the error"):
+        await fetching(Source(error)).fetch(LOCATION, tmp_path)
     assert not files(tmp_path)
 
 

@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -128,9 +129,9 @@ def test_a_source_that_changes_while_it_is_read_is_not_taken(
 ) -> None:
     real = copying._copy
 
-    def copy_then_change(of: Path, name: str, *rest: object) -> str:
-        digest = real(of, name, *rest)  # type: ignore[arg-type]
-        if name == after:
+    def copy_then_change(source: BinaryIO, size_bytes: int, target: Path) -> str:
+        digest = real(source, size_bytes, target)
+        if target.name == after:
             change(folder)  # type: ignore[operator]
         return digest
 
