@@ -87,7 +87,7 @@ def tell(what: str, ms: Iterable[float]) -> None:
 
 
 def run(folder: Path, times: int) -> None:
-    deep = folder / "my-adapters" / "deep" / "down"
+    deep = folder / "my-adapters" / ".incoming"
     sources = {number: str(write(deep / str(number), number)) for number in (1, 2)}
     with start_process(folder) as served:
         client = Client(served.url)

@@ -79,7 +79,7 @@ async def served(engine: Lent, tmp_path: Path) -> AsyncIterator[Served]:
 async def client(served: Served, engine: Lent) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
         for number, content in CONTENT.items():
-            folder = served.adapters / "deep" / "down" / content
+            folder = served.adapters / ".incoming" / content
             shutil.copytree(DEMO / content, folder)
             path = "/v1/adapters" if number == 1 else "/v1/adapters/swapped/revisions"
             body = {"source": str(folder), **({"name": "swapped"} if number == 1 else {})}

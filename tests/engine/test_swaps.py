@@ -64,7 +64,7 @@ async def client(served: Served) -> AsyncIterator[httpx.AsyncClient]:
 
 def source(served: Served, number: int) -> str:
     """Return a folder with the content of revision ``number``, too deep to be watched."""
-    folder = served.adapters / "deep" / "down" / CONTENT[number]
+    folder = served.adapters / ".incoming" / CONTENT[number]
     if not folder.exists():
         shutil.copytree(DEMO / CONTENT[number], folder)
     return str(folder)

@@ -39,7 +39,7 @@ def chat(served: Served) -> int:
 
 def publish(served: Served, seed: int) -> httpx.Response:
     """Publish from a root, too deep to be watched."""
-    source = builders.write(served.adapters / "deep" / "down" / str(seed), seed=seed)
+    source = builders.write(served.adapters / ".incoming" / str(seed), seed=seed)
     if seed == 0:
         return ask(served, "POST", "adapters", {"name": "mine", "source": str(source)})
     return ask(served, "POST", "adapters/mine/revisions", {"source": str(source)})

@@ -24,7 +24,7 @@ def ask(served: Served, method: str, path: str, body: Any = None) -> httpx.Respo
 
 def publish(served: Served, seed: int) -> httpx.Response:
     """Publish from a root, too deep to be watched."""
-    source = builders.write(served.adapters / "deep" / "down" / str(seed), seed=seed)
+    source = builders.write(served.adapters / ".incoming" / str(seed), seed=seed)
     if seed == 1:
         return ask(served, "POST", "adapters", {"name": "mine", "source": str(source)})
     return ask(served, "POST", "adapters/mine/revisions", {"source": str(source)})

@@ -29,7 +29,7 @@ class Api:
 
     def source(self, seed: int = 0, folder: str = "made", **overrides: object) -> str:
         """Return the path of an adapter inside a root, too deep to be watched."""
-        path = self.served.adapters / "deep" / "down" / f"{folder}{seed}"
+        path = self.served.adapters / ".incoming" / f"{folder}{seed}"
         return str(builders.write(path, seed=seed, **overrides))
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Any:

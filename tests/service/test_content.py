@@ -29,7 +29,7 @@ class Client:
         self.sources = sources
 
     def source(self, seed: int) -> Path:
-        return builders.write(self.sources / "deep" / "down" / str(seed), seed=seed)
+        return builders.write(self.sources / ".incoming" / str(seed), seed=seed)
 
     async def ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
         return await self.http.request(method, f"/v1/adapters{path}", json=body)
@@ -104,7 +104,7 @@ async def test_content_damaged_for_good_fails_its_revision_only_and_can_be_rolle
         await client.publish("mine", 2)
     [damaged] = set(contents(tmp_path)) - before
     flip_a_byte(contents(tmp_path)[damaged])
-    shutil.rmtree(tmp_path / "sources" / "deep" / "down" / "2")
+    shutil.rmtree(tmp_path / "sources" / ".incoming" / "2")
     async with client_of(tmp_path) as client:
         assert await client.answers("mine") == "adapter_failed"
         [second, first] = (await client.ask("GET", "/mine/revisions")).json()["data"]
@@ -125,7 +125,7 @@ async def test_a_source_that_is_overwritten_or_deleted_changes_no_answer(tmp_pat
         await client.add("mine", 1)
         await client.add("other", 2)
         said = await client.http.post("/v1/chat/completions", json=hello("mine"))
-        source = tmp_path / "sources" / "deep" / "down" / "1"
+        source = tmp_path / "sources" / ".incoming" / "1"
         for spoil in (lambda: builders.write(source, seed=5), lambda: shutil.rmtree(source)):
             spoil()
             assert await client.answers("other") == "other@1"  # and out goes mine

@@ -34,12 +34,10 @@ def left(served: Served) -> list[str]:
 
 
 async def test_a_folder_inside_a_root_is_examined(echo: Served) -> None:
-    good = await examine(echo, builders.write(echo.adapters / "deep" / "down" / "good"))
+    good = await examine(echo, builders.write(echo.adapters / ".incoming" / "good"))
     assert good.status_code == 200
     assert good.json()["loads"] is True
-    bad = await examine(
-        echo, builders.write(echo.adapters / "deep" / "down" / "bad", use_dora=True)
-    )
+    bad = await examine(echo, builders.write(echo.adapters / ".incoming" / "bad", use_dora=True))
     assert bad.json()["loads"] is False
     assert [p["reason"] for p in bad.json()["problems"]] == ["unsupported_feature"]
     assert left(echo) == []

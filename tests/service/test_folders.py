@@ -153,7 +153,7 @@ async def test_vllms_load_route_takes_paths_inside_the_roots_only(
     echo: Served, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     builders.write(tmp_path / "outside")
-    builders.write(echo.adapters / "nested" / "deeper" / "mine")
+    builders.write(echo.adapters / ".incoming" / "mine")
 
     async def load(path: Path) -> httpx.Response:
         body = {"lora_name": "loaded", "lora_path": str(path)}
@@ -161,7 +161,7 @@ async def test_vllms_load_route_takes_paths_inside_the_roots_only(
 
     refused = await load(tmp_path / "outside")
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "path_not_allowed")
-    assert (await load(echo.adapters / "nested" / "deeper" / "mine")).status_code == 200
+    assert (await load(echo.adapters / ".incoming" / "mine")).status_code == 200
     assert (await ask(client, "loaded")).status_code == 200
 
     gone = await client.post("/v1/unload_lora_adapter", json={"lora_name": "loaded"})
@@ -179,3 +179,32 @@ async def test_a_folder_named_like_the_base_model_never_takes_its_name(
     names = [card["id"] for card in (await client.get("/v1/models")).json()["data"]]
     assert names.count("echo") == 1
     assert "x-veneer-adapter" not in (await ask(client, "echo")).headers
+
+
+async def test_a_source_whose_links_lead_in_a_loop_is_a_bad_request(
+    echo: Served, client: httpx.AsyncClient
+) -> None:
+    echo.adapters.mkdir(exist_ok=True)
+    (echo.adapters / "loop").symlink_to("loop")
+    body: dict[str, Any] = {"name": "new", "source": str(echo.adapters / "loop")}
+    for wait in (True, False):
+        found = await client.post("/v1/adapters", json={**body, "wait": wait})
+        assert (found.status_code, found.json()["error"]["param"]) == (400, "path_not_allowed")
+
+
+async def test_trainers_trees_and_caches_of_the_hub_answer_under_names_of_their_own(
+    echo: Served, client: httpx.AsyncClient
+) -> None:
+    echo.adapters.mkdir(exist_ok=True)
+    (echo.adapters / "loop").symlink_to("loop")
+    builders.write(echo.adapters / "saves" / "SmolLM2" / "lora" / "run-1")
+    snapshot = builders.write(echo.adapters / "models--acme--tone" / "snapshots" / "abc")
+    blobs = snapshot.parent.parent / "blobs"
+    blobs.mkdir()
+    for file in sorted(snapshot.iterdir()):
+        file.rename(blobs / file.name)
+        file.symlink_to(f"../../blobs/{file.name}")
+
+    for name in ("saves/SmolLM2.lora.run-1", "acme/tone"):
+        await until(client, name, has_revision(1))
+        assert (await ask(client, name)).json()["model"] == name

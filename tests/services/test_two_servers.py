@@ -31,7 +31,7 @@ class Server:
         self.sources = sources
 
     def source(self, seed: int) -> str:
-        return str(builders.write(self.sources / "deep" / "down" / str(seed), seed=seed))
+        return str(builders.write(self.sources / ".incoming" / str(seed), seed=seed))
 
     async def ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
         return await self.http.request(method, f"/v1/adapters{path}", json=body)
@@ -154,7 +154,7 @@ async def test_what_one_server_cannot_fetch_goes_on_serving_on_the_other(
     pair: Pair, tmp_path: Path
 ) -> None:
     a, b = pair
-    own = builders.write(a.served.adapters / "deep" / "down" / "own", seed=7)
+    own = builders.write(a.served.adapters / ".incoming" / "own", seed=7)
     await a.call("POST", "", {"name": "own", "source": str(own)})
     assert await a.answers("own") == "own@1"
 

@@ -40,7 +40,7 @@ class Client:
         self.sources = sources
 
     def source(self, seed: int) -> str:
-        path = self.sources / "deep" / "down" / str(seed)
+        path = self.sources / ".incoming" / str(seed)
         return str(path if path.exists() else builders.write(path, seed=seed))
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:

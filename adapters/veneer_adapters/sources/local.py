@@ -2,26 +2,26 @@
 
 The operating system reports where something happened, and a look at that place finds out what.
 Every ``rescan_s`` there is a look at everything, for file systems that report nothing. A root may
-appear, vanish and come back. The looks run in a thread and open no file.
+appear, vanish and come back. The looks run in a thread and open no file of an adapter.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import structlog
-from watchfiles import awatch
 
 from veneer_adapters.sources.base import Change, Changed, FirstScanDone, Removed, Root
-from veneer_adapters.sources.scan import Ignored, Scanner
-from veneer_adapters.sources.settling import Settling
+from veneer_adapters.sources.folders.entries import Identity, Ignored, shown
+from veneer_adapters.sources.folders.listening import Listening
+from veneer_adapters.sources.folders.scan import Scanner
+from veneer_adapters.sources.folders.settling import Settling
 
 logger = structlog.get_logger(__name__)
 
 _ROOT_CHECK_S = 1.0
-_POLL_S = 2.0
 
 
 class FolderWatch:
@@ -40,7 +40,7 @@ class FolderWatch:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._roots = [Root(root.path.resolve(), root.read_only) for root in roots]
+        self._roots = [root.resolved() for root in roots]
         self._scanner = Scanner(self._roots)
         self._settling = Settling(settle_s)
         self._rescan_s = rescan_s
@@ -49,30 +49,31 @@ class FolderWatch:
         self._next_full_s = 0.0
         self._touched: set[Path] = set()
         self._wake = asyncio.Event()
-        self._stop = asyncio.Event()
-        self._watched: dict[Path, tuple[int, int]] = {}
+        self._listening = Listening(self._touch, self._look_everywhere)
+        self._watched: dict[Path, Identity] = {}
         self._reported: set[Ignored] = set()
+        self._failure = ""
 
     async def changes(self) -> AsyncGenerator[Change]:
         """Yield what is there and quiet, FirstScanDone once, then each change once it is quiet.
 
         The generator is endless, for one listener, who closes it. A change is reported again only
-        when the folder changes again, or after ``retry``.
+        when the folder changes again, or after ``retry``. No error ends it.
         """
-        listening = asyncio.create_task(self._listen())
+        self._listening.listen_in(_identities(self._roots))
+        listening = asyncio.create_task(self._listening.run())
         try:
             # Listen before the first look, so that nothing that happens during it is missed.
             await asyncio.sleep(0)
-            first, names = await self._look()
+            first, scan = await self._look_safely()
             for change in first:
                 yield change
-            yield FirstScanDone(names)
+            yield scan
             while True:
-                await self._wait_for_work(listening)
-                for change in (await self._look())[0]:
+                await self._wait_for_work()
+                for change in (await self._look_safely())[0]:
                     yield change
         finally:
-            self._stop.set()
             listening.cancel()
             await asyncio.wait([listening])
 
@@ -80,7 +81,21 @@ class FolderWatch:
         """Report ``name`` again at the next look, ``rescan_s`` from now at the latest."""
         self._settling.forget(name)
 
-    async def _look(self) -> tuple[Sequence[Changed | Removed], frozenset[str]]:
+    async def _look_safely(self) -> tuple[Sequence[Changed | Removed], FirstScanDone]:
+        try:
+            found = await self._look()
+            self._failure = ""
+        except Exception as error:
+            if repr(error) != self._failure:
+                self._failure = repr(error)
+                logger.error("adapter folders could not be looked at", exc_info=error)
+            await asyncio.sleep(_ROOT_CHECK_S)
+            self._look_everywhere()
+            everywhere = frozenset(root.path for root in self._roots)
+            return [], FirstScanDone(frozenset(), everywhere)
+        return found
+
+    async def _look(self) -> tuple[Sequence[Changed | Removed], FirstScanDone]:
         if self._clock() >= self._next_full_s:
             self._next_full_s = self._clock() + self._rescan_s
             await asyncio.to_thread(self._scanner.scan)
@@ -88,18 +103,24 @@ class FolderWatch:
             pending = {folder for _, folder in self._settling.pending() if folder}
             touched, self._touched = self._touched | pending, set()
             await asyncio.to_thread(self._scanner.scan_near, touched)
+        self._listening.listen_in(self._scanner.folders())
         seen, ignored = self._scanner.seen(self._now())
-        for folder in set(ignored) - self._reported:
-            logger.warning("adapter folder ignored", folder=str(folder.folder), why=folder.why)
-        self._reported = set(ignored)
-        return self._settling.look(seen, self._clock()), frozenset(seen)
+        self._report(set(ignored))
+        scan = FirstScanDone(frozenset(seen), self._scanner.unread())
+        return self._settling.look(seen, self._clock()), scan
 
-    async def _wait_for_work(self, listening: asyncio.Task[None]) -> None:
+    def _report(self, ignored: set[Ignored]) -> None:
+        for new in ignored - self._reported:
+            logger.warning("adapter folder ignored", folder=shown(new.folder), why=new.why)
+        self._reported = ignored
+
+    async def _wait_for_work(self) -> None:
         while not self._wake.is_set() and self._seconds_to_next_look() > 0:
-            if listening.done():
-                listening.result()
-            if _identities(self._roots) != self._watched:
-                self._stop.set()
+            identities = _identities(self._roots)
+            if identities != self._watched:
+                self._watched = identities
+                self._look_everywhere()
+                break
             pause_s = min(self._seconds_to_next_look(), _ROOT_CHECK_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
@@ -111,35 +132,20 @@ class FolderWatch:
         at_s = self._next_full_s if due_s is None else min(due_s, self._next_full_s)
         return at_s - self._clock()
 
-    async def _listen(self) -> None:
-        while True:
-            self._stop.clear()
-            self._watched = _identities(self._roots)
-            self._next_full_s = 0.0
-            self._wake.set()
-            try:
-                await self._listen_to(list(self._watched))
-            except OSError as error:
-                logger.warning("adapter folders are polled, not watched", why=str(error))
-                self._rescan_s = min(self._rescan_s, _POLL_S)
-                await self._stop.wait()
+    def _touch(self, paths: Collection[Path]) -> None:
+        self._touched.update(paths)
+        self._wake.set()
 
-    async def _listen_to(self, paths: Sequence[Path]) -> None:
-        if not paths:
-            await self._stop.wait()
-            return
-        async for batch in awatch(
-            *paths, watch_filter=None, stop_event=self._stop, ignore_permission_denied=True
-        ):
-            self._touched.update(Path(path) for _, path in batch)
-            self._wake.set()
+    def _look_everywhere(self) -> None:
+        self._next_full_s = 0.0
+        self._wake.set()
 
 
-def _identities(roots: Sequence[Root]) -> dict[Path, tuple[int, int]]:
+def _identities(roots: Sequence[Root]) -> dict[Path, Identity]:
     # By inode, because a root that was removed and made again needs a new watch.
-    found: dict[Path, tuple[int, int]] = {}
+    found: dict[Path, Identity] = {}
     for root in roots:
-        if root.path.is_dir():
-            stat = root.path.stat()
-            found[root.path] = (stat.st_dev, stat.st_ino)
+        with suppress(OSError):
+            seen = root.path.stat()
+            found[root.path] = (seen.st_dev, seen.st_ino)
     return found

@@ -1,27 +1,18 @@
 """Look at watched folders: which adapters lie in them, and in which state their files are.
 
-A look opens no file. An adapter is a folder ``name`` or ``team/name`` in a root. A folder that is
-itself an adapter is not searched for others, because training leaves checkpoints inside.
+An adapter is a folder in a root, at any depth; ``naming`` says what it is called. What cannot be
+looked at is ignored with a reason, and what was found there before counts until it can be.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from veneer_adapters.artifact.files import is_artifact_file
+from veneer_adapters.errors import quoted
 from veneer_adapters.names import is_adapter_name
 from veneer_adapters.sources.base import Root
-from veneer_adapters.sources.settling import Seen, Signature
-
-
-@dataclass(frozen=True, slots=True)
-class Ignored:
-    """A folder that looks like an adapter but cannot be served under its name."""
-
-    name: str
-    folder: Path
-    why: str
+from veneer_adapters.sources.folders.entries import Identity, Ignored, is_passing, listing, why
+from veneer_adapters.sources.folders.search import Found, Search
+from veneer_adapters.sources.folders.settling import Seen, Signature
 
 
 class Scanner:
@@ -30,99 +21,120 @@ class Scanner:
     def __init__(self, roots: Sequence[Root]) -> None:
         """Look into ``roots``. If two folders have the same name, the earlier root wins."""
         self._roots = roots
-        self._found: dict[Root, dict[str, dict[str, tuple[Path, Signature]]]] = {}
-        self._unreadable: set[Path] = set()
+        self._found: dict[Root, dict[str, Found]] = {root: {} for root in roots}
+        self._ignored: list[Ignored] = []
+        """Roots that could not be looked at."""
+        self._unread: set[Path] = set()
+        self._folders: dict[Root, Identity] = {}
 
     def scan(self) -> None:
-        """Look at everything. Blocks. A root that does not exist counts as empty."""
-        self._unreadable.clear()
-        self._found = {root: {} for root in self._roots}
+        """Look at everything. Blocks, raises nothing. A root that does not exist is empty."""
+        self._ignored.clear()
+        self._unread.clear()
+        self._folders.clear()
         for root in self._roots:
-            for top in self._folders(root.path):
-                self._look(root, top)
+            try:
+                self._look_into(root)
+            except FileNotFoundError:
+                self._found[root] = {}
+            except OSError as error:
+                self._cannot_look_into(root, error)
 
     def scan_near(self, paths: Iterable[Path]) -> None:
         """Look again at the folders directly below a root in which ``paths`` lie. Blocks."""
-        for root, top in {place for path in paths for place in self._places(path)}:
+        touched = set(paths)
+        named = {place for path in touched for place in self._places(path)}
+        for root, top in named | self._linked(touched | {path.parent for path in touched}):
             self._look(root, top)
 
     def seen(self, now_s: float) -> tuple[dict[str, Seen], list[Ignored]]:
-        """Return what the looks found, by name, and the folders that cannot be served.
+        """Return what the looks found, by name, and what cannot be served.
 
         ``now_s`` is in seconds since 1970, on the clock of the file system.
         """
         seen: dict[str, Seen] = {}
-        ignored = [Ignored(path.name, path, "it cannot be read") for path in self._unreadable]
+        ignored = [*self._ignored, *(i for f in self._all() for i in f.ignored)]
         for root, name, folder, signature in self._adapters():
-            if not is_adapter_name(name):
-                ignored.append(Ignored(name, folder, "its name is not an adapter name"))
-            elif name in seen:
-                ignored.append(Ignored(name, folder, "an earlier root has an adapter of this name"))
+            reason = _why_not(name, root, folder, seen.get(name))
+            if reason:
+                ignored.append(Ignored(name, folder, reason))
             else:
                 seen[name] = Seen(folder, root, signature, now_s - _newest_s(signature))
         return seen, ignored
 
+    def unread(self) -> frozenset[Path]:
+        """Return the folders that could not be looked at: what lies there may still be there."""
+        return frozenset(self._unread.union(*(found.unread for found in self._all())))
+
+    def folders(self) -> dict[Path, Identity]:
+        """Return every folder in which a change can matter."""
+        every = {root.path: identity for root, identity in self._folders.items()}
+        for found in self._all():
+            every |= found.folders
+        return every
+
+    def _all(self) -> Iterator[Found]:
+        for tops in self._found.values():
+            yield from tops.values()
+
     def _adapters(self) -> Iterator[tuple[Root, str, Path, Signature]]:
-        for root, tops in self._found.items():
-            for adapters in tops.values():
-                for name, (folder, signature) in adapters.items():
+        for root in self._roots:
+            for _, found in sorted(self._found[root].items()):
+                for folder, (name, signature) in found.adapters.items():
                     yield root, name, folder, signature
 
     def _places(self, path: Path) -> Iterator[tuple[Root, str]]:
         for root in self._roots:
             if path.is_relative_to(root.path) and path != root.path:
                 top = path.relative_to(root.path).parts[0]
-                if not _is_hidden(top):
+                if not top.startswith("."):
                     yield root, top
 
-    def _look(self, root: Root, top: str) -> None:
-        adapters = dict(self._adapters_in(root.path / top, top))
-        if adapters:
-            self._found[root][top] = adapters
+    def _linked(self, touched: set[Path]) -> set[tuple[Root, str]]:
+        # A link may lead to a folder with another name, or to a hidden one.
+        return {
+            (root, top)
+            for root, tops in self._found.items()
+            for top, found in tops.items()
+            if not touched.isdisjoint(found.folders)
+        }
+
+    def _look_into(self, root: Root) -> None:
+        seen = listing(root.path)
+        self._folders[root] = seen.identity
+        for gone in self._found[root].keys() - set(seen.others):
+            del self._found[root][gone]
+        for top in seen.others:
+            self._look(root, top)
+
+    def _cannot_look_into(self, root: Root, error: OSError) -> None:
+        self._ignored.append(Ignored(root.path.name, root.path, why(error)))
+        if is_passing(error):
+            self._unread.add(root.path)
         else:
+            self._found[root] = {}
+
+    def _look(self, root: Root, top: str) -> None:
+        found = Search(root.path, top).run().completed(self._found[root].get(top, Found()))
+        if found == Found():
             self._found[root].pop(top, None)
-
-    def _adapters_in(self, folder: Path, top: str) -> Iterator[tuple[str, tuple[Path, Signature]]]:
-        signature = self._signature(folder)
-        if signature:
-            yield top, (folder, signature)
-            return
-        for inner in self._folders(folder):
-            signature = self._signature(folder / inner)
-            if signature:
-                yield f"{top}/{inner}", (folder / inner, signature)
-
-    def _folders(self, folder: Path) -> list[str]:
-        entries = self._entries(folder)
-        return sorted(e.name for e in entries if not _is_hidden(e.name) and e.is_dir())
-
-    def _signature(self, folder: Path) -> Signature:
-        entries = (e for e in self._entries(folder) if is_artifact_file(e.name))
-        return tuple(sorted(_stat(entry) for entry in entries))
-
-    def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
-        try:
-            with os.scandir(folder) as entries:
-                return list(entries)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except PermissionError:
-            self._unreadable.add(folder)
-            return []
+        else:
+            self._found[root][top] = found
 
 
-def _is_hidden(name: str) -> bool:
-    # These belong to other programs: .git, .cache, rsync's partial copies.
-    return name.startswith(".")
-
-
-def _stat(entry: os.DirEntry[str]) -> tuple[str, int, int, int, int]:
-    try:
-        s = entry.stat()
-    except FileNotFoundError:
-        # A dangling link, or removed since it was listed; that is a state like any other.
-        return entry.name, -1, 0, 0, 0
-    return entry.name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino
+def _why_not(name: str, root: Root, folder: Path, taken: Seen | None) -> str | None:
+    if not is_adapter_name(name):
+        if folder.parent == root.path:
+            return "its name is not an adapter name"
+        return (
+            f"its name would be {quoted(name)}, which is not an adapter name: rename the folders,"
+            " or add the folder in which it lies to `adapters.roots`"
+        )
+    if taken is None:
+        return None
+    if taken.root == root:
+        return f"{quoted(taken.folder.relative_to(root.path))} has the same name: rename one"
+    return "an earlier root has an adapter of this name"
 
 
 def _newest_s(signature: Signature) -> float:

@@ -212,8 +212,8 @@ async def test_a_thousand_arrivals_are_written_together(
 
 
 async def test_a_path_inside_a_root_can_be_staged_by_request(rig: Rig) -> None:
-    builders.write(rig.root.path / "deep" / "down" / "a")
-    path = rig.root.path / "deep" / "down" / "a"
+    builders.write(rig.root.path / ".incoming" / "a")
+    path = rig.root.path / ".incoming" / "a"
     revision = await rig.request("b", path)
     assert rig.catalog.get("b").live == revision
 

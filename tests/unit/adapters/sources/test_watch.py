@@ -9,11 +9,12 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from support import builders
 from veneer_adapters.sources.base import Change, Changed, FirstScanDone, Removed, Root
+from veneer_adapters.sources.folders.scan import Scanner
 from veneer_adapters.sources.local import FolderWatch
-from veneer_adapters.sources.scan import Scanner
 
 SETTLE_S = 0.2
 
@@ -36,10 +37,10 @@ def test_a_folder_with_one_of_the_files_is_an_adapter(tmp_path: Path) -> None:
     assert len(scan(tmp_path)[0]) == 3
 
 
-def test_a_team_is_one_level_of_folders(tmp_path: Path) -> None:
+def test_a_team_is_a_folder_above_an_adapter(tmp_path: Path) -> None:
     builders.write(tmp_path / "team" / "a")
-    builders.write(tmp_path / "team" / "deep" / "b")
-    assert scan(tmp_path)[0] == ["team/a"]
+    builders.write(tmp_path / "team" / "b")
+    assert scan(tmp_path)[0] == ["team/a", "team/b"]
 
 
 def test_checkpoints_inside_an_adapter_are_not_adapters(tmp_path: Path) -> None:
@@ -178,15 +179,95 @@ async def test_a_retried_folder_is_told_again(tmp_path: Path) -> None:
         assert (await anext(changes)) == Changed("a", tmp_path / "a", Root(tmp_path))
 
 
-async def test_without_inotify_folders_are_polled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [OSError("watch limit reached"), RuntimeError("cannot decode")])
+async def test_when_the_watcher_fails_folders_are_polled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def no_watches(*paths: Path, **options: object) -> object:
-        raise OSError("OS file watch limit reached")
+        raise error
 
-    monkeypatch.setattr("veneer_adapters.sources.local.awatch", no_watches)
-    monkeypatch.setattr("veneer_adapters.sources.local._POLL_S", 0.05)
+    monkeypatch.setattr("veneer_adapters.sources.folders.listening.awatch", no_watches)
+    monkeypatch.setattr("veneer_adapters.sources.folders.listening.PAUSE_S", 0.05)
     async with watching(tmp_path) as changes:
         await until_scanned(changes)
         builders.write(tmp_path / "a")
         assert (await anext(changes)) == Changed("a", tmp_path / "a", Root(tmp_path))
+
+
+async def test_a_failed_watcher_is_logged_once_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+
+    def no_watches(*paths: Path, **options: object) -> object:
+        tries.append(1)
+        raise RuntimeError("Unable to decode path")
+
+    monkeypatch.setattr("veneer_adapters.sources.folders.listening.awatch", no_watches)
+    monkeypatch.setattr("veneer_adapters.sources.folders.listening.PAUSE_S", 0.01)
+    with capture_logs() as lines:
+        async with watching(tmp_path) as changes:
+            await until_scanned(changes)
+            builders.write(tmp_path / "a")
+            await anext(changes)
+    assert len(tries) > 1
+    assert [line["event"] for line in lines] == ["adapter folders are polled, not watched"]
+
+
+async def test_names_that_are_not_utf_8_stop_no_watch(tmp_path: Path) -> None:
+    async with watching(tmp_path) as changes:
+        await until_scanned(changes)
+        builders.write(tmp_path / os.fsdecode(b"bad\xff"))
+        builders.write(tmp_path / "a")
+        assert (await anext(changes)) == Changed("a", tmp_path / "a", Root(tmp_path))
+
+
+async def test_an_odd_entry_is_logged_once_for_each_change_and_not_for_each_look(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    watch = FolderWatch([Root(tmp_path)], settle_s=SETTLE_S, rescan_s=0.02)
+    with capture_logs() as lines:
+        async with asyncio.timeout(5), aclosing(watch.changes()) as changes:
+            await until_scanned(changes)
+            builders.write(tmp_path / "a")
+            await anext(changes)
+    assert [line["folder"] for line in lines] == [str(tmp_path / "loop")]
+
+
+async def test_a_look_that_fails_is_logged_and_the_next_one_finds_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(scanner: Scanner) -> None:
+        monkeypatch.undo()
+        raise MemoryError
+
+    builders.write(tmp_path / "a")
+    monkeypatch.setattr("veneer_adapters.sources.local._ROOT_CHECK_S", 0.01)
+    monkeypatch.setattr(Scanner, "scan", broken)
+    with capture_logs() as lines:
+        async with watching(tmp_path) as changes:
+            # What could not be looked at is not known to be gone.
+            assert await anext(changes) == FirstScanDone(frozenset(), frozenset({tmp_path}))
+            assert (await anext(changes)) == Changed("a", tmp_path / "a", Root(tmp_path))
+    assert [line["event"] for line in lines] == ["adapter folders could not be looked at"]
+
+
+async def test_a_link_to_everything_is_not_listened_in(tmp_path: Path) -> None:
+    (tmp_path / "all").symlink_to("/")
+    builders.write(tmp_path / "b")
+    (tmp_path / "b" / "checkpoint-1").symlink_to("/")
+    async with watching(tmp_path) as changes:
+        await until_scanned(changes)
+        builders.write(tmp_path / "a")
+        told = {(await anext(changes)).name for _ in range(2)}  # type: ignore[union-attr]
+    assert told == {"a", "b"}
+
+
+async def test_a_root_that_is_a_link_is_followed_where_it_led_at_the_start(tmp_path: Path) -> None:
+    builders.write(tmp_path / "real" / "a")
+    (tmp_path / "root").symlink_to("real")
+    watch = FolderWatch([Root(tmp_path / "root")], now=later)
+    async with asyncio.timeout(5), aclosing(watch.changes()) as changes:
+        real = tmp_path / "real"
+        assert await anext(changes) == Changed("a", real / "a", Root(real))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from veneer_adapters.sources.base import Changed, Removed, Root
-from veneer_adapters.sources.settling import Seen, Settling
+from veneer_adapters.sources.folders.settling import Seen, Settling
 
 ROOT = Root(Path("/adapters"))
 FOLDER = ROOT.path / "a"

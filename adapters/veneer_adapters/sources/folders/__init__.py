@@ -1,0 +1,1 @@
+"""What lies in a watched folder, under which name, and when it is quiet."""
