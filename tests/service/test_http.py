@@ -10,9 +10,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from support import builders
-from support.raw_http import ask, connect
+from support.raw_http import Wire, ask, connect
 from support.serving import POLL_S, Served, serve_echo, until_served
+from veneer_server.api import exchanges
 from veneer_server.app import create_app
+from veneer_server.engine.base import Answer, Call, Frames
+from veneer_server.engine.echo import EchoEngine
 
 HOST = b"Host: veneer\r\n"
 BODY = orjson.dumps({"model": "echo", "messages": [{"role": "user", "content": "one two"}]})
@@ -295,3 +298,54 @@ async def test_a_client_that_leaves_within_its_body_is_no_fault_of_the_server(
                 await asyncio.sleep(POLL_S)
     assert [line["status"] for line in lines if line["event"] == "request"] == [499]
     assert "request failed" not in [line["event"] for line in lines]
+
+
+class WaitingEngine(EchoEngine):
+    """Answers nobody."""
+
+    async def respond(self, call: Call) -> Answer | Frames:
+        await asyncio.Event().wait()
+        raise AssertionError(call)
+
+
+async def test_what_is_answered_ends_when_its_client_leaves_although_more_waits_behind_it(
+    tmp_path: Path,
+) -> None:
+    async with serve_echo(tmp_path, WaitingEngine()) as served:
+        with capture_logs() as lines:
+            async with connect(served.url) as wire:
+                await wire.send(GET + b"\r\n" + post(BODY) + GET + b"\r\n")
+                assert (await wire.answer()).status == 200
+            async with asyncio.timeout(10):
+                while "/v1/chat/completions" not in [line.get("path") for line in lines]:
+                    await asyncio.sleep(POLL_S)
+    assert 499 in [line["status"] for line in lines if line["event"] == "request"]
+
+
+async def test_a_refused_client_reads_why_although_it_goes_on_sending(
+    echo: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchanges, "_LINGER_S", 3600)
+    async with connect(echo.url) as wire:
+        await wire.send(b"GET /livez HTTP/1.1\r\n\r\n")
+        assert (await wire.answer()).status == 400
+        for _ in range(20):
+            await wire.send(b"x" * 100_000)
+        assert await wire.rest() == b""
+
+
+async def test_a_refused_client_that_does_not_leave_is_cut(
+    echo: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchanges, "_LINGER_S", 0)
+    async with connect(echo.url) as wire:
+        await wire.send(b"GET /livez HTTP/1.1\r\n\r\n")
+        assert (await wire.answer()).status == 400
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(_send_for_ever(wire), 10)
+
+
+async def _send_for_ever(wire: Wire) -> None:
+    while True:
+        await wire.send(b"x")
+        await asyncio.sleep(POLL_S)
