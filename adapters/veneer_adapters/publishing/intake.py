@@ -165,7 +165,7 @@ class Intake:
             AdapterError: the source is not allowed or cannot be read.
         """
         if source.kind in ("folder", "path"):
-            yield _inside(Path(source.location), self._roots)[0], source
+            yield _existing(Path(source.location), self._roots)[0], source
             return
         if self._fetching is None:
             raise SourceNotAllowed("This server does not fetch adapters over a network.")
@@ -177,12 +177,10 @@ class Intake:
             await asyncio.to_thread(shutil.rmtree, into, ignore_errors=True)
 
     def _take_folder(self, source: Source, watched: Root | None) -> Taken:
-        roots = self._roots if watched is None else (watched,)
-        folder, root = _inside(Path(source.location), roots)
+        path = Path(source.location)
         # A watched folder may be gone only for a moment; a path in a request is simply wrong.
-        if watched is None and not _is_folder(folder):
-            raise MissingFile("There is no such folder.")
-        return self._keep(folder, source, root.path)
+        found = _existing(path, self._roots) if watched is None else _inside(path, (watched,))
+        return self._keep(found[0], source, found[1].path)
 
     def _keep(self, folder: Path, source: Source, root: Path | None = None) -> Taken:
         received = self._store.receive(folder, root)
@@ -217,6 +215,13 @@ def _inside(folder: Path, roots: Sequence[Root]) -> tuple[Path, Root]:
         if path.is_relative_to(root.path):
             return path, root
     raise PathNotAllowed("The path is not inside a folder that adapters may come from.")
+
+
+def _existing(folder: Path, roots: Sequence[Root]) -> tuple[Path, Root]:
+    path, root = _inside(folder, roots)
+    if not _is_folder(path):
+        raise MissingFile("There is no such folder.")
+    return path, root
 
 
 def _without_links(folder: Path) -> Path:

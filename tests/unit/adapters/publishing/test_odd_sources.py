@@ -93,11 +93,10 @@ async def test_what_is_exchanged_at_any_step_brings_in_nothing_from_outside(
 
     def exchanging(function: Callable[..., object]) -> Callable[..., object]:
         def call(*args: object, **more: object) -> object:
-            found = function(*args, **more)
             steps[0] += 1
             if steps[0] == step:
                 exchange(root)
-            return found
+            return function(*args, **more)
 
         return call
 
@@ -154,6 +153,9 @@ async def test_a_file_is_no_folder_of_an_adapter(root: Path, intake: Intake) -> 
         with pytest.raises(Refused) as refused:
             await intake.take(Source("path", str(path)))
         assert isinstance(refused.value.error, errors.MissingFile)
+        with pytest.raises(errors.MissingFile):
+            async with intake.borrowed(Source("path", str(path))):
+                pass
 
 
 async def test_links_to_files_elsewhere_in_the_root_are_followed(
@@ -193,3 +195,19 @@ async def test_an_error_that_nobody_foresaw_costs_one_adapter(
         await intake.take(Source("path", str(root / "team" / "a")))
     assert refused.value.error.reason == "source_unavailable"
     assert list((tmp_path / "other" / "tmp").iterdir()) == []
+
+
+def test_a_file_exchanged_for_a_link_just_before_it_is_opened_is_not_opened(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = opening._open
+
+    def exchange_then_open(name: str, flags: int, folder: int | None = None) -> int:
+        if name == WEIGHTS_FILE:
+            exchange_a_file(root)
+        return real(name, flags, folder)
+
+    monkeypatch.setattr(opening, "_open", exchange_then_open)
+    folder = root / "team" / "a"
+    with opening.open_folder(folder, root) as opened, pytest.raises(errors.SourceChanging):
+        opened.open(WEIGHTS_FILE)

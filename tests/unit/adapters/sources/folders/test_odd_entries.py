@@ -263,6 +263,17 @@ def test_a_root_that_is_a_file_or_a_loop_is_ignored_with_a_reason(tmp_path: Path
     }
 
 
+def test_a_root_that_becomes_a_file_has_no_adapters_any_more(tmp_path: Path) -> None:
+    builders.write(tmp_path / "root" / "a")
+    scanner = Scanner([Root(tmp_path / "root")])
+    scanner.scan()
+    shutil.rmtree(tmp_path / "root")
+    (tmp_path / "root").touch()
+    scanner.scan()
+    seen, ignored = scanner.seen(0.0)
+    assert (seen, [i.name for i in ignored]) == ({}, ["root"])
+
+
 def test_links_between_folders_are_followed_once(tmp_path: Path) -> None:
     builders.write(tmp_path / ".releases" / "1" / "a")
     (tmp_path / "team").symlink_to(".releases/1")
