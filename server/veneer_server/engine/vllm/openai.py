@@ -2,18 +2,19 @@
 
 A handler gets vLLM's request object and answers with a document, an iterator of events, or
 an ``ErrorResponse``. This file turns the first two into our ``Answer`` and ``Frames``. It turns
-every error (returned, raised or written into a stream) into an exception of ``engine.base``.
+every error (returned, raised or written into a stream) into an exception of ``engine.base``, by
+``refusals``.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
-from contextvars import ContextVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 from vllm.engine.protocol import EngineClient
 from vllm.entrypoints.anthropic.protocol import (
     AnthropicCountTokensRequest,
@@ -28,51 +29,23 @@ from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.entrypoints.openai.responses.serving import OpenAIServingResponses
-from vllm.entrypoints.serve import create_error_response
-from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+from vllm.entrypoints.serve.engine.protocol import ErrorInfo, ErrorResponse
 from vllm.entrypoints.serve.tokenize.protocol import DetokenizeRequest, TokenizeRequest
 from vllm.entrypoints.serve.tokenize.serving import ServingTokenization
 from vllm.renderers.chat_utils import load_chat_template
 from vllm.renderers.online_renderer import OnlineRenderer
-from vllm.v1.engine.exceptions import EngineDeadError
 
 from veneer_server.engine.base import (
     Answer,
     Call,
-    ContextLengthExceeded,
     Endpoint,
     EngineError,
     EngineLost,
-    EngineUnavailable,
     Frames,
-    NotSupported,
     RequestRejected,
 )
-
-_TOO_LONG = frozenset({"input_tokens", "input_text"})
-"""Parameters that vLLM names when a prompt is too long (vLLM's renderers/params.py)."""
-
-_opened: ContextVar[list[AsyncGenerator[Any]] | None] = ContextVar("opened", default=None)
-
-
-class _RecordingClient:
-    """The engine client; it also remembers each generation that a call has begun.
-
-    vLLM's handlers leave an abandoned generation to the garbage collector. But a lease must not
-    end before the engine was told to stop, so a call closes every generation that it opened.
-    """
-
-    def __init__(self, client: EngineClient) -> None:
-        self._client = client
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def generate(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any]:
-        generation: AsyncGenerator[Any] = self._client.generate(*args, **kwargs)
-        if (opened := _opened.get()) is not None:
-            opened.append(generation)
-        return generation
+from veneer_server.engine.vllm.generations import Generations, RecordingClient, current
+from veneer_server.engine.vllm.refusals import Refused, to_engine_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +79,7 @@ class OpenAIHandlers:
         tool_strict_level: str = "auto",
         reasoning_parser: str,
     ) -> None:
-        recording: Any = _RecordingClient(client)
+        recording: Any = RecordingClient(client)
         self._client = client
         self.models = OpenAIServingModels(recording, [BaseModelPath(name=name, model_path=path)])
         template = load_chat_template(chat_template)
@@ -155,101 +128,93 @@ class OpenAIHandlers:
 
     async def respond(self, call: Call) -> Answer | Frames:
         """Answer ``call`` with a document or a stream; see ``Engine.respond``."""
-        route = self._routes[call.endpoint]
-        opened: list[AsyncGenerator[Any]] = []
-        _opened.set(opened)
+        generations = Generations()
+        current.set(generations)
         streaming = False
         try:
-            request = route.request.validate_python(dict(call.body))
-            raw = _RawRequest({**call.headers, "X-Request-Id": call.request_id})
-            found = await route.create(request, raw)
-            if isinstance(found, ErrorResponse):
-                raise to_engine_error(found)
+            with self._sorting(call, generations):
+                found = await self._ask(call, generations)
             if isinstance(found, BaseModel):
                 return Answer(found.model_dump(mode="json", by_alias=True))
             streaming = True
-            return self._frames(found, opened)
-        except (EngineError, ValidationError) as error:
-            raise _explain(error) if isinstance(error, ValidationError) else error from error
-        except Exception as error:
-            # vLLM's handlers raise many errors, from ValueError to jinja2's. vLLM itself knows
-            # which status each has.
-            raise self._to_engine_error(error) from error
+            return self._frames(call, found, generations)
         finally:
             if not streaming:
-                await _close_all(opened)
+                await generations.close()
+
+    async def _ask(self, call: Call, generations: Generations) -> Any:
+        route = self._routes[call.endpoint]
+        request = route.request.validate_python(dict(call.body))
+        raw = _RawRequest({**call.headers, "X-Request-Id": call.request_id})
+        found = await route.create(request, raw)
+        # vLLM's handlers swallow a cancellation and answer that the client has disconnected.
+        if generations.failure is not None or _is_cancelled():
+            raise generations.failure or asyncio.CancelledError
+        if isinstance(found, ErrorResponse):
+            raise Refused(found)
+        return found
 
     async def _frames(
-        self, source: AsyncGenerator[Any], opened: list[AsyncGenerator[Any]]
+        self, call: Call, source: AsyncGenerator[Any], generations: Generations
     ) -> Frames:
-        _opened.set(opened)
+        current.set(generations)
+        held: list[bytes] = []
         try:
-            async with aclosing(source):
-                async for item in source:
-                    frame = item if isinstance(item, str) else _to_frame(item)
-                    if (fault := _fault(frame)) is not None:
-                        raise self._to_stream_error(fault)
-                    yield frame.encode()
-        except EngineDeadError as error:
-            raise EngineLost("The engine stopped while it was answering.") from error
+            with self._sorting(call, generations):
+                async with aclosing(source):
+                    async for item in source:
+                        held.append(_to_frame(item))
+                        # Until the engine has accepted the request, an error can still choose
+                        # the status.
+                        while held and generations.answering:
+                            yield held.pop(0)
+                for frame in held:
+                    yield frame
         finally:
-            await _close_all(opened)
+            await generations.close()
 
-    def _to_engine_error(self, error: Exception) -> EngineError:
-        if isinstance(error, EngineDeadError):
+    @contextmanager
+    def _sorting(self, call: Call, generations: Generations) -> Iterator[None]:
+        """Raise our exception for the first error in the block or in its generations."""
+        try:
+            yield
+        except (Exception, asyncio.CancelledError) as error:
+            first = generations.failure or error
+            if _is_cancelled() or not isinstance(first, Exception):
+                raise
+            raise self._to_engine_error(first, call, generations) from first
+
+    def _to_engine_error(
+        self, error: Exception, call: Call, generations: Generations
+    ) -> EngineError:
+        params = generations.failed.params if generations.failed is not None else None
+        limit = self._client.model_config.max_model_len
+        found = to_engine_error(error, call.body, params=params, max_model_len=limit)
+        if self._client.errored and not isinstance(found, RequestRejected):
             return EngineLost("The engine stopped while it was answering.")
-        value, parameter = getattr(error, "value", None), getattr(error, "parameter", None)
-        if parameter in _TOO_LONG:
-            limit = self._client.model_config.max_model_len
-            unit = "tokens" if parameter == "input_tokens" else "characters"
-            return ContextLengthExceeded(
-                f"This model's maximum context length is {limit} tokens. However, your messages "
-                f"resulted in {value} {unit}. Please reduce the length of the messages.",
-                param="messages",
-            )
-        return to_engine_error(create_error_response(error))
-
-    def _to_stream_error(self, fault: str) -> EngineError:
-        if self._client.errored:
-            return EngineLost("The engine stopped while it was answering.")
-        return EngineError(fault)
+        return found
 
 
-def to_engine_error(response: ErrorResponse) -> EngineError:
-    """Return our exception for vLLM's error ``response``."""
-    error = response.error
-    if error.code == 501:
-        return NotSupported(error.message, param=error.param)
-    if error.code == 503:
-        return EngineUnavailable(error.message)
-    if 400 <= error.code < 500:
-        return RequestRejected(error.message, param=error.param)
-    return EngineError(error.message)
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
-def _explain(error: ValidationError) -> RequestRejected:
-    fault = error.errors(include_url=False, include_input=False)[0]
-    # The path also names unions and validators, but a client only knows the names of fields.
-    path = [str(part) for part in fault["loc"] if isinstance(part, int) or part.islower()]
-    path = [part for part in path if "[" not in part and "-" not in part]
-    param = ".".join(path) or None
-    message = fault["msg"].removeprefix("Value error, ")
-    return RequestRejected(f"Invalid '{param}': {message}" if param else message, param=param)
+def _to_frame(event: Any) -> bytes:
+    """Return an event of vLLM's as a frame; raise ``Refused`` if it is an error."""
+    if not isinstance(event, str):
+        return f"event: {event.type}\ndata: {event.model_dump_json(by_alias=True)}\n\n".encode()
+    if event.startswith(('data: {"error"', "event: error\n")):
+        raise Refused(_fault(json.loads(event[event.index("{") :])["error"]))
+    return event.encode()
 
 
-def _to_frame(event: Any) -> str:
-    body = event.model_dump_json(by_alias=True)
-    return f"event: {event.type}\ndata: {body}\n\n"
-
-
-def _fault(frame: str) -> str | None:
-    """Return the message if ``frame`` is an error in one of vLLM's two forms, else None."""
-    if not frame.startswith(('data: {"error"', "event: error\n")):
-        return None
-    document = json.loads(frame[frame.index("{") :])
-    return str(document["error"]["message"]) if "error" in document else frame
-
-
-async def _close_all(opened: list[AsyncGenerator[Any]]) -> None:
-    for generation in opened:
-        await generation.aclose()
+def _fault(error: Mapping[str, Any]) -> ErrorResponse:
+    # An event of Anthropic's has no code. vLLM writes one only when it is itself wrong.
+    info = ErrorInfo(
+        message=error["message"],
+        type=error["type"],
+        code=error.get("code", 500),
+        param=error.get("param"),
+    )
+    return ErrorResponse(error=info)

@@ -1,0 +1,82 @@
+"""Which field of a client's body an error is about. Pure functions.
+
+vLLM names its own parameters, or none. A client only knows the fields that it wrote.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_PROMPTS = ("messages", "prompt", "input", "tokens")
+_CONSTRAINTS = ("structured_outputs", "response_format", "text", "output_config", "tools")
+"""Fields that can hold a schema or a grammar, the most direct first."""
+_WRITTEN_AS = {
+    "logprobs": ("top_logprobs",),
+    "max_tokens": ("max_completion_tokens", "max_output_tokens"),
+    "messages": _PROMPTS,
+    "prompt": _PROMPTS,
+    "response_format": ("text", "output_config"),
+    "structured_outputs": _CONSTRAINTS,
+}
+"""vLLM's parameters, and how else a client may have written them."""
+_ABOUT_PROMPT = re.compile(r"\b(token id \d+|prompt)\b", re.IGNORECASE)
+_ABOUT_SCHEMA = re.compile(r"\b(grammar|schema|regex|structural)", re.IGNORECASE)
+
+
+def field_of(body: Mapping[str, Any], param: str | None, message: str) -> str | None:
+    """Return the field of ``body`` that an error is about, None when nobody can tell.
+
+    ``param`` is vLLM's name for it, if the error has one.
+    """
+    if param:
+        return _as_written(body, param)
+    if (named := _named(body, message)) is not None:
+        return named
+    if _ABOUT_SCHEMA.search(message) and (constraint := constraint_of(body)) is not None:
+        return constraint
+    return prompt_of(body) if _ABOUT_PROMPT.search(message) else None
+
+
+def prompt_of(body: Mapping[str, Any]) -> str | None:
+    """Return the field of ``body`` that the model reads."""
+    return next((name for name in _PROMPTS if name in body), None)
+
+
+def constraint_of(body: Mapping[str, Any]) -> str | None:
+    """Return the field of ``body`` with the schema or grammar that an answer must fit."""
+    return next((name for name in _CONSTRAINTS if name in body), None)
+
+
+def written(body: Mapping[str, Any], path: Iterable[str | int]) -> list[str]:
+    """Return those parts of ``path`` that lead through ``body``."""
+    found: list[str] = []
+    here: Any = body
+    for part in path:
+        if _has(here, part):
+            here = here[part]
+            found.append(str(part))
+    return found
+
+
+def _has(here: Any, part: str | int) -> bool:
+    if isinstance(here, list):
+        return isinstance(part, int) and part < len(here)
+    return isinstance(here, Mapping) and part in here
+
+
+def _as_written(body: Mapping[str, Any], param: str) -> str:
+    first = param.split(".", maxsplit=1)[0]
+    # OpenAI's chat has both names, and only one of them is a number.
+    if first not in body or isinstance(body[first], bool):
+        other = next((name for name in _WRITTEN_AS.get(first, ()) if name in body), None)
+        if other is not None:
+            return other
+    parts = [int(part) if part.isdigit() else part for part in param.split(".")]
+    return ".".join(written(body, parts)) or param
+
+
+def _named(body: Mapping[str, Any], message: str) -> str | None:
+    # A plain word like "stop" is a field only at the beginning; elsewhere it may be English.
+    words = re.findall(r"\w+", message)
+    likely = words[:1] + [word for word in words if "_" in word]
+    return next((word for word in likely if word in body), None)

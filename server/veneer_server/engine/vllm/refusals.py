@@ -1,0 +1,115 @@
+"""From vLLM's errors to ours: whose fault it is, why, and which field of the body is wrong."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from vllm.entrypoints.serve import create_error_response
+from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+from vllm.exceptions import GenerationError
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+from vllm.v1.structured_output.backend_xgrammar import validate_xgrammar_grammar
+
+from veneer_server.engine.base import (
+    ContextLengthExceeded,
+    EngineError,
+    EngineLost,
+    EngineUnavailable,
+    NotSupported,
+    RequestRejected,
+)
+from veneer_server.engine.vllm.fields import constraint_of, field_of, prompt_of, written
+
+_TOO_LONG = frozenset({"input_tokens", "input_text"})
+"""Parameters that vLLM names when a prompt is too long (vLLM's renderers/params.py)."""
+_SOURCE_LINE = re.compile(r"\[[\d:]+\] \S+:\d+: ")
+"""Where in its source xgrammar found an error; it stands before the reason."""
+
+
+class Refused(Exception):
+    """A handler of vLLM answered with an error document."""
+
+    def __init__(self, response: ErrorResponse) -> None:
+        super().__init__(response.error.message)
+        self.response = response
+
+
+def to_engine_error(
+    error: Exception, body: Mapping[str, Any], *, params: Any, max_model_len: int
+) -> EngineError:
+    """Return our exception for ``error``, which vLLM raised while it answered ``body``.
+
+    ``params`` are the sampling parameters of the generation that failed, None if none had begun.
+    """
+    if isinstance(error, EngineGenerateError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    if isinstance(error, EngineError):
+        return error
+    if isinstance(error, EngineDeadError):
+        return EngineLost("The engine stopped while it was answering.")
+    if isinstance(error, GenerationError) and getattr(params, "structured_outputs", None):
+        return RequestRejected(_why_unfollowed(params), param=constraint_of(body))
+    return _by_its_kind(error, body, max_model_len)
+
+
+def _by_its_kind(error: Exception, body: Mapping[str, Any], max_model_len: int) -> EngineError:
+    if isinstance(error, ValidationError):
+        return _invalid(error, body)
+    if isinstance(error, Refused):
+        return _from_response(error.response, body)
+    parameter = getattr(error, "parameter", None)
+    if parameter in _TOO_LONG:
+        return _too_long(error, body, max_model_len)
+    # vLLM's handlers raise many errors, from ValueError to jinja2's. vLLM itself knows which
+    # status each has.
+    response = create_error_response(error)
+    if parameter is not None:
+        response.error.message = str(error.args[0])  # without the value, which may be long
+    return _from_response(response, body)
+
+
+def _from_response(response: ErrorResponse, body: Mapping[str, Any]) -> EngineError:
+    error = response.error
+    if error.code == 503:
+        return EngineUnavailable(error.message)
+    if error.code == 501 or 400 <= error.code < 500:
+        kind = NotSupported if error.code == 501 else RequestRejected
+        return kind(error.message, param=field_of(body, error.param, error.message))
+    return EngineError(error.message)
+
+
+def _too_long(error: Any, body: Mapping[str, Any], max_model_len: int) -> ContextLengthExceeded:
+    unit = "tokens" if error.parameter == "input_tokens" else "characters"
+    return ContextLengthExceeded(
+        f"This model's maximum context length is {max_model_len} tokens. However, your messages "
+        f"resulted in {error.value} {unit}. Please reduce the length of the messages.",
+        param=prompt_of(body),
+    )
+
+
+def _why_unfollowed(params: Any) -> str:
+    # The engine's process does not say why it gave a request up, but the same check does.
+    try:
+        validate_xgrammar_grammar(params)
+    except Exception as error:
+        return f"The engine cannot follow this schema. {_SOURCE_LINE.sub('', str(error)).strip()}"
+    return "The engine cannot follow this schema: no answer that it could write fits it."
+
+
+def _invalid(error: ValidationError, body: Mapping[str, Any]) -> RequestRejected:
+    # A value may fit none of several types. The type that fits deepest is the one that was meant.
+    path, message = max(_faults(error, body), key=lambda fault: len(fault[0]))
+    param = ".".join(path) or None
+    message = message.removeprefix("Value error, ")
+    return RequestRejected(f"Invalid '{param}': {message}" if param else message, param=param)
+
+
+def _faults(error: ValidationError, body: Mapping[str, Any]) -> Iterator[tuple[list[str], str]]:
+    for fault in error.errors(include_url=False, include_input=False):
+        *outer, last = fault["loc"] or [""]
+        path = written(body, fault["loc"])
+        # Between the fields, the location also names types. Without any, the field is just missing.
+        if fault["type"] == "missing" and len(path) == len(outer):
+            path.append(str(last))
+        yield path, fault["msg"]
