@@ -123,6 +123,22 @@ async def test_a_prompt_that_does_not_fit_is_said_to_be_too_long(engine: Engine)
         await engine.respond(call(engine, "word " * (engine.model.max_model_len + 1)))
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_what_is_refused_is_refused_by_the_first_event_with_the_field(
+    engine: Engine, streaming: bool
+) -> None:
+    async def begin() -> None:
+        asked = call(engine, top_logprobs=21, logprobs=True, stream=streaming)
+        found = await engine.respond(asked)
+        assert not isinstance(found, Answer)
+        async with aclosing(found) as frames:
+            await anext(frames)
+
+    with pytest.raises(RequestRejected) as raised:
+        await begin()
+    assert raised.value.param in ("logprobs", "top_logprobs")
+
+
 async def test_a_stream_closed_early_leaves_the_engine_able_to_answer(engine: Engine) -> None:
     found = await engine.respond(call(engine, stream=True, max_tokens=500))
     assert not isinstance(found, Answer)

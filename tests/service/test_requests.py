@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from support import builders, clients
-from support.serving import POLL_S, serve_echo, until_served
+from support.serving import POLL_S, logging_to_stderr, serve_echo, until_served
 from veneer_server.engine.base import Answer, Call, EngineLost, Frames
 from veneer_server.engine.echo import EchoEngine
 
@@ -186,3 +186,30 @@ async def test_at_the_drain_deadline_what_still_runs_gets_an_error(
         assert '"code":"server_shutting_down"' in found.text
         assert found.status_code == (200 if stream else 503)
         await engine.closed.wait()
+
+
+async def connect(url: str) -> asyncio.StreamWriter:
+    host, _, port = url.removeprefix("http://").partition(":")
+    while True:
+        try:
+            return (await asyncio.open_connection(host, int(port)))[1]
+        except ConnectionRefusedError:
+            await asyncio.sleep(POLL_S)
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error_of_the_servers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"
+    with logging_to_stderr("json"):
+        async with serve_echo(tmp_path) as served, asyncio.timeout(10):
+            writer = await connect(served.url)
+            writer.write(raw)
+            await writer.drain()
+            writer.close()
+            said = ""
+            while '"status": 499' not in said:
+                await asyncio.sleep(POLL_S)
+                said += capsys.readouterr().err
+    assert "Traceback" not in said
+    assert '"level": "error"' not in said

@@ -19,8 +19,12 @@ _WRITTEN_AS = {
     "structured_outputs": _CONSTRAINTS,
 }
 """vLLM's parameters, and how else a client may have written them."""
-_ABOUT_PROMPT = re.compile(r"\b(token id \d+|prompt)\b", re.IGNORECASE)
-_ABOUT_SCHEMA = re.compile(r"\b(grammar|schema|regex|structural)", re.IGNORECASE)
+_TOPICS = (
+    (re.compile(r"chat.?template|jinja", re.IGNORECASE), ("chat_template_kwargs", *_PROMPTS)),
+    (re.compile(r"\b(grammar|schema|regex|structural|choice\b)", re.IGNORECASE), _CONSTRAINTS),
+    (re.compile(r"\b(token id \d|prompt|conversation|multimodal)", re.IGNORECASE), _PROMPTS),
+)
+"""What a message may be about, and the fields that a client may have written it in."""
 
 
 def field_of(body: Mapping[str, Any], param: str | None, message: str) -> str | None:
@@ -32,9 +36,8 @@ def field_of(body: Mapping[str, Any], param: str | None, message: str) -> str | 
         return _as_written(body, param)
     if (named := _named(body, message)) is not None:
         return named
-    if _ABOUT_SCHEMA.search(message) and (constraint := constraint_of(body)) is not None:
-        return constraint
-    return prompt_of(body) if _ABOUT_PROMPT.search(message) else None
+    topics = (fields for topic, fields in _TOPICS if topic.search(message))
+    return next((name for fields in topics for name in fields if name in body), None)
 
 
 def prompt_of(body: Mapping[str, Any]) -> str | None:

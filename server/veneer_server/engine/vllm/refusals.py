@@ -112,4 +112,7 @@ def _faults(error: ValidationError, body: Mapping[str, Any]) -> Iterator[tuple[l
         # Between the fields, the location also names types. Without any, the field is just missing.
         if fault["type"] == "missing" and len(path) == len(outer):
             path.append(str(last))
+        # vLLM checks a part of a message once more on its own, so that its place is not known.
+        if not path and last and (prompt := prompt_of(body)) is not None:
+            path.append(prompt)
         yield path, fault["msg"]

@@ -1,0 +1,109 @@
+"""Whose fault an error of vLLM's is, and what the client learns of it."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from support.asked import need
+from veneer_server.engine.base import (
+    ContextLengthExceeded,
+    EngineError,
+    EngineLost,
+    EngineUnavailable,
+    RequestRejected,
+)
+
+pytestmark = pytest.mark.engine
+
+refusals = need("veneer_server.engine.vllm.refusals")
+vllm_errors = need("vllm.exceptions")
+engine_errors = need("vllm.v1.engine.exceptions")
+
+BODY: dict[str, Any] = {"prompt": "x", "seed": 1, "response_format": {"type": "json_schema"}}
+
+
+def told(error: Exception, body: dict[str, Any] = BODY, params: Any = None) -> Any:
+    return refusals.to_engine_error(error, body, params=params, max_model_len=100)
+
+
+def constrained(schema: dict[str, Any]) -> Any:
+    from vllm.sampling_params import SamplingParams, StructuredOutputsParams
+
+    return SamplingParams(structured_outputs=StructuredOutputsParams(json=schema))
+
+
+def test_the_cause_of_an_error_decides_not_its_wrapping() -> None:
+    wrapped = engine_errors.EngineGenerateError()
+    wrapped.__cause__ = ValueError("seed must be small")
+    assert type(told(wrapped)) is RequestRejected
+    assert (str(told(wrapped)), told(wrapped).param) == ("seed must be small", "seed")
+    assert type(told(engine_errors.EngineGenerateError())) is EngineError
+
+
+def test_a_field_is_named_and_its_value_is_not_repeated() -> None:
+    error = vllm_errors.VLLMValidationError("too large", parameter="seed", value="9" * 5000)
+    assert (str(told(error)), told(error).param) == ("too large", "seed")
+
+
+def test_a_prompt_that_is_too_long_is_named_as_the_client_wrote_it() -> None:
+    error = vllm_errors.VLLMValidationError("too long", parameter="input_tokens", value=101)
+    found = told(error)
+    assert isinstance(found, ContextLengthExceeded)
+    assert found.param == "prompt"
+    assert "101 tokens" in str(found)
+
+
+def test_the_engines_own_faults_stay_its_own() -> None:
+    assert type(told(KeyError("x"))) is EngineError
+    assert type(told(vllm_errors.GenerationError())) is EngineError
+    assert type(told(vllm_errors.GenerationError(), params=SimpleNamespace())) is EngineError
+    assert type(told(engine_errors.EngineDeadError())) is EngineLost
+    assert type(told(vllm_errors.QueueOverflowError())) is EngineUnavailable
+    assert type(told(EngineLost("x"))) is EngineLost
+
+
+def test_a_schema_that_the_engine_gave_up_is_refused_with_the_reason() -> None:
+    gave_up = vllm_errors.GenerationError()
+    found = told(gave_up, params=constrained({"type": "array", "minItems": 2}))
+    assert type(found) is RequestRejected
+    assert found.param == "response_format"
+    assert "minItems is greater" in str(found)
+    assert ".cc:" not in str(found)
+    found = told(gave_up, params=constrained({"$ref": "#"}))
+    assert "no answer that it could write fits it" in str(found)
+
+
+class Part(TypedDict):
+    kind: str
+
+
+class Message(TypedDict):
+    content: str | list[Part]
+
+
+class Body(TypedDict):
+    messages: list[Message]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "messages"),
+        ({"messages": 5}, "messages"),
+        ({"messages": [{"content": None}]}, "messages.0.content"),
+        ({"messages": [{"content": [{"kind": 5}]}]}, "messages.0.content.0.kind"),
+        ({"messages": [{}]}, "messages.0.content"),
+    ],
+)
+def test_a_value_that_fits_no_type_is_named_by_its_place_in_the_body(
+    body: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(ValidationError) as raised:
+        TypeAdapter(Body).validate_python(body)
+    found = told(raised.value, body)
+    assert type(found) is RequestRejected
+    assert found.param == param
+    assert param in str(found)
