@@ -21,6 +21,9 @@ class Client:
         self.reading = asyncio.Event()
         self.stopped: list[str] = []
         self.aborted: list[str] = []
+        self.stopping = asyncio.Event()
+        self.may_stop = asyncio.Event()
+        self.may_stop.set()
 
     async def generate(self, prompt: Any, params: Any, request_id: str) -> AsyncGenerator[Any]:
         try:
@@ -35,6 +38,8 @@ class Client:
                 raise RuntimeError("this one does not end well")
 
     async def abort(self, request_id: str) -> None:
+        self.stopping.set()
+        await self.may_stop.wait()
         self.aborted.append(request_id)
 
 
@@ -74,12 +79,14 @@ async def test_they_end_also_when_their_caller_is_cancelled_meanwhile() -> None:
     client = Client()
     call, [generation] = begin(client, None)
     await anext(generation)
+    client.may_stop.clear()
     closing = asyncio.create_task(call.close())
-    await asyncio.sleep(0)
-    closing.cancel()
     async with asyncio.timeout(5):
+        await client.stopping.wait()
+        closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing
+        client.may_stop.set()
         await generation.aclose()
     assert client.aborted == ["0"]
 
