@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from support import builders
+from support.swapping import shared_bytes
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.errors import LoadFailed
 from veneer_adapters.residency.residency import Residency
@@ -161,7 +162,8 @@ async def test_loading_and_unloading_under_traffic_leaks_nothing(
 
 
 def measure() -> Mapping[str, int]:
-    """Return the memory of the engine's processes in bytes, and the files in shared memory."""
-    family = psutil.Process().children(recursive=True)
+    """Return the memory of the engine's processes, and what they and we share, in bytes."""
+    ours = psutil.Process()
+    family = ours.children(recursive=True)
     rss = sum(child.memory_info().rss for child in family)
-    return {"rss": rss, "shm": len(list(Path("/dev/shm").iterdir()))}  # noqa: S108
+    return {"rss": rss, "shm": sum(shared_bytes(p.pid) for p in (ours, *family))}

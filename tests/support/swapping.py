@@ -83,7 +83,7 @@ class Family:
         everybody = (self.gateway, *self.engine)
         return {
             "fds": sum(p.num_fds() for p in everybody),
-            "shm_bytes": sum(_shared(p.pid) for p in everybody),
+            "shm_bytes": sum(shared_bytes(p.pid) for p in everybody),
         }
 
     def require_flat(self, which: str, *, once_mib: float, each_minute_mib: float) -> None:
@@ -105,8 +105,8 @@ def _median(seen: Sequence[dict[str, float]], which: str) -> float:
     return statistics.median(look[which] for look in seen)
 
 
-def _shared(pid: int) -> int:
-    # Of these processes only: other programs of the machine come and go in /dev/shm.
+def shared_bytes(pid: int) -> int:
+    """Return what it maps of /dev/shm, where other programs of the machine come and go."""
     mapped = 0
     for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
         if " /dev/shm/" in line:
