@@ -245,7 +245,8 @@ def test_nothing_outside_the_folder_is_opened(tmp_path: Path) -> None:
         seen = list(opened)
     finally:
         opened = None
-    assert seen == [str(folder / "adapter_config.json")]
+    # A file is opened by its name from the descriptor of its folder.
+    assert set(seen) == {str(folder), "adapter_config.json"}
 
 
 def test_a_sparse_file_of_256_gigabytes_is_refused_by_its_header(
