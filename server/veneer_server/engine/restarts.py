@@ -7,6 +7,9 @@ Rule 2: an engine that keeps dying is not started for ever; somebody has to look
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_PINGS = 4
+"""How many pings fit into the silence that counts as a hang."""
+
 
 class Pulse:
     """Signs of life of one engine, in seconds of one clock."""
@@ -16,7 +19,7 @@ class Pulse:
         self._stall_timeout_s = stall_timeout_s
         self._answered_s = now_s
         self._moved_s = now_s
-        self._outputs = -1
+        self._outputs = 0
 
     def answered(self, now_s: float) -> None:
         """Note that the engine answered a ping."""
@@ -24,9 +27,18 @@ class Pulse:
 
     def saw(self, *, outputs: int, unfinished: int, now_s: float) -> None:
         """Note how many outputs there have been, and how many requests have not ended."""
+        if outputs != self._outputs:
+            self._answered_s = now_s
         if outputs != self._outputs or not unfinished:
             self._moved_s = now_s
         self._outputs = outputs
+
+    def needs_ping(self, now_s: float) -> bool:
+        """Return whether it is time to ask: an engine that sends outputs needs no ping.
+
+        On a CPU a worker spins for a second after each message, so pings must be rare.
+        """
+        return now_s - self._answered_s >= self._stall_timeout_s / _PINGS
 
     def is_hung(self, now_s: float) -> bool:
         """Return whether the engine has been silent for too long."""

@@ -230,9 +230,11 @@ class SupervisedEngine:
                     await engine.check_health()
                 except EngineUnavailable:
                     return Loss.DIED
-                if ping is None or ping.done():
-                    if ping is not None and ping.exception() is None:
+                if ping is not None and ping.done():
+                    if ping.exception() is None:
                         pulse.answered(self._clock())
+                    ping = None
+                if ping is None and pulse.needs_ping(self._clock()):
                     ping = asyncio.create_task(engine.ping())
                 outputs, unfinished = engine.progress()
                 pulse.saw(outputs=outputs, unfinished=unfinished, now_s=self._clock())

@@ -53,6 +53,15 @@ def test_the_silence_of_an_idle_hour_is_not_held_against_the_next_request() -> N
     assert not rested.is_hung(3604.0)
 
 
+def test_only_an_engine_that_has_been_silent_for_a_while_is_pinged() -> None:
+    quiet = pulse()
+    quiet.saw(outputs=1, unfinished=0, now_s=10.0)
+    assert not quiet.needs_ping(11.0)
+    assert quiet.needs_ping(11.25)
+    quiet.answered(11.3)
+    assert not quiet.needs_ping(12.0)
+
+
 DELAYS = [
     ("the first death", [100.0], 100.0, 1.0),
     ("the second", [90.0, 100.0], 100.0, 2.0),
