@@ -17,6 +17,8 @@ from veneer_server.app import create_app
 from veneer_server.engine.base import Answer, Call, Frames
 from veneer_server.engine.echo import EchoEngine
 
+pytestmark = pytest.mark.slow  # connections are held open for seconds
+
 HOST = b"Host: veneer\r\n"
 BODY = orjson.dumps({"model": "echo", "messages": [{"role": "user", "content": "one two"}]})
 STREAM = orjson.dumps({**orjson.loads(BODY), "stream": True})

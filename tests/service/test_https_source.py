@@ -28,6 +28,8 @@ from veneer_adapters.sources.https import HttpsFetcher
 from veneer_adapters.sources.remote import remote_sources
 from veneer_adapters.sources.vetting import Resolve, Vetting
 
+pytestmark = pytest.mark.slow  # servers of its own, retries and deadlines
+
 HOST = "models.example"
 CONFIG = b'{"r": 4}'
 WEIGHTS = bytes(range(256)) * 4096

@@ -27,6 +27,8 @@ from veneer_adapters.sources.fetching import Fetched, Fetching, OnBytes
 from veneer_adapters.sources.hub import HubFetcher
 from veneer_adapters.sources.remote import remote_sources
 
+pytestmark = pytest.mark.slow  # servers of its own, retries and deadlines
+
 TOKEN = "hf_canary"
 COMMIT, LATER = "1" * 40, "2" * 40
 OLD = {CONFIG_FILE: b'{"r": 4}', WEIGHTS_FILE: b"old" * 50_000}

@@ -20,6 +20,8 @@ from veneer_adapters.sources.fetching import Fetched, Fetching, OnBytes
 from veneer_adapters.sources.objectstore import ObjectStoreFetcher
 from veneer_adapters.sources.remote import remote_sources
 
+pytestmark = pytest.mark.slow  # servers of its own, retries and deadlines
+
 HERE = "s3://bucket/adapters/x"
 OLD = {CONFIG_FILE: b"old config", WEIGHTS_FILE: b"old" * 1_000_000}
 NEW = {CONFIG_FILE: b"new config", WEIGHTS_FILE: b"new" * 1_000_000}
