@@ -57,6 +57,10 @@ ATTRIBUTES = {
     "vllm.v1.worker.lora_model_runner_mixin.LoRAModelRunnerMixin": ("lora_manager",),
     "vllm.lora.lora_weights.LoRALayerWeights": ("is_packed", "lora_a"),
     "vllm.v1.kv_cache_interface.KVCacheConfig": ("needs_kv_cache_zeroing",),
+    "vllm.v1.structured_output.backend_guidance.GuidanceBackend": (
+        *("compile_grammar", "_build_ll_tokenizer"),
+    ),
+    "vllm.v1.structured_output.backend_guidance.GuidanceGrammar": ("accept_tokens",),
     "vllm.v1.worker.cpu_model_runner.CPUModelRunner": ("_zero_block_ids",),
 }
 """What we read or call beyond what is imported, by the class that has it."""

@@ -126,6 +126,8 @@ _TABLE: dict[type[Exception], ApiError] = {
     adapters.NoSlotFree: ApiError(503, _SERVER, "adapter_capacity", retry_after_s=5),
     engine.ContextLengthExceeded: ApiError(400, _INVALID, "context_length_exceeded"),
     engine.NotSupported: ApiError(400, _INVALID, "unsupported_parameter"),
+    engine.UnsupportedSchema: ApiError(400, _INVALID, "unsupported_schema"),
+    engine.SchemaTooComplex: ApiError(400, _INVALID, "schema_too_complex"),
     engine.RequestRejected: ApiError(400, _INVALID, None),
     engine.EngineLost: ApiError(503, _SERVER, "engine_lost", retry_after_s=10),
     engine.EngineUnavailable: ApiError(503, _SERVER, "engine_unavailable", retry_after_s=10),

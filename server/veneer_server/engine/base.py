@@ -8,6 +8,8 @@ never decides which adapter is in a slot.
     EngineError
     ├── RequestRejected            the request is wrong: retrying cannot help
     │   ├── ContextLengthExceeded  prompt and answer are too long for the model
+    │   ├── UnsupportedSchema      a keyword of the schema would not be kept
+    │   ├── SchemaTooComplex       it takes too much to follow the schema or grammar
     │   └── NotSupported           this engine or model cannot do that
     ├── EngineDown                 the moment is wrong: retrying may help
     │   ├── EngineLost             the engine died while the request was running
@@ -90,6 +92,14 @@ class RequestRejected(EngineError):
 
 class ContextLengthExceeded(RequestRejected):
     """Prompt and answer do not fit into the model's context."""
+
+
+class UnsupportedSchema(RequestRejected):
+    """The engine cannot keep a keyword of the schema that the answer must fit."""
+
+
+class SchemaTooComplex(RequestRejected):
+    """What the answer must fit takes too much time or memory to follow."""
 
 
 class NotSupported(RequestRejected):

@@ -9,11 +9,14 @@ and the first error of them all.
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from contextvars import ContextVar
 from typing import Any
 
 from vllm.engine.protocol import EngineClient
 from vllm.exceptions import GenerationError
+
+from veneer_server.engine.vllm.constraints.admission import Admission
 
 logger = logging.getLogger(__name__)
 
@@ -114,17 +117,29 @@ current: ContextVar[Generations | None] = ContextVar("generations", default=None
 
 
 class RecordingClient:
-    """The engine client; it also gives each generation to the call that begins it."""
+    """The engine client; it also gives each generation to the call that begins it.
 
-    def __init__(self, client: EngineClient) -> None:
+    A generation begins when what its answer must fit is admitted.
+    """
+
+    def __init__(self, client: EngineClient, admission: Admission) -> None:
         self._client = client
+        self._admission = admission
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
     def generate(self, prompt: Any, sampling_params: Any, request_id: str, **more: Any) -> Any:
         """Begin a generation, as vLLM's own client does."""
-        outputs = self._client.generate(prompt, sampling_params, request_id, **more)
+        outputs = self._admitted(prompt, sampling_params, request_id, more)
         if (generations := current.get()) is None:
             return outputs
         return generations.add(self._client, outputs, sampling_params, request_id)
+
+    async def _admitted(
+        self, prompt: Any, params: Any, request_id: str, more: dict[str, Any]
+    ) -> AsyncGenerator[Any]:
+        await self._admission.admit(params)
+        async with aclosing(self._client.generate(prompt, params, request_id, **more)) as outputs:
+            async for output in outputs:
+                yield output

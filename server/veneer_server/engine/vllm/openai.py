@@ -44,6 +44,7 @@ from veneer_server.engine.base import (
     Frames,
     RequestRejected,
 )
+from veneer_server.engine.vllm.constraints.admission import Admission
 from veneer_server.engine.vllm.generations import Generations, RecordingClient, current
 from veneer_server.engine.vllm.refusals import Refused, to_engine_error
 
@@ -79,7 +80,8 @@ class OpenAIHandlers:
         tool_strict_level: str = "auto",
         reasoning_parser: str,
     ) -> None:
-        recording: Any = RecordingClient(client)
+        admission = Admission(client.vllm_config, client.renderer.tokenizer)
+        recording: Any = RecordingClient(client, admission)
         self._client = client
         self.models = OpenAIServingModels(recording, [BaseModelPath(name=name, model_path=path)])
         template = load_chat_template(chat_template)

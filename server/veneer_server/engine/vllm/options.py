@@ -71,6 +71,8 @@ def engine_fields(options: EngineOptions, *, on_cpu: bool, available_bytes: int)
         "lora_target_modules": list(TARGET_MODULES),
         "worker_extension_cls": EXTENSION,
         "enable_log_requests": False,
+        # One for all requests: vLLM would choose by the request, and then use the first choice.
+        "structured_outputs_config": {"backend": "guidance"},
     }
     if on_cpu:
         # With LoRA vLLM compiles nothing on a CPU; without this field it would not even use its

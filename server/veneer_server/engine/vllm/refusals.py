@@ -1,6 +1,5 @@
 """From vLLM's errors to ours: whose fault it is, why, and which field of the body is wrong."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,7 +8,6 @@ from vllm.entrypoints.serve import create_error_response
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.exceptions import GenerationError
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
-from vllm.v1.structured_output.backend_xgrammar import validate_xgrammar_grammar
 
 from veneer_server.engine.base import (
     ContextLengthExceeded,
@@ -18,13 +16,16 @@ from veneer_server.engine.base import (
     EngineUnavailable,
     NotSupported,
     RequestRejected,
+    SchemaTooComplex,
 )
 from veneer_server.engine.vllm.fields import constraint_of, field_of, prompt_of, written
 
 _TOO_LONG = frozenset({"input_tokens", "input_text"})
 """Parameters that vLLM names when a prompt is too long (vLLM's renderers/params.py)."""
-_SOURCE_LINE = re.compile(r"\[[\d:]+\] \S+:\d+: ")
-"""Where in its source xgrammar found an error; it stands before the reason."""
+_UNFOLLOWED = (
+    "The answer could not be held to its schema or grammar: following it became too complex for"
+    " the engine. Make it smaller or simpler."
+)
 
 
 class Refused(Exception):
@@ -45,11 +46,11 @@ def to_engine_error(
     if isinstance(error, EngineGenerateError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     if isinstance(error, EngineError):
-        return error
+        return _with_field(error, body)
     if isinstance(error, EngineDeadError):
         return EngineLost("The engine stopped while it was answering.")
     if isinstance(error, GenerationError) and getattr(params, "structured_outputs", None):
-        return RequestRejected(_why_unfollowed(params), param=constraint_of(body))
+        return SchemaTooComplex(_UNFOLLOWED, param=constraint_of(body))
     return _by_its_kind(error, body, max_model_len)
 
 
@@ -88,13 +89,11 @@ def _too_long(error: Any, body: Mapping[str, Any], max_model_len: int) -> Contex
     )
 
 
-def _why_unfollowed(params: Any) -> str:
-    # The engine's process does not say why it gave a request up, but the same check does.
-    try:
-        validate_xgrammar_grammar(params)
-    except Exception as error:
-        return f"The engine cannot follow this schema. {_SOURCE_LINE.sub('', str(error)).strip()}"
-    return "The engine cannot follow this schema: no answer that it could write fits it."
+def _with_field(error: EngineError, body: Mapping[str, Any]) -> EngineError:
+    # Of our own errors only those about a schema or a grammar name no field yet.
+    if isinstance(error, RequestRejected) and error.param is None:
+        error.param = constraint_of(body)
+    return error
 
 
 def _invalid(error: ValidationError, body: Mapping[str, Any]) -> RequestRejected:

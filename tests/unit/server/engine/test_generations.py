@@ -43,10 +43,17 @@ class Client:
         self.aborted.append(request_id)
 
 
+class Admission:
+    """Admits everything."""
+
+    async def admit(self, params: Any) -> None:
+        pass
+
+
 def begin(client: Client, *prompts: Any) -> tuple[Any, list[Any]]:
     call = generations.Generations()
     generations.current.set(call)
-    recording = generations.RecordingClient(client)
+    recording = generations.RecordingClient(client, Admission())
     begun = [recording.generate(prompt, None, str(n)) for n, prompt in enumerate(prompts)]
     return call, begun
 

@@ -14,6 +14,8 @@ from veneer_server.engine.base import (
     EngineLost,
     EngineUnavailable,
     RequestRejected,
+    SchemaTooComplex,
+    UnsupportedSchema,
 )
 
 pytestmark = pytest.mark.engine
@@ -29,10 +31,11 @@ def told(error: Exception, body: dict[str, Any] = BODY, params: Any = None) -> A
     return refusals.to_engine_error(error, body, params=params, max_model_len=100)
 
 
-def constrained(schema: dict[str, Any]) -> Any:
+def constrained(schema: dict[str, Any] | None) -> Any:
     from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 
-    return SamplingParams(structured_outputs=StructuredOutputsParams(json=schema))
+    structured = StructuredOutputsParams(json=schema) if schema else None
+    return SamplingParams(structured_outputs=structured)
 
 
 def test_the_cause_of_an_error_decides_not_its_wrapping() -> None:
@@ -65,15 +68,16 @@ def test_the_engines_own_faults_stay_its_own() -> None:
     assert type(told(EngineLost("x"))) is EngineLost
 
 
-def test_a_schema_that_the_engine_gave_up_is_refused_with_the_reason() -> None:
-    gave_up = vllm_errors.GenerationError()
-    found = told(gave_up, params=constrained({"type": "array", "minItems": 2}))
-    assert type(found) is RequestRejected
+def test_a_schema_that_the_engine_gave_up_is_too_complex() -> None:
+    found = told(vllm_errors.GenerationError(), params=constrained({"type": "array"}))
+    assert type(found) is SchemaTooComplex
     assert found.param == "response_format"
-    assert "minItems is greater" in str(found)
-    assert ".cc:" not in str(found)
-    found = told(gave_up, params=constrained({"$ref": "#"}))
-    assert "no answer that it could write fits it" in str(found)
+    assert type(told(vllm_errors.GenerationError(), params=constrained(None))) is EngineError
+
+
+def test_an_error_about_a_schema_names_the_field_with_the_schema() -> None:
+    assert told(UnsupportedSchema("no")).param == "response_format"
+    assert told(UnsupportedSchema("no", param="tools")).param == "tools"
 
 
 class Part(TypedDict):

@@ -61,6 +61,8 @@ def install() -> None:
     role = choose_role(parent_pid, os.environ.get(GATEWAY_PID), os.environ.get(ENGINE_PID))
     if role is Role.STRANGER or parent_pid is None:
         return
+    from veneer_server.engine.vllm.inside.grammars import hold_to_grammar
+
     _die_with(parent_pid)
     # The gateway removes this folder with all of it when the engine is gone.
     tempfile.tempdir = os.environ.get("VLLM_RPC_BASE_PATH") or tempfile.tempdir
@@ -68,6 +70,7 @@ def install() -> None:
         os.environ[ENGINE_PID] = str(os.getpid())
         if os.getpgrp() != os.getpid():
             os.setpgid(0, 0)
+        hold_to_grammar()
         if _is_ours():
             _zero_new_blocks()
     if role is Role.WORKER and _is_ours():
