@@ -4,6 +4,7 @@
     ├── AdapterNotFound         no such name, alias or revision
     ├── AdapterFailed           the name is known, but what it names cannot serve
     ├── CatalogUnreadable       the catalog cannot be opened or trusted: the start is refused
+    │   └── CatalogMissing      it is not there, or holds nothing, but its adapters are stored
     ├── CatalogConflict         the request contradicts the catalog: look again
     │   ├── AdapterExists       the name is taken
     │   ├── AdapterPinned       a pinned adapter has to stay loaded
@@ -41,7 +42,8 @@
         ├── SourceChanging      the files changed while they were being read
         ├── SourceUnavailable   a remote source did not deliver
         └── StorageFailed       the files could not be read, or the store could not be written
-            └── CacheFull       the disk or the quota is full, and all the content is needed
+            ├── CacheFull       the disk or the quota is full, and all the content is needed
+            └── CatalogGone     somebody removed or replaced the catalog's file meanwhile
 
 Catch a branch, raise a leaf. Every class has a stable ``reason`` code. Every message is one plain
 sentence that shows no path of the server. This file knows nothing of HTTP:
@@ -95,6 +97,12 @@ class CatalogUnreadable(AdapterError):
     """The catalog is damaged, newer than this version or not reachable; nothing may use it."""
 
     reason = "catalog_unreadable"
+
+
+class CatalogMissing(CatalogUnreadable):
+    """There are stored adapters, but not the catalog that names them."""
+
+    reason = "catalog_missing"
 
 
 class CatalogConflict(AdapterError):
@@ -340,3 +348,9 @@ class CacheFull(StorageFailed):
     """The disk or the store's quota is full, and everything in the store is needed."""
 
     reason = "cache_full"
+
+
+class CatalogGone(StorageFailed):
+    """The file of the catalog was removed or replaced, so what is written now would be lost."""
+
+    reason = "catalog_gone"

@@ -15,7 +15,6 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from veneer_adapters.catalog.database import Database
 from veneer_adapters.sandbox.sandbox import Sandbox
 from veneer_adapters.sources.local import FolderWatch
 from veneer_adapters.state_lock import state_folder
@@ -33,7 +32,7 @@ from veneer_server.reloading import reload
 from veneer_server.settings import Settings
 from veneer_server.telemetry import otel
 from veneer_server.telemetry.tracing import Tracing
-from veneer_server.wiring import Parts, assemble, roots
+from veneer_server.wiring import Parts, assemble, open_database, roots
 
 _BACKLOG = 2048
 
@@ -79,12 +78,14 @@ async def running(
     engine: Engine | None = None,
     tracing: Tracing | None = None,
     sandbox: Sandbox | None = None,
+    new_catalog: bool = False,
 ) -> AsyncIterator[Parts]:
     """Start everything that a server needs, and end it in reverse when the block ends.
 
     When the block begins, the adapters that are in the folders now are staged. ``engine`` takes
     the place of the configured engine; this function stops it too. ``tracing`` takes the place
-    of the tracing that the environment asks for. A ``sandbox`` that is given stays open.
+    of the tracing that the environment asks for. A ``sandbox`` that is given stays open. With
+    ``new_catalog`` an empty catalog may take the place of one that is lost.
 
     Raises:
         StateFolderInUse: another server uses ``state.dir``.
@@ -95,7 +96,7 @@ async def running(
     async with AsyncExitStack() as stack:
         stack.enter_context(state_folder(settings.state.dir))
         tracing = tracing or _start_tracing(stack)
-        database = await Database.open(settings.state.database())
+        database = await open_database(settings, new_catalog=new_catalog)
         stack.push_async_callback(database.close)
         supervised: SupervisedEngine | None = None
         if engine is None:
@@ -137,13 +138,15 @@ async def serve(
     listener: socket.socket,
     on_ready: Callable[[Server, int], None],
     read: Callable[[], Settings] | None = None,
+    *,
+    new_catalog: bool = False,
 ) -> None:
     """Serve on the bound ``listener`` until a signal stops the server.
 
     ``on_ready`` gets the server and its port as soon as requests are answered. ``read`` returns
-    the settings again, for SIGHUP. Raises what ``running`` raises.
+    the settings again, for SIGHUP. ``new_catalog`` and the errors are those of ``running``.
     """
-    async with running(settings) as parts:
+    async with running(settings, new_catalog=new_catalog) as parts:
         http = to_listener(parts.server, read or (lambda: settings))
         listener.listen(_BACKLOG)  # before ``on_ready``: a client that connects then is not refused
         with http.capture_signals():  # before ``on_ready`` too: a signal then is not lost

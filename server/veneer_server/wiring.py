@@ -7,6 +7,7 @@ builds the other parts and starts nothing: ``app`` runs the parts that must run,
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from stamina.instrumentation import set_on_retry_hooks
@@ -34,6 +35,7 @@ from veneer_adapters.sandbox.sandbox import Sandbox
 from veneer_adapters.sources.base import Root
 from veneer_adapters.sources.fetching import Fetching
 from veneer_adapters.sources.remote import remote_sources
+from veneer_adapters.store.ownership import has_content, owner_of, set_owner
 from veneer_adapters.store.store import Store
 from veneer_server.api.admin.paths import RESERVED
 from veneer_server.api.deps import Server
@@ -72,6 +74,28 @@ class Parts:
         names = await self.usage.most_used(room)
         hot = [ready[name] for name in names if name in ready]
         await self.hot_set.load([r for r in hot if r.state is State.READY], room=room)
+
+
+async def open_database(settings: Settings, *, new_catalog: bool) -> Database:
+    """Return the catalog's database, made or migrated if necessary.
+
+    Raises:
+        CatalogMissing: it is new although the store has content, and ``new_catalog`` is not set.
+        CatalogUnreadable: it cannot be opened or understood.
+        StorageFailed: the store cannot be written.
+    """
+    store = store_folder(settings)
+    database = await Database.open(
+        settings.state.database(),
+        may_be_new=new_catalog or not has_content(store),
+        known=owner_of(store),
+    )
+    try:
+        set_owner(store, database.identity)
+    except BaseException:
+        await database.close()
+        raise
+    return database
 
 
 async def assemble(
@@ -162,11 +186,16 @@ def _open_residency(
 def _open_store(settings: Settings, needed: Callable[[], Collection[str]]) -> Store:
     gib = settings.adapters.quota_gib
     return Store(
-        settings.adapters.store or settings.state.dir / "store",
+        store_folder(settings),
         max_bytes=settings.sources.max_bytes,
         quota_bytes=int(gib * 2**30) if gib else None,
         needed=needed,
     )
+
+
+def store_folder(settings: Settings) -> Path:
+    """Return the folder of the verified adapter files."""
+    return settings.adapters.store or settings.state.dir / "store"
 
 
 def _fetching(settings: Settings) -> Fetching:

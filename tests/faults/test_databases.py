@@ -11,42 +11,13 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from support import builders, disks
-from support.serving import Served, start_process
+from support import disks
+from support.operating import ECHO, ask, change, chat, fault, publish, refused, start
+from support.serving import start_process
 
 pytestmark = pytest.mark.slow
-
-ECHO = ["--engine", "echo"]
-PROGRAM = [str(Path(sys.executable).with_name("veneer")), "serve", *ECHO, "--port", "0"]
-NEAR_S = 20
-
-
-def ask(served: Served, method: str, path: str, body: Any = None) -> httpx.Response:
-    return httpx.request(method, f"{served.url}/v1/{path}", json=body, timeout=NEAR_S)
-
-
-def fault(found: httpx.Response) -> tuple[int, str]:
-    return found.status_code, found.json()["error"]["code"]
-
-
-def chat(served: Served) -> int:
-    body = {"model": "mine", "messages": [{"role": "user", "content": "hello"}]}
-    return ask(served, "POST", "chat/completions", body).status_code
-
-
-def publish(served: Served, seed: int) -> httpx.Response:
-    """Publish from a root, too deep to be watched."""
-    source = builders.write(served.adapters / ".incoming" / str(seed), seed=seed)
-    if seed == 0:
-        return ask(served, "POST", "adapters", {"name": "mine", "source": str(source)})
-    return ask(served, "POST", "adapters/mine/revisions", {"source": str(source)})
-
-
-def change(served: Served) -> httpx.Response:
-    return ask(served, "PATCH", "adapters/mine", {"pinned": True})
 
 
 @contextmanager
@@ -99,27 +70,6 @@ def test_a_catalog_that_cannot_be_written_is_told_to_admins_and_clients_are_serv
         assert change(served).status_code == 200
         assert publish(served, 2).json()["number"] == 3
         assert chat(served) == 200
-
-
-def start(folder: Path, *wrapper: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Start a server that is expected to end by itself."""
-    variables = {
-        **os.environ,
-        "VENEER_STATE__DIR": str(folder / "state"),
-        "VENEER_ADAPTERS__DIR": str(folder / "my-adapters"),
-        **environ,
-    }
-    return subprocess.run(
-        [*wrapper, *PROGRAM],
-        capture_output=True, text=True, env=variables, timeout=60, check=False,
-    )  # fmt: skip
-
-
-def refused(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 78, done.stderr
-    assert "Traceback" not in done.stderr
-    [sentence] = [line for line in done.stderr.splitlines() if "cannot start" in line]
-    return sentence
 
 
 @pytest.fixture(scope="module")

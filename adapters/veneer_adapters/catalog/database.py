@@ -19,8 +19,9 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, SQLAlchemy
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from veneer_adapters.catalog import tables
-from veneer_adapters.errors import CatalogUnreadable, StateBusy, StorageFailed
+from veneer_adapters.errors import CatalogMissing, CatalogUnreadable, StateBusy, StorageFailed
 from veneer_adapters.faults import fault_point
+from veneer_adapters.state_file import DatabaseFile, is_nothing
 
 BUSY_TIMEOUT_S = 5.0
 """How long a writer waits for another process at most, in seconds."""
@@ -42,8 +43,11 @@ _MIGRATION_LOCK = 0x56454E45
 class Database:
     """One open database, migrated to the schema of this version."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, identity: str, file: DatabaseFile | None) -> None:
         self._engine = engine
+        self._file = file
+        self.identity = identity
+        """Drawn when the database was made; copies of it share it."""
 
     @property
     def shared(self) -> bool:
@@ -51,26 +55,38 @@ class Database:
         return self._engine.dialect.name != "sqlite"
 
     @classmethod
-    async def open(cls, url: str | Path) -> "Database":
+    async def open(
+        cls, url: str | Path, *, may_be_new: bool = True, known: str | None = None
+    ) -> "Database":
         """Return the database at ``url``; create or migrate it if necessary.
 
-        A path means SQLite in that file.
+        A path means SQLite in that file. Unless the database ``may_be_new``, it must name an
+        adapter or be the ``known`` one: the one with this identity.
 
         Raises:
+            CatalogMissing: it may not be new, but it is. Nothing was created.
             CatalogUnreadable: the database is damaged, newer than this version, or not reachable.
         """
-        url = f"{_SQLITE}:///{url}" if isinstance(url, Path) else url
-        engine = _create(url)
+        file = url if isinstance(url, Path) else None
+        if file is not None and not may_be_new and is_nothing(file):
+            raise _missing(str(file))
+        engine = _create(url if isinstance(url, str) else f"{_SQLITE}:///{url}")
         name = _shown(engine.url)
         try:
             async with engine.connect() as connection:
                 await connection.run_sync(_require_sound)
                 await connection.run_sync(_migrate)
+                identity = await connection.run_sync(_identity_of)
+                if not may_be_new and identity != known and await connection.run_sync(_is_empty):
+                    raise _missing(name)
                 await connection.commit()
+                return cls(engine, identity, DatabaseFile(file) if file else None)
         except (SQLAlchemyError, CommandError, OSError, sqlite3.Error) as error:
             await engine.dispose()
             raise CatalogUnreadable(_explain(name, error)) from error
-        return cls(engine)
+        except CatalogMissing:
+            await engine.dispose()
+            raise
 
     async def close(self) -> None:
         """Close every connection; closing twice is a no-op."""
@@ -84,9 +100,9 @@ class Database:
 
         Raises:
             StateBusy: another process was writing for too long.
-            StorageFailed: the database cannot be written.
+            StorageFailed: the database cannot be written, or its file is gone.
         """
-        with _write_errors():
+        with self._errors():
             fault_point("catalog.begin")
             async with self._engine.begin() as connection:
                 counted = await connection.execute(
@@ -95,28 +111,41 @@ class Database:
                     .returning(tables.clock.c.version)
                 )
                 yield connection, counted.scalar_one()
+                self._require_log()
                 fault_point("catalog.commit")
             fault_point("catalog.committed")
 
     @asynccontextmanager
     async def noting(self) -> AsyncIterator[AsyncConnection]:
         """Give a connection for rows that others need not see soon; raises as ``writing``."""
-        with _write_errors():
+        with self._errors():
             async with self._engine.begin() as connection:
                 yield connection
+                self._require_log()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """Give a connection whose queries all see the same state of the database.
 
         Raises:
-            StorageFailed: the database cannot be read.
+            StorageFailed: the database cannot be read, or its file is gone.
         """
-        with _write_errors():
+        with self._errors():
             async with self._engine.connect() as connection:
                 if self.shared:
                     await connection.execution_options(isolation_level="REPEATABLE READ")
                 yield connection
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        if self._file is not None:
+            self._file.require_in_place()
+        with _write_errors():
+            yield
+
+    def _require_log(self) -> None:
+        if self._file is not None:
+            self._file.require_log()
 
 
 def _create(url: str) -> AsyncEngine:
@@ -148,6 +177,14 @@ def _require_sound(connection: sa.Connection) -> None:
         raise sqlite3.DatabaseError(str(found))
 
 
+def _identity_of(connection: sa.Connection) -> str:
+    return str(connection.scalars(sa.select(tables.clock.c.identity)).one())
+
+
+def _is_empty(connection: sa.Connection) -> bool:
+    return connection.scalars(sa.select(tables.adapters.c.name).limit(1)).first() is None
+
+
 def _migrate(connection: sa.Connection) -> None:
     if connection.dialect.name == "postgresql":
         # Two servers that start at once must not both create the tables.
@@ -177,12 +214,20 @@ def _shown(url: sa.URL) -> str:
     return url.database or "" if url.drivername == _SQLITE else url.render_as_string()
 
 
+def _missing(name: str) -> CatalogMissing:
+    return CatalogMissing(
+        f"The catalog {name} is missing or empty, but there are verified adapters that it named."
+        " Restore it from a backup. Or start once with --new-catalog: then revision numbers begin"
+        " at 1 again, and aliases, pins and adapters that were added by request are lost."
+    )
+
+
 def _explain(name: str, error: Exception) -> str:
     if isinstance(error, CommandError):
         return f"The catalog {name} was written by a newer Veneer: {error}"
     if isinstance(error, DatabaseError | sqlite3.Error) and not isinstance(error, InterfaceError):
         return (
             f"The catalog {name} cannot be used ({error.__cause__ or error}). The file was left as"
-            " it is; restore it from a backup, or move it away to begin with an empty catalog."
+            " it is; restore it from a backup, or move it away and start once with --new-catalog."
         )
     return f"The catalog {name} cannot be opened ({error})."

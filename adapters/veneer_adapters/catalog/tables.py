@@ -24,8 +24,10 @@ clock = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("version", BigInteger, nullable=False),
+    Column("identity", String(32)),
 )
-"""One row. Every write first counts it up, so that writers take turns."""
+"""One row. Every write first counts it up, so that writers take turns. ``identity`` is drawn once,
+when the database is made; copies of a database share it."""
 
 adapters = Table(
     "adapters",

@@ -54,6 +54,12 @@ def serve(
     engine: Annotated[
         str | None, typer.Option(help="'vllm', or 'echo' to try the API without a model.")
     ] = None,
+    new_catalog: Annotated[
+        bool,
+        typer.Option(
+            "--new-catalog", help="Begin with an empty catalog although adapters are stored."
+        ),
+    ] = False,
     unsafe_test_hooks: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Serve the base model and every adapter in the adapter folders, at one URL.
@@ -71,7 +77,7 @@ def serve(
     # A hang-up before the server is ready must not end it either.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     settings = _load(config, flags)
-    _run(settings, lambda: _read(config, flags))
+    _run(settings, lambda: _read(config, flags), new_catalog=new_catalog)
 
 
 def _arm_faults(*, allowed: bool) -> None:
@@ -89,7 +95,7 @@ def _arm_faults(*, allowed: bool) -> None:
         raise _failure(f"The settings cannot be used:\n{error}", EXIT_CONFIG) from error
 
 
-def _run(settings: Settings, read: Callable[[], Settings]) -> None:
+def _run(settings: Settings, read: Callable[[], Settings], *, new_catalog: bool) -> None:
     import uvloop
 
     from veneer_server.api.listener import PortTaken, bind
@@ -111,7 +117,7 @@ def _run(settings: Settings, read: Callable[[], Settings]) -> None:
             _announce(settings, server, bound_port)
 
         try:
-            uvloop.run(run(settings, listener, announce, read))
+            uvloop.run(run(settings, listener, announce, read, new_catalog=new_catalog))
         except KeyboardInterrupt:
             raise _failure("Stopped before the server was ready.", EXIT_INTERRUPTED) from None
         except Exception as error:

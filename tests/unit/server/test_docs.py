@@ -211,9 +211,10 @@ def test_every_value_of_a_label_is_documented(label: str, values: set[str]) -> N
 
 
 def test_every_flag_of_serve_is_documented() -> None:
-    flags = re.findall(r"`(--[a-z]+)`", read("docs/configuration.md"))
+    flags = re.findall(r"`(--[a-z-]+)`", read("docs/configuration.md"))
     options = {n: a.__metadata__[0] for n, a in serve.__annotations__.items() if n != "return"}
-    assert set(flags) == {f"--{name}" for name, option in options.items() if not option.hidden}
+    shown = {name.replace("_", "-") for name, option in options.items() if not option.hidden}
+    assert set(flags) == {f"--{name}" for name in shown}
 
 
 def test_every_flag_and_every_goal_of_the_bench_is_documented() -> None:

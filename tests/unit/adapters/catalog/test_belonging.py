@@ -1,0 +1,92 @@
+"""Which database may stand beside stored adapters, and when its file is still the one opened."""
+
+from pathlib import Path
+
+import pytest
+
+from support import builders
+from veneer_adapters.catalog.catalog import Arrival, Catalog
+from veneer_adapters.catalog.database import Database
+from veneer_adapters.catalog.revision import Source
+from veneer_adapters.errors import CatalogGone, CatalogMissing, StorageFailed
+from veneer_adapters.store.ownership import has_content, owner_of, set_owner
+
+
+async def fill(path: Path) -> str:
+    """Let the database name one adapter; return its identity."""
+    database = await Database.open(path)
+    try:
+        catalog = await Catalog.open(database, path.with_name)
+        made = builders.revision("a", "1")
+        await catalog.add(Arrival("a", made.digest, made.path, made.manifest, Source("path", "/a")))
+        return database.identity
+    finally:
+        await database.close()
+
+
+async def opened(path: Path, *, known: str | None) -> str:
+    database = await Database.open(path, may_be_new=False, known=known)
+    await database.close()
+    return database.identity
+
+
+async def test_a_database_that_may_not_be_new_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(CatalogMissing, match="--new-catalog"):
+        await opened(tmp_path / "catalog.db", known=None)
+    assert [*tmp_path.iterdir()] == []  # noqa: ASYNC240 - nothing else runs
+
+
+async def test_an_empty_database_is_the_one_that_is_known_or_none(tmp_path: Path) -> None:
+    # A server that was killed while it published its first adapter left content and no name.
+    path = tmp_path / "catalog.db"
+    database = await Database.open(path)
+    await database.close()
+    assert await opened(path, known=database.identity) == database.identity
+    with pytest.raises(CatalogMissing):
+        await opened(path, known="another")
+    with pytest.raises(CatalogMissing):
+        await opened(path, known=None)
+
+
+async def test_a_database_that_names_an_adapter_is_taken_whatever_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.db"
+    identity = await fill(path)
+    assert await opened(path, known="another") == identity
+    assert await opened(path, known=None) == identity
+
+
+async def test_two_databases_have_two_identities(tmp_path: Path) -> None:
+    assert await fill(tmp_path / "a.db") != await fill(tmp_path / "b.db")
+
+
+async def test_a_file_that_is_gone_is_neither_read_nor_written(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.db"
+    database = await Database.open(path)
+    try:
+        path.unlink()
+        with pytest.raises(CatalogGone):
+            async with database.reading():
+                raise NotImplementedError
+        for writing in (database.writing, database.noting):
+            with pytest.raises(CatalogGone):
+                async with writing():
+                    raise NotImplementedError
+    finally:
+        await database.close()
+
+
+def test_a_store_knows_its_catalog(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    assert owner_of(root) is None
+    assert not has_content(root)
+    set_owner(root, "one")
+    set_owner(root, "two")
+    assert owner_of(root) == "two"
+    (root / "sha256" / "ab" / "abc").mkdir(parents=True)
+    assert has_content(root)
+
+
+def test_a_store_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("")
+    with pytest.raises(StorageFailed, match="cannot be used"):
+        set_owner(tmp_path / "store", "one")
