@@ -7,6 +7,7 @@ change that was answered survives a crash. ``refresh`` brings in what other proc
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from veneer_adapters.catalog.snapshot import Refusal, Snapshot
 from veneer_adapters.errors import (
     AdapterError,
     AdapterExists,
+    AdapterNotFound,
     AdapterRejected,
     quoted,
 )
@@ -103,18 +105,20 @@ class Catalog(Snapshot):
         return await self._add(arrivals, is_new=False)
 
     async def give_up(self, revision: Revision, *, is_new: bool = False) -> None:
-        """Let no alias wait for ``revision`` any more.
+        """Let no alias wait for ``revision`` any more; a no-op when its adapter was removed.
 
-        The name is removed again when it ``is_new``, or when no alias and no READY revision is
-        left.
+        The name is removed again when nothing serves under it and nothing else is to be proved.
+        When it ``is_new``, revisions of an earlier life do not count.
         """
 
         def change(entry: Entry) -> Entry:
             left = entry.given_up(revision.number)
-            serves = any(r.state is State.READY for r in left.revisions)
-            return left.removed() if is_new or not (left.aliases or serves) else left
+            waits = any(r.becomes for r in left.revisions)
+            serves = not is_new and any(r.state is State.READY for r in left.revisions)
+            return left if left.aliases or waits or serves else left.removed()
 
-        await self._edit(revision.adapter, change)
+        with suppress(AdapterNotFound):
+            await self._edit(revision.adapter, change)
 
     async def prove(self, revision: Revision, effect: Effect) -> None:
         """Make ``revision`` READY and move the alias that waited for it, in one commit."""

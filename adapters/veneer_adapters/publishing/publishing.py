@@ -49,6 +49,7 @@ class Publishing:
 
         Raises:
             AdapterExists: ``is_new`` is set and the name is taken.
+            AdapterNotFound: somebody removed the adapter before it was proved.
             AdapterRejected: the proof failed; no alias moved.
             AdapterUnavailable: it could not be proved or written down now; no alias moved. The
                 alias goes on waiting for it, unless ``or_not_at_all`` is set.

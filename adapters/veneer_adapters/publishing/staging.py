@@ -79,6 +79,7 @@ class Staging:
 
         Raises:
             AdapterExists: the name must be new and is taken.
+            AdapterNotFound: somebody removed the adapter before it was proved.
             AdapterRejected: the leaf says what is wrong; no alias moved.
             AdapterUnavailable: the source, the disk or the engine does not work now; no alias
                 moved.
@@ -115,6 +116,9 @@ class Staging:
     async def _stage_or_record(self, offer: Offer) -> None:
         try:
             await self.stage(offer)
+        except AdapterNotFound:
+            # Who removed the adapter does not want to see it again as a failed one.
+            logger.info("adapter removed before it was proved", adapter=offer.name)
         except AdapterError as error:
             self._catalog.fail(offer.name, error, offer.source)
             logger.warning("adapter not published", adapter=offer.name, detail=str(error))

@@ -24,6 +24,7 @@ import structlog
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.errors import (
     AdapterFailed,
+    AdapterNotFound,
     AdapterRejected,
     LoadFailed,
     LoadTimedOut,
@@ -131,6 +132,7 @@ class Residency:
                 left in the engine is unloaded.
             LoadTimedOut: the engine was still loading after ``load_timeout_s``.
             AdapterFailed: its files are lost, or it failed its proof.
+            AdapterNotFound: its adapter was removed meanwhile.
         """
         asked_s = self._clock()
         slot = self._claim(revision)
@@ -309,6 +311,8 @@ class Residency:
         if isinstance(slot.failure, AdapterRejected):
             adapter, failure = slot.revision.adapter, slot.failure
             raise AdapterFailed(adapter, failure.reason, str(failure)) from failure
+        if isinstance(slot.failure, AdapterNotFound):
+            raise AdapterNotFound(slot.failure.name) from slot.failure
         if slot.failure is not None:
             adapter = quoted(slot.revision.adapter)
             raise LoadFailed(f"The adapter {adapter} could not be loaded.") from slot.failure
