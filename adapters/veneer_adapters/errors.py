@@ -38,6 +38,7 @@
         ├── NoSlotFree          every slot stayed leased or pinned for the whole wait
         ├── LoadFailed          the engine refused the adapter
         ├── LoadTimedOut        the engine did not finish loading in time
+        ├── StagingFull         as many adapters are being staged as may be at a time
         ├── StateBusy           another process kept the catalog's database for too long
         ├── SourceChanging      the files changed while they were being read
         ├── SourceUnavailable   a remote source did not deliver
@@ -313,6 +314,12 @@ class LoadTimedOut(AdapterUnavailable):
     """The engine did not finish loading the adapter in time."""
 
     reason = "load_timed_out"
+
+
+class StagingFull(AdapterUnavailable):
+    """As many adapters are being staged by request, unwatched, as may be at a time."""
+
+    reason = "staging_full"
 
 
 class StateBusy(AdapterUnavailable):

@@ -49,8 +49,9 @@ class Catalog(Snapshot):
         repository: Repository,
         *,
         now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__()
+        super().__init__(clock)
         self._repository = repository
         self._now = now
         self._on_change: OnChange = _ignored
@@ -64,13 +65,16 @@ class Catalog(Snapshot):
         where: Callable[[str], Path],
         *,
         now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> "Catalog":
         """Return the catalog that ``database`` keeps; ``where`` says where a digest is stored.
+
+        Dates are those of ``now``; what is only kept for a while goes by ``clock``.
 
         Raises:
             CatalogUnreadable: the content of the database contradicts itself.
         """
-        catalog = cls(Repository(database, where), now=now)
+        catalog = cls(Repository(database, where), now=now, clock=clock)
         await catalog.refresh()
         return catalog
 
@@ -190,7 +194,7 @@ class Catalog(Snapshot):
         Raises:
             AdapterNotFound: there is no such adapter.
         """
-        if self._refusals.pop(name, None) is not None and not self._is_present(name):
+        if self._refusals.pop(name) is not None and not self._is_present(name):
             return
         await self._edit(name, lambda e: e.removed(offered=e.offered))
 
@@ -198,7 +202,7 @@ class Catalog(Snapshot):
         """Remove what came from a watched folder that is gone; return whether it was visible."""
         refusal = self._refusals.get(name)
         if refusal is not None and refusal.source.kind == "folder":
-            del self._refusals[name]
+            self._refusals.pop(name)
         entry = self._entries.get(name)
         if entry is None or entry.source.kind != "folder" or not (entry.present or entry.offered):
             return refusal is not None
@@ -209,9 +213,10 @@ class Catalog(Snapshot):
         """Record that the newest content of ``name`` was refused before it became a revision.
 
         A live revision goes on serving, and the refusal is shown beside it. The record is kept in
-        memory only: every process judges the content for itself, and again after a restart.
+        memory only, and ``Refusals`` says how long: every process judges the content for itself,
+        and again after a restart.
         """
-        self._refusals[name] = Refusal(error, source, self._today())
+        self._refusals.add(name, Refusal(error, source, self._today()))
 
     async def refresh(self) -> None:
         """Take over what other processes changed.
@@ -244,7 +249,7 @@ class Catalog(Snapshot):
         else:
             change({name: self._entries[name] for name in names})
         for name in names:
-            self._refusals.pop(name, None)
+            self._refusals.pop(name)
         return added
 
     def _is_news(self, arrivals: Sequence[Arrival]) -> bool:
@@ -256,13 +261,16 @@ class Catalog(Snapshot):
         )
 
     async def _edit(self, name: str, change: Callable[[Entry], Entry]) -> Entry:
+        after: list[Entry] = []
+
         def one(found: dict[str, Entry]) -> Collection[Entry]:
             if name not in found or not found[name].present:
                 raise self._absent(name, name)
-            return [change(found[name])]
+            after[:] = [change(found[name])]
+            return after
 
         await self._commit([name], one)
-        return self._entries[name]
+        return after[0]
 
     async def _commit(
         self, names: Collection[str], change: Callable[[dict[str, Entry]], Collection[Entry]]
@@ -278,7 +286,12 @@ class Catalog(Snapshot):
     def _take(self, changed: Mapping[str, Entry], version: int) -> None:
         for name, entry in changed.items():
             before = self._entries.get(name)
-            self._entries[name] = entry
+            if entry.present or entry.offered is not None:
+                self._entries[name] = entry
+            else:
+                # The database keeps its numbers. Memory needs an entry that is not present only
+                # to compare it with what its watched folder offers.
+                self._entries.pop(name, None)
             self._on_change(before, entry)
         self._version = version
 

@@ -1,11 +1,15 @@
 """What every adapter name means now, read from memory, without I/O and locks.
 
-There is one immutable entry for each name; ``catalog`` replaces it as a whole. Beside the entries
-are the refusals: content that was refused before it became a revision. They are kept in memory
-only.
+There is one immutable entry for each name; ``catalog`` replaces it as a whole. A name that was
+removed has none. Beside the entries are the refusals: content that was refused before it became a
+revision. They are kept in memory only.
 """
 
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from cachetools import TTLCache
 
 from veneer_adapters.catalog.alias import Alias
 from veneer_adapters.catalog.entry import Entry
@@ -25,12 +29,46 @@ class Refusal:
     at: int
 
 
+class Refusals:
+    """What was refused, by name, so that whoever offered it can see why.
+
+    A refusal of a watched folder stays as long as the folder. Whoever may add adapters by request
+    can make up names without end, so what they offered is forgotten after ``KEPT_S``, and beyond
+    ``MOST_ASKED`` the oldest first.
+    """
+
+    KEPT_S = 3600.0
+    MOST_ASKED = 1000
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._of_folders: dict[str, Refusal] = {}
+        self._asked: TTLCache[str, Refusal] = TTLCache(self.MOST_ASKED, self.KEPT_S, clock)
+
+    def add(self, name: str, refusal: Refusal) -> None:
+        """Keep ``refusal``; it takes the place of an earlier one of the same name."""
+        self.pop(name)
+        kept = self._of_folders if refusal.source.kind == "folder" else self._asked
+        kept[name] = refusal
+
+    def get(self, name: str) -> Refusal | None:
+        """Return why the newest content of ``name`` was refused, or None."""
+        return self._of_folders.get(name) or self._asked.get(name)
+
+    def pop(self, name: str) -> Refusal | None:
+        """Forget the refusal of ``name`` and return it, or None if there is none."""
+        return self._of_folders.pop(name, None) or self._asked.pop(name, None)
+
+    def every(self) -> Mapping[str, Refusal]:
+        """Return all refusals, by name."""
+        return self._of_folders | dict(self._asked)
+
+
 class Snapshot:
     """Names, their revisions, and which revision answers. For one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._entries: dict[str, Entry] = {}
-        self._refusals: dict[str, Refusal] = {}
+        self._refusals = Refusals(clock)
 
     def resolve(self, selector: Selector, caller: Caller | None = None) -> Revision:
         """Return the revision that answers to ``selector`` now; a split alias draws a target.
@@ -61,11 +99,11 @@ class Snapshot:
 
     def knows(self, name: str) -> bool:
         """Return whether there is an adapter called ``name``; a failed one counts."""
-        return self._is_present(name) or name in self._refusals
+        return self._is_present(name) or self._refusals.get(name) is not None
 
     def adapters(self) -> list[Adapter]:
         """Return every adapter, failed ones too, in the order of their names."""
-        names = {n for n, e in self._entries.items() if e.present} | self._refusals.keys()
+        names = {n for n, e in self._entries.items() if e.present} | self._refusals.every().keys()
         return [found for name in sorted(names) if (found := self._adapter(name))]
 
     def revisions(self, name: str) -> tuple[Revision, ...]:
@@ -98,14 +136,14 @@ class Snapshot:
         return [r for entry in present for r in entry.revisions if r.becomes]
 
     def current(self, revision: Revision) -> Revision:
-        """Return ``revision`` as it is now, also when its adapter was removed."""
+        """Return ``revision`` as it is now; as it was given, when its adapter was removed."""
         entry = self._entries.get(revision.adapter)
         return (entry and entry.by_number(revision.number)) or revision
 
     def in_folders(self) -> dict[str, Source]:
         """Return, by name, the watched folder of every adapter that came from one."""
         kept = {n: e.source for n, e in self._entries.items() if e.present or e.offered}
-        refused = {n: r.source for n, r in self._refusals.items()}
+        refused = {n: r.source for n, r in self._refusals.every().items()}
         return {n: s for n, s in (kept | refused).items() if s.kind == "folder"}
 
     def _entry(self, name: str) -> Entry:

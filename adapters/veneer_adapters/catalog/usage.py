@@ -7,7 +7,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from veneer_adapters.catalog.database import Database
-from veneer_adapters.catalog.tables import usage
+from veneer_adapters.catalog.tables import adapters, usage
 
 
 class Usage:
@@ -23,7 +23,9 @@ class Usage:
         self._counts[adapter] += 1
 
     async def flush(self) -> None:
-        """Add the counts to the database. After a crash the counts since the last flush are lost.
+        """Add the counts to the database, and forget adapters that were removed.
+
+        After a crash the counts since the last flush are lost.
 
         Raises:
             StorageFailed: nothing was added, and every count is kept for the next try.
@@ -58,3 +60,5 @@ class Usage:
                 await connection.execute(sa.insert(usage), fresh)
             more = {"requests": usage.c.requests + sa.bindparam("more"), "used": sa.bindparam("at")}
             await connection.execute(add.values(more), rows)
+            present = sa.select(adapters.c.name).where(adapters.c.present)
+            await connection.execute(sa.delete(usage).where(usage.c.adapter.not_in(present)))

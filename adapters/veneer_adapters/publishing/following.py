@@ -113,5 +113,6 @@ class Following:
             logger.error("adapter not removed", adapter=name, exc_info=error)
 
     async def _remove(self, name: str) -> None:
+        self._staging.forget(name)
         if await self._catalog.remove_folder(name):
             logger.info("adapter removed", adapter=name)

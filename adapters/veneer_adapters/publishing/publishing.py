@@ -7,6 +7,7 @@ first start would need a thousand flushes of the disk. Proofs of one name take t
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from veneer_adapters.catalog.alias import Alias, Guard, Sticky, Target
 from veneer_adapters.catalog.catalog import Arrival, Catalog
@@ -37,7 +38,8 @@ class Publishing:
         self._prove = prove
         self._waiting: list[tuple[Arrival, asyncio.Future[Revision]]] = []
         self._writer: asyncio.Task[None] | None = None
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """A name has a lock while somebody holds it or waits for it."""
 
     async def publish(
         self, arrival: Arrival, *, is_new: bool = False, or_not_at_all: bool = False

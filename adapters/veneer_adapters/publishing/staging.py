@@ -20,6 +20,7 @@ from veneer_adapters.errors import (
     AdapterNotFound,
     NameNotAllowed,
     SourceChanging,
+    StagingFull,
     quoted,
 )
 from veneer_adapters.events import LoadStage, Observer, StageFinished, Unobserved
@@ -30,6 +31,9 @@ from veneer_adapters.sources.base import Root
 from veneer_adapters.sources.fetching import OnBytes
 
 logger = structlog.get_logger(__name__)
+
+MOST_STARTED = 100
+"""How many stagings that nobody waits for go on at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +99,12 @@ class Staging:
     def start(self, offer: Offer) -> None:
         """Start what ``stage`` does and return; ``progress`` and the catalog show how it goes on.
 
-        Raises what ``stage`` raises when the name or the source is wrong from the start.
+        Raises what ``stage`` raises when the name or the source is wrong from the start, and:
+            StagingFull: as many as may be have been started already.
         """
         self._require_possible(offer)
+        if len(self._running) >= MOST_STARTED:
+            raise StagingFull(f"{MOST_STARTED} adapters are being staged already; try again soon.")
         self._intake.check(offer.source)
         self._progress[offer.name] = Progress(offer.source, "fetch")
         task = asyncio.create_task(self._stage_or_record(offer))
@@ -144,6 +151,10 @@ class Staging:
             self._intake.release(taken)
         self._finished(offer.name, began_s)
         return revision
+
+    def forget(self, name: str) -> None:
+        """Forget what was logged of ``name``, because its watched folder is gone."""
+        self._logged.pop(name, None)
 
     async def resume(self) -> None:
         """Finish what was being published when the server stopped; failures are logged."""
