@@ -39,6 +39,7 @@
         ├── LoadFailed          the engine refused the adapter
         ├── LoadTimedOut        the engine did not finish loading in time
         ├── StagingFull         as many adapters are being staged as may be at a time
+        ├── CheckupsFull        as many adapters are being checked as may be at a time
         ├── StateBusy           another process kept the catalog's database for too long
         ├── SourceChanging      the files changed while they were being read
         ├── SourceUnavailable   a remote source did not deliver
@@ -320,6 +321,12 @@ class StagingFull(AdapterUnavailable):
     """As many adapters are being staged by request, unwatched, as may be at a time."""
 
     reason = "staging_full"
+
+
+class CheckupsFull(AdapterUnavailable):
+    """As many adapters are being checked, or wait for it, as may be at a time."""
+
+    reason = "checkups_full"
 
 
 class StateBusy(AdapterUnavailable):

@@ -107,7 +107,8 @@ async def running(
         parts = await assemble(settings, engine, tracing, database, sandbox, background)
         stack.push_async_callback(parts.upkeep.close)
         stack.push_async_callback(parts.guarding.close)
-        stack.callback(parts.canaries.close)
+        for threaded in parts.threads:
+            stack.callback(threaded.close)
         stack.push_async_callback(parts.staging.close)
         watch = FolderWatch(roots(settings))
         stack.push_async_callback(background.close)  # before what the tasks use is closed

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 from stamina.instrumentation import set_on_retry_hooks
@@ -51,6 +52,13 @@ from veneer_server.telemetry.metrics import Metrics
 from veneer_server.telemetry.tracing import Tracing
 
 
+class Threaded(Protocol):
+    """Something with threads."""
+
+    def close(self) -> None:
+        """Begin no further work in them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The parts of a server: ``server`` for its routes, and those that ``app`` runs and ends."""
@@ -64,9 +72,10 @@ class Parts:
     usage: Usage
     upkeep: Upkeep
     guarding: Guarding
-    canaries: Canaries
     recovery: EngineRecovery
     background: Background
+    threads: tuple[Threaded, ...]
+    """What has threads of its own and may still be waiting for them at the end."""
 
     async def warm(self, room: int) -> None:
         """Load the pinned adapters, then the most used ones, until ``room`` are in slots."""
@@ -163,9 +172,9 @@ async def assemble(
         usage=usage,
         upkeep=Upkeep(catalog, usage),
         guarding=guarding,
-        canaries=canaries,
         recovery=EngineRecovery(residency, catalog, metrics),
         background=background,
+        threads=(canaries, checkup, intake, vouching),
     )
 
 

@@ -53,11 +53,14 @@ class Served:
 
 @asynccontextmanager
 async def serve_app(
-    settings: Settings, engine: Engine, tracing: Tracing | None = None
+    settings: Settings,
+    engine: Engine,
+    tracing: Tracing | None = None,
+    sandbox: Sandbox = SANDBOX,
 ) -> AsyncIterator[Served]:
     """Serve ``engine`` on a free loopback port, by a real uvicorn in this event loop."""
     tracing = tracing or Tracing()
-    async with running(settings, engine=engine, tracing=tracing, sandbox=SANDBOX) as parts:
+    async with running(settings, engine=engine, tracing=tracing, sandbox=sandbox) as parts:
         server = to_listener(parts.server, lambda: settings)
         with bind("127.0.0.1", 0) as listener:
             listener.listen()  # a test that connects at once is not refused
@@ -76,6 +79,7 @@ async def serve_echo(
     folder: Path,
     engine: Engine | None = None,
     tracing: Tracing | None = None,
+    sandbox: Sandbox = SANDBOX,
     **sections: Mapping[str, Any],
 ) -> AsyncIterator[Served]:
     """Serve the echo engine with all its state in ``folder``; ``sections`` are settings."""
@@ -85,7 +89,7 @@ async def serve_echo(
         **sections,
     }
     settings = Settings.load(environ={}, flags=flags)
-    async with serve_app(settings, engine or EchoEngine(), tracing) as served:
+    async with serve_app(settings, engine or EchoEngine(), tracing, sandbox) as served:
         yield served
 
 

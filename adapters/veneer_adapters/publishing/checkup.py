@@ -1,12 +1,19 @@
-"""The doctor for adapters from any source: fetch one, examine it, keep nothing of it."""
+"""The doctor for adapters from any source: fetch one, examine it, keep nothing of it.
 
-import asyncio
+An examination may read gigabytes, and whoever asks for one can ask for a hundred. So examinations
+have a thread of their own, take turns, and leave the sandbox's other readers to publishing.
+"""
 
 from veneer_adapters.artifact.manifest import BaseFacts
 from veneer_adapters.catalog.revision import Source
 from veneer_adapters.doctor.report import Report
+from veneer_adapters.errors import CheckupsFull
 from veneer_adapters.publishing.intake import Intake
 from veneer_adapters.sandbox.sandbox import Sandbox
+from veneer_adapters.threads import Threads
+
+MOST_WAITING = 32
+"""How many examinations are fetched, wait or run at a time."""
 
 
 class Checkup:
@@ -16,6 +23,8 @@ class Checkup:
         self._intake = intake
         self._sandbox = sandbox
         self._facts = facts
+        self._threads = Threads("checkup", 1)
+        self._asked = 0
 
     async def examine(self, source: Source) -> Report:
         """Return what the doctor says of the adapter that ``source`` holds now.
@@ -23,7 +32,18 @@ class Checkup:
         Raises:
             AdapterRejected: adapters may not come from there, or the files cannot be read within
                 the limits.
+            CheckupsFull: too many examinations wait already.
             AdapterUnavailable: the source or the disk does not work now.
         """
-        async with self._intake.borrowed(source) as (folder, _):
-            return await asyncio.to_thread(self._sandbox.examine, folder, self._facts)
+        if self._asked >= MOST_WAITING:
+            raise CheckupsFull(f"{MOST_WAITING} adapters are being checked already; try again.")
+        self._asked += 1
+        try:
+            async with self._intake.borrowed(source) as (folder, _):
+                return await self._threads.run(self._sandbox.examine, folder, self._facts)
+        finally:
+            self._asked -= 1
+
+    def close(self) -> None:
+        """Begin no further examination."""
+        self._threads.close()

@@ -1,7 +1,7 @@
 """From a source to verified content in the store: fetch, copy, verify, keep.
 
 The copy is verified, never the source, so nothing can change between the check and the use. Files
-are copied, hashed and verified in threads, by default at most four adapters at a time.
+are copied, hashed and verified in threads of their own, by default at most four adapters at a time.
 """
 
 import asyncio
@@ -32,6 +32,7 @@ from veneer_adapters.errors import (
 from veneer_adapters.sources.base import Root
 from veneer_adapters.sources.fetching import Fetching, OnBytes
 from veneer_adapters.store.store import Store
+from veneer_adapters.threads import Threads
 
 logger = structlog.get_logger(__name__)
 
@@ -98,7 +99,7 @@ class Intake:
         self._verify = verify
         self._roots = tuple(root.resolved() for root in roots)
         self._fetching = fetching
-        self._free_workers = asyncio.Semaphore(workers)
+        self._threads = Threads("intake", workers)
 
     async def take(
         self, source: Source, *, root: Root | None = None, on_bytes: OnBytes = _unheard
@@ -114,10 +115,9 @@ class Intake:
         try:
             with _source_errors():
                 if source.kind in ("folder", "path"):
-                    async with self._free_workers:
-                        return await asyncio.to_thread(self._take_folder, source, root)
-                async with self.borrowed(source, on_bytes) as (at, exact), self._free_workers:
-                    return await asyncio.to_thread(self._keep, at, exact)
+                    return await self._threads.run(self._take_folder, source, root)
+                async with self.borrowed(source, on_bytes) as (at, exact):
+                    return await self._threads.run(self._keep, at, exact)
         except AdapterError as error:
             raise Refused(error, None) from error
 
@@ -133,6 +133,10 @@ class Intake:
             raise SourceNotAllowed("This server does not fetch adapters over a network.")
         else:
             self._fetching.check(source.location)
+
+    def close(self) -> None:
+        """Begin to take nothing more."""
+        self._threads.close()
 
     def release(self, taken: Taken) -> None:
         """Say that the catalog knows ``taken`` now, or never will; the store may then remove it."""

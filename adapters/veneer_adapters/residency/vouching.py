@@ -4,7 +4,6 @@ Residency asks before and after each load from disk, so damage never shows in th
 engine step. A failure concerns only one revision.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
@@ -18,8 +17,11 @@ from veneer_adapters.events import LoadStage, Observer, StageFinished, Unobserve
 from veneer_adapters.lifecycle import State
 from veneer_adapters.residency.engine import AdapterEngine
 from veneer_adapters.store.store import Store
+from veneer_adapters.threads import Threads
 
 logger = structlog.get_logger(__name__)
+
+_HASHED_AT_ONCE = 4
 
 
 class Vouching:
@@ -45,6 +47,7 @@ class Vouching:
         self._restore = restore
         self._shared = shared
         self._observer = observer or Unobserved()
+        self._threads = Threads("vouching", _HASHED_AT_ONCE)
 
     async def before_load(self, revision: Revision) -> None:
         """Return when the files of ``revision`` are in the store and undamaged.
@@ -56,7 +59,7 @@ class Vouching:
                 then, unless the catalog is shared.
             AdapterUnavailable: the source or the disk does not work now.
         """
-        if await asyncio.to_thread(self._store.check, revision.digest):
+        if await self._threads.run(self._store.check, revision.digest):
             self._store.used(revision.digest)
             return
         try:
@@ -93,6 +96,10 @@ class Vouching:
         await self._record(current, effect)
         seconds = time.monotonic() - began_s
         self._observer.on_event(StageFinished(revision.adapter, LoadStage.PROVE, seconds))
+
+    def close(self) -> None:
+        """Begin no further check of files."""
+        self._threads.close()
 
     async def _record(self, revision: Revision, effect: Effect) -> None:
         try:

@@ -21,7 +21,6 @@ from veneer_adapters.sandbox.confinement import Limits
 from veneer_adapters.sandbox.forking import Zygote, ZygoteGone
 from veneer_adapters.sandbox.replies import MANIFEST, REPAIRED, REPORT, judge
 
-_MOST_AT_ONCE = 8
 _REPAIR = Limits(memory_bytes=16 << 30, cpu_s=3600, wall_s=3600.0, written_bytes=16 << 30)
 """Larger, because folding a DoRA multiplies whole matrices of the base model."""
 
@@ -36,13 +35,13 @@ class Sandbox:
         at_once: int | None = None,
         repair_cpu_s: int = 3600,
     ) -> None:
-        """Read ``at_once`` adapters side by side, by default one per core and at most 8.
+        """Read ``at_once`` adapters side by side, by default one per core: at least 2, at most 8.
 
         Each stays within ``limits``. No process starts before it is needed.
         """
         self._limits = limits or Limits()
         self._repair_limits = replace(_REPAIR, cpu_s=repair_cpu_s)
-        self._free = threading.BoundedSemaphore(at_once or min(os.cpu_count() or 1, _MOST_AT_ONCE))
+        self._free = threading.BoundedSemaphore(at_once or _readers(os.cpu_count() or 1))
         self._lock = threading.Lock()
         self._zygote: Zygote | None = None
         self._era = 0
@@ -138,3 +137,8 @@ class Sandbox:
                     self._zygote.close()
                 self._zygote = Zygote()
             return self._zygote
+
+
+def _readers(cores: int) -> int:
+    # Never one alone: a check of a large file must not keep a publication waiting.
+    return min(max(cores, 2), 8)
