@@ -146,7 +146,9 @@ class AdapterSettings(_Section):
         description="Folder of verified adapter files; by default 'store' in the state folder.",
     )
     quota_gib: float | None = Field(
-        default=None, gt=0, description="Disk for verified adapter files, in GiB; unlimited."
+        default=None,
+        gt=0,
+        description="Disk for verified adapter files, in GiB; by default four fifths of its room.",
     )
     load_timeout_s: float = Field(
         default=30.0, gt=0, description="Longest wait for a slot and a load, in seconds."

@@ -27,22 +27,8 @@ def locked(state: Path) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def full(state: Path) -> Iterator[None]:
-    filler = state / "filler"
-    with filler.open("wb", buffering=0) as file:
-        for size in (1 << 16, 1):
-            try:
-                while file.write(bytes(size)) == size:
-                    pass
-            except OSError:
-                continue
-    yield
-    filler.unlink()
-
-
 def disk_for(folder: Path, trouble: Callable[[Path], Any]) -> AbstractContextManager[None]:
-    if trouble is not full:
+    if trouble is not disks.filled:
         folder.mkdir()
         return nullcontext()
     if disks.mounted not in disks.DISKS:
@@ -50,7 +36,7 @@ def disk_for(folder: Path, trouble: Callable[[Path], Any]) -> AbstractContextMan
     return disks.mounted(folder)
 
 
-TROUBLES = [(locked, (503, "state_busy")), (full, (503, "adapter_unavailable"))]
+TROUBLES = [(locked, (503, "state_busy")), (disks.filled, (503, "adapter_unavailable"))]
 
 
 @pytest.mark.parametrize(("trouble", "told"), TROUBLES, ids=["locked", "full"])

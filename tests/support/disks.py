@@ -26,6 +26,21 @@ def mounted(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
+def filled(folder: Path) -> Iterator[None]:
+    """Leave not one byte free on the disk of ``folder`` until the block ends."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (1 << 16, 1):
+            try:
+                while file.write(bytes(size)) == size:
+                    pass
+            except OSError:
+                continue
+    yield
+    filler.unlink()
+
+
+@contextmanager
 def pretended(folder: Path) -> Iterator[None]:
     """Let the writes of adapters fail with ENOSPC once ``folder`` holds ``SIZE_BYTES``."""
     folder.mkdir()

@@ -6,16 +6,25 @@ from veneer_adapters.errors import CacheFull
 from veneer_adapters.store.inventory import Inventory
 
 
+def usual_quota_bytes(stored_bytes: int, free_bytes: int) -> int:
+    """Return four fifths of the room that there is for a store: its own content and the free disk.
+
+    The rest is for what shares the disk: the catalog, copies that are being verified, logs. The
+    quota stays the same while only the store itself grows.
+    """
+    return (stored_bytes + free_bytes) * 4 // 5
+
+
 class Room:
     """The quota of one store, and what may be removed to keep it."""
 
     def __init__(
         self,
         inventory: Inventory,
-        quota_bytes: int | None,
+        quota_bytes: int,
         needed: Callable[[], Collection[str]] | None,
     ) -> None:
-        """Keep ``inventory`` within ``quota_bytes``; None means no quota.
+        """Keep ``inventory`` within ``quota_bytes``.
 
         ``needed`` returns the digests that must stay; without it all must stay.
         """
@@ -47,6 +56,4 @@ class Room:
         return self._inventory.choose_removed({*held, *self._needed()}, free_bytes)
 
     def _excess_bytes(self, more_bytes: int = 0) -> int:
-        if self._quota_bytes is None:
-            return 0
         return self._inventory.total_bytes + more_bytes - self._quota_bytes

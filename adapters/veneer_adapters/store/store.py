@@ -19,7 +19,7 @@ from pathlib import Path
 from veneer_adapters.errors import CacheFull, StorageFailed
 from veneer_adapters.store.contents import Contents
 from veneer_adapters.store.receiving import Received, receive, size_bytes
-from veneer_adapters.store.room import Room
+from veneer_adapters.store.room import Room, usual_quota_bytes
 
 _DEFAULT_MAX_BYTES = 4 << 30
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -42,9 +42,10 @@ class Store:
     ) -> None:
         """Open the store at ``root``, made if missing; remove what a crash left in ``tmp``.
 
-        The files of one adapter may have ``max_bytes`` together, and all content ``quota_bytes``.
-        ``needed`` returns the digests that must stay; it answers from memory and must not call the
-        store. Without it all content must stay.
+        The files of one adapter may have ``max_bytes`` together, and all content ``quota_bytes``,
+        by default what ``usual_quota_bytes`` says of the disk. ``needed`` returns the digests that
+        must stay; it answers from memory and must not call the store. Without it all content must
+        stay.
         """
         self._tmp = root / "tmp"
         self._max_bytes = max_bytes
@@ -53,6 +54,9 @@ class Store:
         self._tmp.mkdir(parents=True, exist_ok=True)
         self._contents = Contents(root / "sha256", self._tmp)
         self._inventory = self._contents.inventory
+        if quota_bytes is None:
+            free_bytes = shutil.disk_usage(root).free
+            quota_bytes = usual_quota_bytes(self._inventory.total_bytes, free_bytes)
         self._room = Room(self._inventory, quota_bytes, needed)
 
     @property

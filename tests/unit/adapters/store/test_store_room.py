@@ -1,5 +1,6 @@
 """What leaves the store when it is full, and what never does."""
 
+import shutil
 import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -14,6 +15,7 @@ from support import builders, storing
 from support.disks import DISKS
 from veneer_adapters.errors import CacheFull, StorageFailed
 from veneer_adapters.store.inventory import Inventory, choose_removed
+from veneer_adapters.store.room import usual_quota_bytes
 from veneer_adapters.store.store import Store
 
 SIZE = 1000
@@ -231,8 +233,28 @@ def test_a_smaller_quota_is_kept_by_the_next_that_comes_and_only_then(rig: Rig) 
     assert rig.tmp() == []
 
 
-def test_without_a_quota_nothing_goes(tmp_path: Path) -> None:
+ROOMS = [(0, 0, 0), (0, 100, 80), (80, 20, 80), (60, 40, 80), (100, 0, 80), (7, 50 << 30, 40 << 30)]
+
+
+@pytest.mark.parametrize(("stored", "free", "quota"), ROOMS)
+def test_the_usual_quota_leaves_a_fifth_however_full_the_store_is(
+    stored: int, free: int, quota: int
+) -> None:
+    assert usual_quota_bytes(stored, free) == pytest.approx(quota, abs=6)
+
+
+def test_the_usual_quota_is_kept_on_a_small_disk_and_leaves_room_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4 * SIZE))
     rig = Rig(tmp_path, quota_bytes=None)
+    rig.put("a", "b", "c", "d")
+    assert rig.stored() == "bcd"
+
+
+def test_a_quota_larger_than_what_comes_removes_nothing(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, quota_bytes=100 * SIZE)
     rig.put("a", "b", "c", "d")
     assert rig.stored() == "abcd"
 
@@ -320,7 +342,7 @@ def test_a_full_disk_is_emptied_of_what_nobody_needs_and_else_serves_on(
 ) -> None:
     size = 300 << 10
     with disk(tmp_path / "disk"):
-        rig = Rig(tmp_path / "disk", quota_bytes=None)
+        rig = Rig(tmp_path / "disk", quota_bytes=1 << 40)
         rig.folder = tmp_path  # the sources lie elsewhere
         rig.put("a", "b", "c", "d", size_bytes=size)
         assert rig.stored() == "bcd"
