@@ -29,6 +29,7 @@ from pydantic import (
 
 from veneer_adapters.errors import SourceNotAllowed
 from veneer_adapters.sources.locations import parse_host, parse_location
+from veneer_server.secret_texts import require_sendable, without_newline
 
 _PREFIX = "VENEER_"
 EMBEDDED = "embedded"
@@ -41,6 +42,11 @@ class SettingsError(Exception):
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @field_validator("*")
+    @classmethod
+    def _secrets_end_before_the_newline(cls, value: Any) -> Any:
+        return without_newline(value) if isinstance(value, SecretStr) else value
 
 
 class ServerSettings(_Section):
@@ -72,9 +78,9 @@ class ServerSettings(_Section):
 
     @field_validator("api_key")
     @classmethod
-    def _key_is_not_empty(cls, key: SecretStr | None) -> SecretStr | None:
-        if key is not None and not key.get_secret_value().strip():
-            raise ValueError("is empty; leave it out or give a real key")
+    def _key_can_be_sent(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None:
+            require_sendable(key)
         return key
 
     @model_validator(mode="after")
@@ -312,6 +318,16 @@ class Settings(_Section):
     state: StateSettings = StateSettings()
     limits: LimitSettings = LimitSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
+
+    @model_validator(mode="after")
+    def _key_fits_into_the_headers(self) -> Self:
+        key = self.server.api_key
+        if key is not None and len(key) > self.limits.max_header_bytes // 2:
+            raise ValueError(
+                "server.api_key is longer than half of limits.max_header_bytes, so no client could"
+                " send it"
+            )
+        return self
 
     @classmethod
     def load(

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -12,7 +14,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from support import builders
-from support.serving import start_process
+from support.serving import POLL_S, start_process
 from veneer_adapters.faults import disarm
 from veneer_server.commands.main import app
 
@@ -103,3 +105,18 @@ def test_a_server_that_dies_while_it_stores_serves_the_adapter_after_its_restart
         digest = found.headers["x-veneer-adapter"].split("sha256:")[1]
         assert any((tmp_path / "state" / "store" / "sha256").glob(f"*/{digest}*"))
         assert list((tmp_path / "state" / "store" / "tmp").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_what_a_server_makes_is_for_its_own_user_alone(tmp_path: Path) -> None:
+    with start_process(tmp_path, flags=["--engine", "echo"]) as served:
+        builders.write(served.adapters / "mine")
+        body = {"model": "mine", "messages": [{"role": "user", "content": "hello"}]}
+        deadline = time.monotonic() + NEAR_S
+        while httpx.post(f"{served.url}/v1/chat/completions", json=body).status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(POLL_S)
+        state = tmp_path / "state"
+        assert (stat.S_IMODE(state.stat().st_mode), state.stat().st_uid) == (0o700, os.getuid())
+        for name in ("catalog.db", "catalog.db-wal", "LOCK", "store/CATALOG", "store/tmp"):
+            assert not stat.S_IMODE((state / name).stat().st_mode) & 0o077, name

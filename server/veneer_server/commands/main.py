@@ -102,6 +102,8 @@ def _run(settings: Settings, read: Callable[[], Settings], *, new_catalog: bool)
     from veneer_server.app import serve as run
     from veneer_server.telemetry import logs
 
+    # Nobody else on this machine reads the catalog, the adapters or the engine's sockets.
+    os.umask(0o077)
     logs.configure(settings.observability.log_level, settings.observability.log_format)
     try:
         listener = bind(settings.server.host, settings.server.port)

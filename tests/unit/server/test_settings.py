@@ -134,6 +134,44 @@ def test_an_empty_key_is_not_a_key(key: str) -> None:
     assert "is empty" in faults(environ={"VENEER_SERVER__API_KEY": key})[0]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+def test_a_newline_at_the_end_of_a_secret_does_not_count(end: str) -> None:
+    given = {
+        "VENEER_SERVER__API_KEY": f"sk-abc def{end}",
+        "VENEER_STATE__URL": f"postgresql://user:password@host/db{end}",
+    }
+    found = load(environ=given)
+    assert found.server.api_key is not None
+    assert found.server.api_key.get_secret_value() == "sk-abc def"
+    assert found.state.database() == "postgresql+asyncpg://user:password@host/db"
+
+
+UNSENDABLE = [
+    "hunt\u00fcr2",
+    "hunter\n2",
+    "hunter\t2",
+    " hunter2",
+    "hunter2 ",
+    "\0hunter2",
+    "hunter2\x7f",
+    "\u200bhunter2",
+]
+
+
+@pytest.mark.parametrize("key", UNSENDABLE, ids=repr)
+def test_a_key_that_no_client_could_send_stops_the_start(key: str) -> None:
+    [told] = faults(environ={"VENEER_SERVER__API_KEY": key})
+    assert told.startswith("server.api_key: cannot be sent")
+    assert "hunt" not in told
+
+
+def test_a_key_that_does_not_fit_into_the_headers_stops_the_start() -> None:
+    limits = {"max_header_bytes": 2000}
+    load(flags={"server": {"api_key": "k" * 1000}, "limits": limits})
+    [told] = faults(flags={"server": {"api_key": "k" * 1001}, "limits": limits})
+    assert "limits.max_header_bytes" in told
+
+
 def test_a_key_is_never_shown() -> None:
     settings = load(environ={"VENEER_SERVER__API_KEY": "hunter2"})
     assert "hunter2" not in settings.model_dump_json() + repr(settings)
