@@ -25,6 +25,10 @@ def descendants(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
+def oom_score(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
 def gone_within(processes: list[psutil.Process], seconds: float) -> bool:
     _gone, alive = psutil.wait_procs(processes, timeout=seconds)
     return not alive
@@ -46,10 +50,14 @@ def test_a_signal_to_the_whole_group_lets_streams_finish_and_exits_0(tmp_path: P
         assert gone_within(family, 60)
 
 
-def test_the_death_of_the_gateway_leaves_no_engine_behind(tmp_path: Path) -> None:
+def test_the_death_of_the_gateway_leaves_no_engine_behind_and_memory_ends_the_engine_first(
+    tmp_path: Path,
+) -> None:
     with start_process(tmp_path, ends_with=-signal.SIGKILL) as served:
         assert served.process is not None
         family = descendants(served.process.pid)
+        scores = {p.cmdline()[-1]: oom_score(p.pid) for p in family if "VLLM" in p.name()}
+        assert set(scores.values()) == {min(oom_score(served.process.pid) + 500, 1000)}
         served.process.kill()
         assert gone_within(family, 60)
 

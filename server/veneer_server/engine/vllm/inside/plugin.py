@@ -13,7 +13,9 @@ import os
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from enum import Enum, auto
+from pathlib import Path
 from typing import Any
 
 GATEWAY_PID = "VENEER_GATEWAY_PID"
@@ -29,6 +31,9 @@ ENGINE_PID = "VENEER_ENGINE_PID"
 _PLATFORM = "veneer_server.engine.vllm.inside.platform.VeneerCpuPlatform"
 _STOCK_CPU = "vllm.platforms.cpu.CpuPlatform"
 _PR_SET_PDEATHSIG = 1
+_SOONER, _SOONEST = 500, 1000
+"""How much sooner than the gateway an engine is ended for memory, and the most there is. A reader
+of untrusted files has the most. Source: proc(5), oom_score_adj."""
 
 
 class Role(Enum):
@@ -52,6 +57,7 @@ def platform() -> str | None:
 def install() -> None:
     """Tie an engine process to the gateway: it ends with it, also after a crash or ``kill -9``.
 
+    When memory runs out, the kernel ends the engine first, which the gateway starts again.
     Afterwards the engine core leads its own process group, and its workers are in it. So a signal
     to the gateway's group (Ctrl-C) reaches only the gateway. A second call is safe. On our
     platform this function also changes vLLM where it is wrong or slow on a CPU.
@@ -64,6 +70,7 @@ def install() -> None:
     from veneer_server.engine.vllm.inside.grammars import hold_to_grammar
 
     _die_with(parent_pid)
+    _die_before(int(os.environ[GATEWAY_PID]))
     # The gateway removes this folder with all of it when the engine is gone.
     tempfile.tempdir = os.environ.get("VLLM_RPC_BASE_PATH") or tempfile.tempdir
     if role is Role.ENGINE_CORE:
@@ -130,6 +137,16 @@ def _zero_new_blocks() -> None:
     from vllm.v1.kv_cache_interface import KVCacheConfig
 
     KVCacheConfig.needs_kv_cache_zeroing = property(lambda _: True)
+
+
+def _die_before(gateway_pid: int) -> None:
+    if sys.platform != "linux":
+        return
+    # Some systems do not allow this, and it only decides which process ends first.
+    with suppress(OSError):
+        gateways = int(Path(f"/proc/{gateway_pid}/oom_score_adj").read_text())
+        score = min(gateways + _SOONER, _SOONEST)
+        Path("/proc/self/oom_score_adj").write_text(str(score))
 
 
 def _die_with(parent_pid: int) -> None:

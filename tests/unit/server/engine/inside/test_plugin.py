@@ -117,6 +117,26 @@ async def test_processes_of_a_plain_vllm_keep_their_group(tmp_path: Path) -> Non
     assert set(groups.values()) == {family.process.pid}
 
 
+def oom_score(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+@pytest.mark.slow
+async def test_when_memory_runs_out_the_engine_ends_before_the_gateway(tmp_path: Path) -> None:
+    own = oom_score(os.getpid())
+    async with a_family(tmp_path, ours=True) as family:
+        scores = {role: oom_score(pid) for role, (pid, _) in family.members.items()}
+    assert scores["gateway"] == own
+    assert scores["engine"] == scores["worker"] == min(own + 500, 1000)
+
+
+@pytest.mark.slow
+async def test_processes_of_a_plain_vllm_keep_their_score(tmp_path: Path) -> None:
+    async with a_family(tmp_path, ours=False) as family:
+        scores = {oom_score(pid) for pid, _ in family.members.values()}
+    assert scores == {oom_score(os.getpid())}
+
+
 @pytest.mark.parametrize(
     ("parent_pid", "gateway", "engine", "role"),
     [
