@@ -36,7 +36,9 @@ RUN if [ "$ENGINE" = cuda ]; then set -- gcc libc6-dev; fi \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=builder /opt/veneer /opt/veneer
 RUN useradd --uid 1000 --create-home veneer \
-    && install -d -o veneer /var/lib/veneer /var/lib/veneer/state /var/lib/veneer/adapters
+    && install -d -o veneer /var/lib/veneer /var/lib/veneer/state /var/lib/veneer/adapters /var/lib/veneer/cache \
+    && install -d -o veneer -m 0700 /home/veneer/.cache /home/veneer/.cache/veneer \
+        /home/veneer/.cache/veneer/numba
 COPY adapters/demo /usr/share/veneer/demo
 USER 1000
 WORKDIR /home/veneer
@@ -47,6 +49,13 @@ ENV VENEER_SERVER__HOST=0.0.0.0 \
     VENEER_STATE__DIR=/var/lib/veneer/state \
     VENEER_ADAPTERS__DIR=/var/lib/veneer/adapters \
     VENEER_ADAPTERS__ROOTS='["/usr/share/veneer/demo"]'
+# What libraries download or compile goes into the volume, so that the rest can be read-only.
+ENV HF_HOME=/var/lib/veneer/cache/huggingface \
+    VLLM_CACHE_ROOT=/var/lib/veneer/cache/vllm \
+    VLLM_CONFIG_ROOT=/var/lib/veneer/cache/vllm-config \
+    TORCHINDUCTOR_CACHE_DIR=/var/lib/veneer/cache/inductor \
+    TRITON_CACHE_DIR=/var/lib/veneer/cache/triton \
+    CUDA_CACHE_PATH=/var/lib/veneer/cache/cuda
 VOLUME /var/lib/veneer
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=180s --retries=3 \

@@ -1,6 +1,8 @@
 """What deploys the server is valid, and agrees with what the server does."""
 
 import configparser
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -129,6 +131,128 @@ def test_the_unit_lets_requests_finish_and_gives_up_where_trying_again_is_no_use
     assert unit()["KillMode"] == "mixed"
     codes = {int(code) for code in unit()["RestartPreventExitStatus"].split()}
     assert codes == {EXIT_CONFIG, EXIT_PORT}
+
+
+def test_running_out_of_memory_ends_the_engine_and_not_the_unit() -> None:
+    assert unit()["OOMPolicy"] == "continue"
+    assert unit()["MemoryMax"].endswith("%")
+    assert "OOMScoreAdjust" not in unit()
+
+
+def test_the_unit_keeps_secrets_from_other_users() -> None:
+    assert unit()["UMask"] == "0077"
+    assert unit()["StateDirectoryMode"] == unit()["CacheDirectoryMode"] == "0700"
+
+
+def test_the_sandbox_may_leave_the_network_under_the_unit() -> None:
+    assert set(unit()["RestrictNamespaces"].split()) == {"user", "net"}
+    assert unit()["SystemCallFilter"] == "@system-service"
+    assert unit()["SystemCallErrorNumber"] == "EPERM"
+
+
+NEEDED = (
+    "unshare prctl setrlimit pidfd_open mbind set_mempolicy sched_setaffinity clone3 memfd_create"
+)
+
+
+@pytest.mark.slow
+def test_the_calls_that_the_server_cannot_do_without_are_in_the_units_filter() -> None:
+    allowed = known_calls("@system-service")
+    assert set(NEEDED.split()) <= allowed
+    assert allowed.isdisjoint({"mount", "ptrace", "kexec_load", "reboot", "init_module", "bpf"})
+
+
+def known_calls(group: str) -> set[str]:
+    """Return the calls that systemd means by ``group``, and by the groups in it."""
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("there is no systemd-analyze")
+    done = subprocess.run(
+        [analyze, "syscall-filter", "--no-pager", group],
+        capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    calls: set[str] = set()
+    for name in done.stdout.split()[1:]:
+        calls |= known_calls(name) if name.startswith("@") else {name}
+    return calls
+
+
+@pytest.mark.slow
+def test_systemd_understands_every_line_of_the_unit(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("there is no systemd-analyze")
+    text = (DEPLOY / "systemd" / "veneer.service").read_text()
+    copy = tmp_path / "veneer.service"
+    copy.write_text(text.replace("/opt/veneer/bin/veneer", "/bin/true"))
+    verified = subprocess.run(
+        [analyze, "verify", "--man=no", str(copy)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    told = [line for line in verified.stderr.splitlines() if "veneer.service" in line]
+    assert told == []
+    rated = subprocess.run(
+        [analyze, "security", "--offline=true", "--threshold=25", str(copy)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert rated.returncode == 0, rated.stdout[-300:]
+
+
+def images() -> list[str]:
+    """Return every image that compose and Kubernetes run, as they name it."""
+    named = [s["image"] for s in compose()["services"].values() if "build" not in s]
+    for folder in (BASE, GPU):
+        for image in kustomization(folder)["images"]:
+            assert "newTag" not in image
+            named.append(f"{image['name']}@{image['digest']}")
+    return named
+
+
+@pytest.mark.parametrize("image", images())
+def test_images_of_others_are_named_by_digest(image: str) -> None:
+    assert re.fullmatch(r"[a-z/]+(:v?[0-9.]+)?@sha256:[0-9a-f]{64}", image)
+
+
+def written_by_the_container() -> set[str]:
+    """Return the folders that the image makes for what changes while it runs."""
+    dockerfile = (REPOSITORY / "Dockerfile").read_text()
+    return set(re.findall(r"=(/\S+/cache/\S+)", dockerfile)) | {"/tmp"}  # noqa: S108
+
+
+def kernels() -> str:
+    """Return where compiled kernels are kept; the module itself needs numba."""
+    source = REPOSITORY / "server/veneer_server/engine/vllm/lora/kernel.py"
+    [found] = re.findall(r'CACHE_FOLDER = Path\("~(\S+)"\)', source.read_text())
+    return f"/home/veneer{found}"
+
+
+def test_nothing_but_volumes_can_be_written_and_all_that_is_written_lies_in_one() -> None:
+    service = compose()["services"]["veneer"]
+    [container] = server()["spec"]["template"]["spec"]["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    tmpfs = {path.partition(":")[0] for path in service["tmpfs"]}
+    by_image = {"/var/lib/veneer"}
+    for folder in (*written_by_the_container(), kernels()):
+        assert any(Path(folder).is_relative_to(place) for place in mounted), folder
+        assert any(Path(folder).is_relative_to(place) for place in tmpfs | by_image), folder
+
+
+def test_every_service_of_compose_is_read_only_and_bounded() -> None:
+    for name, service in compose()["services"].items():
+        assert service["read_only"] is True, name
+        assert service["pids_limit"] > 0, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+
+
+def test_kubernetes_restarts_a_server_that_hangs_and_none_whose_engine_is_restarted() -> None:
+    [container] = server()["spec"]["template"]["spec"]["containers"]
+    alive, ready = container["livenessProbe"], container["readinessProbe"]
+    assert alive["httpGet"]["path"] == "/livez"  # 200 while the engine is started again
+    assert ready["httpGet"]["path"] == "/readyz"
+    noticed_s = alive["periodSeconds"] * alive["failureThreshold"] + alive["timeoutSeconds"]
+    assert 30 <= noticed_s <= 90
 
 
 def test_everybody_waits_long_enough_for_a_graceful_stop() -> None:
