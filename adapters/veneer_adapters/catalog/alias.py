@@ -37,6 +37,15 @@ class Guard:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an alias was before a move, so that a rollback brings all of it back."""
+
+    targets: tuple[Target, ...]
+    sticky: Sticky | None = None
+    guard: Guard | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Alias:
     """What one alias of one adapter means now."""
 
@@ -51,8 +60,8 @@ class Alias:
     since: int = 0
     """When it last moved, in seconds since 1970."""
     by: Mover = "publish"
-    earlier: tuple[tuple[Target, ...], ...] = ()
-    """The targets before the current ones, the newest last; at most 50."""
+    earlier: tuple[Earlier, ...] = ()
+    """What it was before, the newest last; at most 50."""
 
     @property
     def main(self) -> int:
@@ -69,11 +78,13 @@ class Alias:
         guard: Guard | None = None,
     ) -> "Alias":
         """Return the alias as it is after a move to ``targets``."""
-        earlier = (*self.earlier, self.targets)[-_MAX_EARLIER:]
+        before = Earlier(self.targets, self.sticky, self.guard)
+        earlier = (*self.earlier, before)[-_MAX_EARLIER:]
         return Alias(self.name, targets, self.version + 1, sticky, guard, now, by, earlier)
 
     def rolled_back(self, *, now: int, by: Mover = "rollback") -> "Alias":
-        """Return the alias as it is after a move back to its earlier targets.
+        """Return the alias as it is after a move back to its earlier targets, sticky and guarded as
+        it was with them.
 
         Raises:
             NothingToRollBack: there are no earlier targets.
@@ -82,7 +93,8 @@ class Alias:
             raise NothingToRollBack(
                 f"The alias {quoted(self.name)} has no earlier targets that can serve."
             )
-        back = self.moved(self.earlier[-1], now=now, by=by)
+        then = self.earlier[-1]
+        back = self.moved(then.targets, now=now, by=by, sticky=then.sticky, guard=then.guard)
         return replace(back, earlier=self.earlier[:-1])
 
 

@@ -1,5 +1,6 @@
 """Entries as rows, rows as entries, and the rows that a change has to write. No I/O."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,7 +77,7 @@ def to_entries(
         kept.setdefault(row["adapter"], {})[row["number"]] = _to_revision(row, where)
     pointing: dict[str, dict[str, Alias]] = {}
     for row in aliases:
-        alias = _ALIAS.validate_json(row["record"])
+        alias = to_alias(row["record"])
         pointing.setdefault(row["adapter"], {})[alias.name] = alias
     return {
         row["name"]: _to_entry(row, kept.get(row["name"], {}), pointing.get(row["name"], {}))
@@ -85,8 +86,17 @@ def to_entries(
 
 
 def to_alias(record: str) -> Alias:
-    """Return the alias that ``record``, of a row of ``moves`` or ``aliases``, describes."""
-    return _ALIAS.validate_json(record)
+    """Return the alias that ``record``, of a row of ``moves`` or ``aliases``, describes.
+
+    Raises:
+        ValueError: it describes none.
+    """
+    found = json.loads(record)
+    # Before migration 0003 only the targets of what an alias was earlier were kept.
+    earlier = found.get("earlier", ()) if isinstance(found, dict) else ()
+    if any(isinstance(item, list) for item in earlier):
+        found["earlier"] = [{"targets": i} if isinstance(i, list) else i for i in earlier]
+    return _ALIAS.validate_python(found)
 
 
 def _to_entry(row: Row, kept: Mapping[int, Revision], aliases: Mapping[str, Alias]) -> Entry:
