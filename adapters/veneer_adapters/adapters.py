@@ -192,10 +192,13 @@ class Adapters:
     async def pin(self, name: str, *, pinned: bool) -> Adapter:
         """Load the live revision and keep it in its device slot, or allow its eviction again.
 
-        Raises what ``load`` raises; then the adapter is not pinned.
+        The hot set keeps it there as soon as the catalog says so, wherever the alias moves.
+
+        Raises what ``load`` raises, and StateBusy or StorageFailed when the catalog cannot be
+        written; then nothing is pinned that was not.
         """
         if pinned:
-            await self._residency.pin(self._live(name))
+            await self._residency.warm(self._live(name))
         await self._catalog.pin(name, pinned=pinned)
         return self.get(name)
 

@@ -1,6 +1,7 @@
 """Regular work on the catalog: read what other servers changed, and write down what is used."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -22,28 +23,31 @@ class Upkeep:
     def __init__(self, catalog: Catalog, usage: Usage) -> None:
         self._catalog = catalog
         self._usage = usage
-        self._failing = False
+        self._failing: set[str] = set()
 
     async def run(self) -> None:
         """Refresh the catalog after every pause of ``REFRESH_S``, until cancelled.
 
-        Every 30th time the usage is written too. A failure is logged once and does not end the
-        loop.
+        Every 30th time the usage is written too, whether the refresh succeeded or not. A failure
+        is logged once until it is over, and does not end the loop.
         """
         turn = 0
         while True:
             await asyncio.sleep(REFRESH_S)
             turn += 1
-            try:
-                await self._catalog.refresh()
-                if turn % _FLUSH_EVERY == 0:
-                    await self._usage.flush()
-            except AdapterError as error:
-                if not self._failing:
-                    logger.warning("catalog not refreshed", why=str(error))
-                self._failing = True
-            else:
-                self._failing = False
+            await self._try("catalog not refreshed", self._catalog.refresh)
+            if turn % _FLUSH_EVERY == 0:
+                await self._try("usage not noted", self._usage.flush)
+
+    async def _try(self, failed: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except AdapterError as error:
+            if failed not in self._failing:
+                logger.warning(failed, why=str(error))
+            self._failing.add(failed)
+        else:
+            self._failing.discard(failed)
 
     async def close(self) -> None:
         """Write the last usage to the database; a failure is logged and stops nothing."""
