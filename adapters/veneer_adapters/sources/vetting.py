@@ -7,7 +7,7 @@ not matter if the name gets another address between the check and the connection
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from veneer_adapters.errors import SourceNotAllowed, quoted
 from veneer_adapters.sources.fetching import TryAgain
@@ -19,6 +19,14 @@ _GLOBAL_UNICAST = IPv6Network("2000::/3")
 """Source: https://www.iana.org/assignments/ipv6-address-space"""
 _NAT64 = IPv6Network("64:ff9b::/96")
 """RFC 6052: the last 32 bits are an IPv4 address."""
+_SPECIAL = (
+    IPv4Network("192.0.0.0/24"),
+    IPv4Network("192.88.99.0/24"),
+    IPv6Network("2001::/23"),
+    IPv6Network("3fff::/20"),
+)
+"""Not the public internet, whatever this Python's ``ipaddress`` says: protocol assignments of IETF,
+relays of 6to4 (RFC 7526), documentation (RFC 9637). Source: IANA's special-purpose registries."""
 
 
 def is_public(text: str) -> bool:
@@ -30,9 +38,13 @@ def is_public(text: str) -> bool:
     if isinstance(address, IPv6Address):
         inner = _embedded(address)
         if inner is None:
-            return address in _GLOBAL_UNICAST and address.is_global
+            return address in _GLOBAL_UNICAST and _is_global(address)
         address = inner
-    return address.is_global and not address.is_multicast
+    return _is_global(address) and not address.is_multicast
+
+
+def _is_global(address: IPv4Address | IPv6Address) -> bool:
+    return address.is_global and not any(address in network for network in _SPECIAL)
 
 
 def _embedded(address: IPv6Address) -> IPv4Address | None:

@@ -8,7 +8,15 @@ from veneer_adapters.errors import SourceNotAllowed
 from veneer_adapters.sources.fetching import TryAgain
 from veneer_adapters.sources.vetting import Resolve, Vetting, is_public
 
-PUBLIC = ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "64:ff9b::808:808", "2002:808:808::1"]
+PUBLIC = [
+    "8.8.8.8",
+    "1.1.1.1",
+    "2606:4700::1111",
+    "64:ff9b::808:808",
+    "2002:808:808::1",
+    "3ffe::1",
+    "3fff:1000::1",
+]
 NOT_PUBLIC = [
     "127.0.0.1",
     "0.0.0.0",  # noqa: S104 - refused, not bound
@@ -18,6 +26,8 @@ NOT_PUBLIC = [
     "169.254.169.254",
     "100.64.0.1",
     "192.0.0.1",
+    "192.0.0.9",
+    "192.88.99.1",
     "198.18.0.1",
     "224.0.0.1",
     "240.0.0.1",
@@ -35,6 +45,12 @@ NOT_PUBLIC = [
     "2002:a9fe:a9fe::1",
     "2001:0:7f00:1::",
     "2001:db8::1",
+    "2001:1::3",
+    "2001:4:112::1",
+    "2002:c058:6301::1",
+    "3fff::1",
+    "3fff:fff::1",
+    "64:ff9b::c058:6301",
     "fc00::1",
     "fe80::1",
     "fe80::1%eth0",
