@@ -19,6 +19,8 @@ FILES = (CONFIG_FILE, WEIGHTS_FILE)
 _WEIGHTS_PREFIX = "adapter_model."
 PICKLE_FILE = "adapter_model.bin"
 _PICKLES = (PICKLE_FILE, "adapter_model.pt")
+_MLX_FILE = "adapters.safetensors"
+"""Source: https://github.com/ml-explore/mlx-lm/blob/main/mlx_lm/LORA.md"""
 _EMBEDDINGS = ("new_embeddings.safetensors", "new_embeddings.bin")
 
 
@@ -65,4 +67,9 @@ def _no_weights(names: Collection[str]) -> MissingFile | UnsafeFormat:
                 f"The weights are a pickle ({quoted(pickle)}), which can run code when it is"
                 f" read; save them as {quoted(WEIGHTS_FILE)}."
             )
+    if _MLX_FILE in names:
+        return MissingFile(
+            f"The adapter is MLX's ({quoted(_MLX_FILE)}) and has no {quoted(WEIGHTS_FILE)}: convert"
+            " it to PEFT, which names and transposes the matrices in another way."
+        )
     return MissingFile(f"The adapter has no {quoted(WEIGHTS_FILE)}.")

@@ -52,7 +52,8 @@ def read_pattern(
     for key in pattern:
         if not is_plain(key):
             raise InvalidConfig(
-                f"{quoted(name)} has the key {quoted(key)}, which is not a module name."
+                f"{quoted(name)} has the key {quoted(key)}, which is a pattern and not the plain"
+                " name of a module: write out the modules that it matches."
             )
     values = tuple(read(key, value) for key, value in pattern.items())
     return Pattern(tuple(map(peft_rule, pattern)), values)

@@ -5,6 +5,7 @@ from typing import Any
 
 from veneer_adapters.artifact.config import AdapterConfig
 from veneer_adapters.artifact.manifest import BaseFacts
+from veneer_adapters.artifact.patterns import is_plain
 from veneer_adapters.artifact.peft_fields import unknown_fields
 from veneer_adapters.doctor.report import Facts, Problem
 from veneer_adapters.errors import quoted
@@ -101,7 +102,9 @@ def _unused_targets(targets: object, modules: list[str]) -> list[str]:
     if not isinstance(targets, list) or not modules:
         return []
     endings = {part for module in modules for part in _endings(module)}
-    return [str(t) for t in targets if t not in ("all-linear",) and str(t) not in endings]
+    # What a pattern matches would take time without bound to find out, so nothing is said of one.
+    plain = (str(t) for t in targets if t != "all-linear" and is_plain(str(t)))
+    return [target for target in plain if target not in endings]
 
 
 def _endings(module: str) -> list[str]:
