@@ -1,5 +1,6 @@
 """The life and death of the processes of a real server."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -50,7 +51,7 @@ def test_a_signal_to_the_whole_group_lets_streams_finish_and_exits_0(tmp_path: P
         assert gone_within(family, 60)
 
 
-def test_the_death_of_the_gateway_leaves_no_engine_behind_and_memory_ends_the_engine_first(
+def test_the_death_of_the_gateway_leaves_no_engine_and_the_next_start_removes_the_rest(
     tmp_path: Path,
 ) -> None:
     with start_process(tmp_path, ends_with=-signal.SIGKILL) as served:
@@ -60,6 +61,13 @@ def test_the_death_of_the_gateway_leaves_no_engine_behind_and_memory_ends_the_en
         assert set(scores.values()) == {min(oom_score(served.process.pid) + 500, 1000)}
         served.process.kill()
         assert gone_within(family, 60)
+        left = json.loads((tmp_path / "state" / "ENGINE").read_text())
+        places = [Path(left["folder"]), *(Path("/dev/shm") / name for name in left["shared"])]  # noqa: S108
+        assert len(places) > 1
+        assert places[0].exists()  # Python's own tracker may have removed the memory
+    with start_process(tmp_path):
+        assert not any(place.exists() for place in places)
+    assert not (tmp_path / "state" / "ENGINE").exists()
 
 
 @pytest.mark.parametrize("hidden", ["VLLM_TARGET_DEVICE", "VLLM_PLUGINS"])

@@ -9,6 +9,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from veneer_server.engine.supervision import MortalEngine, SupervisedEngine
 from veneer_server.engine.vllm import embedded
+from veneer_server.engine.vllm.leftovers import RECORD_FILE
 from veneer_server.engine.vllm.options import EngineOptions, environment
 from veneer_server.settings import EMBEDDED, Settings
 from veneer_server.telemetry import otel
@@ -99,6 +100,7 @@ def _engine_options(settings: Settings) -> EngineOptions:
         max_seqs=settings.limits.max_seqs,
         chat_template=embedded.CHAT_TEMPLATE if is_embedded else None,
         tool_call_parser=embedded.TOOL_CALL_PARSER if is_embedded else None,
+        record=settings.state.dir / RECORD_FILE,
         args=_traced(os.environ) | settings.engine.args,
     )
 

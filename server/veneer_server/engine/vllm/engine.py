@@ -80,7 +80,7 @@ class VllmEngine:
         """
         on_cpu = current_platform.is_cpu()
         fields = engine_fields(options, on_cpu=on_cpu, available_bytes=available_memory_bytes())
-        processes = await EngineProcesses.start(lambda: _start_client(fields))
+        processes = await EngineProcesses.start(lambda: _start_client(fields), options.record)
         try:
             engine = await cls._around(processes, options, on_cpu=on_cpu)
             await engine._warm_up()

@@ -52,6 +52,8 @@ class EngineOptions:
     max_seqs: int = 32
     chat_template: Path | None = None
     tool_call_parser: str | None = None
+    record: Path | None = None
+    """Where to write down what the engine leaves behind when the gateway is killed."""
     args: Mapping[str, Any] = field(default_factory=dict)
     """The operator's own arguments (``engine.args``); they win over everything above."""
 
