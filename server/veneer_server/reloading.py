@@ -15,6 +15,7 @@ LIVE = (
     "limits.max_headers",
     "limits.max_header_bytes",
     "limits.header_timeout_s",
+    "limits.write_timeout_s",
     "observability.log_level",
 )
 """The settings that a running server takes over; any other waits for the next start."""

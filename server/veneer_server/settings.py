@@ -293,6 +293,9 @@ class LimitSettings(_Section):
     header_timeout_s: float = Field(
         default=10.0, gt=0, description="Seconds until the headers must have arrived."
     )
+    write_timeout_s: float = Field(
+        default=30.0, gt=0, description="Seconds a client may take nothing of its answer."
+    )
     max_seqs: int = Field(default=32, ge=1, description="Sequences generated at the same time.")
 
 

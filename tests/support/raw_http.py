@@ -1,6 +1,7 @@
 """HTTP as bytes, for requests that no client would send."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -39,6 +40,10 @@ class Wire:
         self._writer.write(data)
         await asyncio.wait_for(self._writer.drain(), 10)
 
+    async def some(self, size: int) -> bytes:
+        """Return the next ``size`` bytes."""
+        return await asyncio.wait_for(self._reader.readexactly(size), 10)
+
     async def rest(self) -> bytes:
         """Return everything until the server closes."""
         return await asyncio.wait_for(self._reader.read(), 10)
@@ -58,10 +63,19 @@ def _parse(head: bytes) -> tuple[int, list[tuple[str, str]]]:
 
 
 @asynccontextmanager
-async def connect(url: str) -> AsyncIterator[Wire]:
-    """Open a connection to the server at ``url``; it is closed after the block."""
+async def connect(url: str, *, receive_bytes: int | None = None) -> AsyncIterator[Wire]:
+    """Open a connection to the server at ``url``; it is closed after the block.
+
+    ``receive_bytes`` is how much the kernel keeps for a client that does not read; asyncio keeps
+    as much again.
+    """
     host, _, port = url.removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    own = socket.socket()
+    own.setblocking(False)
+    if receive_bytes is not None:
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    await asyncio.get_running_loop().sock_connect(own, (host, int(port)))
+    reader, writer = await asyncio.open_connection(sock=own, limit=receive_bytes or 2**16)
     try:
         yield Wire(reader, writer)
     finally:

@@ -1,6 +1,6 @@
-"""One HTTP connection: uvicorn's, with bounds on the head of a request and an honest refusal.
+"""One HTTP connection: uvicorn's, with bounds on each request's head and on each write.
 
-With this parser uvicorn has no such bounds. It also answers as plain text what is not HTTP, and
+With this parser uvicorn has no such bounds. It also answers as plain text what is not HTTP, and it
 loses the body of a request that offers to speak another protocol.
 """
 
@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from veneer_server.api.errors import ApiFault, HeadTooSlow, MalformedRequest
 from veneer_server.api.exchanges import Exchange, refusal
 from veneer_server.api.heads import Meter, to_path
+from veneer_server.api.writing import CLIENT_TIMEOUT, TimedTransport
 from veneer_server.settings import LimitSettings
 
 _OFFER = (b"upgrade", b"http2-settings")
@@ -36,7 +37,10 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request as long as for any further one."""
-        super().connection_made(transport)
+        timed: Any = TimedTransport(
+            transport, lambda: self._limits().write_timeout_s, self._on_client_timeout
+        )
+        super().connection_made(timed)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -46,6 +50,12 @@ class Connection(HttpToolsProtocol):
             self._answering.disconnected = True
             self._answering.message_event.set()
         super().connection_lost(exc)
+
+    def _on_client_timeout(self) -> None:
+        cycle = self._answering
+        if cycle is not None and not cycle.response_complete:
+            cycle.scope["state"]["code"] = CLIENT_TIMEOUT
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless the client was refused."""

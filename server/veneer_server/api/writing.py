@@ -1,0 +1,77 @@
+"""What is written to a client that may not read: a connection's transport with a deadline.
+
+An answer can wait for its client without end. It then holds its memory, its sequence and its
+adapter's slot, which others need.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+_LOOKS = 4
+"""How often a client is looked at within its time, so a cut comes at most a quarter late."""
+
+CLIENT_TIMEOUT = "client_timeout"
+"""Why a request ended whose client took nothing, in its log line."""
+
+
+class Patience:
+    """Counts looks at a client that takes nothing. It reads no clock."""
+
+    def __init__(self, taken: int) -> None:
+        """Begin with a client that has taken so many bytes."""
+        self._taken = taken
+        self._idle = 0
+
+    def is_over(self, taken: int) -> bool:
+        """Look once more; return whether ``taken`` was the same at the last ``_LOOKS`` looks."""
+        self._idle = self._idle + 1 if taken == self._taken else 0
+        self._taken = taken
+        return self._idle >= _LOOKS
+
+
+class TimedTransport:
+    """A transport that tells when the kernel has taken none of the waiting bytes for a time.
+
+    Progress is what the kernel takes, not what is written: a stream goes on writing to a client
+    that reads nothing until its buffers are full.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        timeout_s: Callable[[], float],
+        on_timeout: Callable[[], None],
+    ) -> None:
+        """Call ``on_timeout`` once when no byte was taken for ``timeout_s``, or a quarter more."""
+        self._transport = transport
+        self._timeout_s = timeout_s
+        self._on_timeout = on_timeout
+        self._written = 0
+        self._watched = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Write ``data``, and watch that the client takes it."""
+        self._written += len(data)
+        self._transport.write(data)
+        if not self._watched and self._transport.get_write_buffer_size():
+            self._watched = True
+            self._look_later(Patience(self._taken()))
+
+    def _taken(self) -> int:
+        return self._written - self._transport.get_write_buffer_size()
+
+    def _look_later(self, patience: Patience) -> None:
+        asyncio.get_running_loop().call_later(self._timeout_s() / _LOOKS, self._look, patience)
+
+    def _look(self, patience: Patience) -> None:
+        self._watched = self._transport.get_write_buffer_size() > 0
+        if not self._watched:
+            return
+        if patience.is_over(self._taken()):
+            self._on_timeout()
+        else:
+            self._look_later(patience)
