@@ -6,6 +6,7 @@ import pytest
 
 from veneer_server.api.errors import InvalidRequest, UnsupportedParameter
 from veneer_server.api.official.bodies import prepare
+from veneer_server.api.official.bounds import BOUNDS, MOST_SEQUENCES
 from veneer_server.engine.base import Endpoint
 
 CHAT, RESPONSES, MESSAGES = Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.MESSAGES
@@ -101,7 +102,6 @@ OUT_OF_BOUNDS = [
     ("max_tokens", 0),
     ("max_completion_tokens", -1),
     ("max_output_tokens", 1.5),
-    ("stop", list("abcde")),
 ]
 
 
@@ -116,8 +116,112 @@ def test_a_value_out_of_bounds_is_refused_with_its_name(name: str, value: Any) -
 
 @pytest.mark.requirement("requests:bounds")
 def test_values_on_the_bounds_pass() -> None:
-    body = {"n": 128, "max_tokens": 1, "stop": list("abcd")}
+    body = {"n": 128, "max_tokens": 1}
     assert prepare(CHAT, body) == body
+
+
+def sized(kind: str, size: int) -> Any:
+    """Return a value that is ``size`` large in the way that ``kind`` says."""
+    made: dict[str, Any] = {
+        "text": "x" * size,
+        "array": ["x"] * size,
+        "item": ["x", "x" * size],
+        "object": {str(key): "x" for key in range(size)},
+        "value": {"key": "x" * size},
+        "key": {"k" * size: "x"},
+    }
+    return made[kind]
+
+
+def placed(path: str, value: Any) -> dict[str, Any]:
+    """Return a body with ``value`` at ``path``."""
+    for name in reversed(path.split(".")):
+        value = {name: value}
+    found: dict[str, Any] = value
+    return found
+
+
+SIZES = [
+    ("model", "text", 512, "string too long", "model"),
+    ("user", "text", 512, "string too long", "user"),
+    ("safety_identifier", "text", 512, "string too long", "safety_identifier"),
+    ("metadata", "object", 16, "too many properties", "metadata"),
+    ("metadata", "value", 512, "string too long", "metadata[key]"),
+    ("metadata", "key", 64, "string too long", "metadata"),
+    ("messages", "array", 2048, "array too long", "messages"),
+    ("input", "array", 2048, "array too long", "input"),
+    ("tools", "array", 128, "array too long", "tools"),
+    ("stop", "array", 4, "array too long", "stop"),
+    ("stop", "text", 512, "string too long", "stop"),
+    ("stop", "item", 512, "string too long", "stop[1]"),
+    ("stop_sequences", "array", 64, "array too long", "stop_sequences"),
+    ("stop_sequences", "item", 512, "string too long", "stop_sequences[1]"),
+    ("stop_token_ids", "array", 128, "array too long", "stop_token_ids"),
+    ("bad_words", "array", 128, "array too long", "bad_words"),
+    ("bad_words", "item", 256, "string too long", "bad_words[1]"),
+    ("logit_bias", "object", 1024, "too many properties", "logit_bias"),
+    ("logit_bias", "key", 20, "string too long", "logit_bias"),
+    ("allowed_token_ids", "array", 65536, "array too long", "allowed_token_ids"),
+    ("structured_outputs.choice", "array", 1024, "array too long", "structured_outputs.choice"),
+    ("structured_outputs.choice", "item", 1024, "too long", "structured_outputs.choice[1]"),
+]
+
+
+@pytest.mark.requirement("requests:bounds")
+@pytest.mark.parametrize(("path", "kind", "most", "fault", "param"), SIZES)
+def test_a_field_may_be_as_large_as_its_bound_and_no_larger(
+    path: str, kind: str, most: int, fault: str, param: str
+) -> None:
+    prepare(CHAT, placed(path, sized(kind, most)))
+    with pytest.raises(InvalidRequest) as refused:
+        prepare(CHAT, placed(path, sized(kind, most + 1)))
+    assert refused.value.param == param
+    assert str(refused.value).startswith(f"Invalid '{param}': ")
+    for said in (fault, str(most), str(most + 1)):
+        assert said in str(refused.value)
+
+
+@pytest.mark.requirement("requests:bounds")
+def test_every_bound_is_tried() -> None:
+    tried = {(path, kind) for path, kind, *_ in SIZES}
+    for path, bound in BOUNDS.items():
+        assert bound.items is None or {(path, "array"), (path, "object")} & tried, path
+        assert bound.length is None or {(path, "text"), (path, "item"), (path, "value")} & tried
+        assert bound.key_length is None or (path, "key") in tried, path
+
+
+SEVERAL = [
+    (["x"] * MOST_SEQUENCES, 1, True),
+    (["x"] * (MOST_SEQUENCES + 1), 1, False),
+    (["x"] * (MOST_SEQUENCES // 2), 2, True),
+    (["x"] * (MOST_SEQUENCES // 2 + 1), 2, False),
+    ([[1, 2]] * MOST_SEQUENCES, 1, True),
+    ([[1, 2]] * (MOST_SEQUENCES + 1), 1, False),
+    ([1] * 100_000, MOST_SEQUENCES, True),
+    ("x" * 100_000, MOST_SEQUENCES, True),
+    ([], 1, True),
+]
+
+
+@pytest.mark.requirement("requests:bounds")
+@pytest.mark.parametrize(("prompt", "n", "passes"), SEVERAL)
+def test_a_request_may_ask_for_128_answers_to_all_its_prompts_together(
+    prompt: Any, n: int, *, passes: bool
+) -> None:
+    body = {"prompt": prompt, "n": n}
+    if passes:
+        assert prepare(Endpoint.COMPLETIONS, body) == body
+        return
+    with pytest.raises(InvalidRequest, match="'prompt': array too long") as refused:
+        prepare(Endpoint.COMPLETIONS, body)
+    assert refused.value.param == "prompt"
+
+
+@pytest.mark.requirement("requests:bounds")
+@pytest.mark.parametrize("path", BOUNDS)
+@pytest.mark.parametrize("value", [1, True, 1.5, "", [], {}, [None], [[]]])
+def test_a_field_of_another_type_is_left_to_the_engine(path: str, value: Any) -> None:
+    prepare(CHAT, placed(path, value))
 
 
 FORCED = [

@@ -64,9 +64,9 @@ async def test_a_value_of_the_wrong_type_is_400(echo: Served, name: str, value: 
 
 @pytest.mark.requirement("errors:body-too-large")
 async def test_a_body_over_the_limit_is_413(tmp_path: Path) -> None:
-    async with serve_echo(tmp_path, limits={"max_body_bytes": 2048}) as served:
-        response = await post(served.url, PATH, {**CHAT, "user": "u" * 3000})
-        fits = await post(served.url, PATH, {**CHAT, "user": "u" * 1000})
+    async with serve_echo(tmp_path, limits={"max_body_bytes": 1024}) as served:
+        response = await post(served.url, PATH, {**CHAT, "user": "u" * 1500})
+        fits = await post(served.url, PATH, {**CHAT, "user": "u" * 500})
     assert response.status_code == 413
     assert error_of(response)["code"] == "request_too_large"
     assert fits.status_code == 200

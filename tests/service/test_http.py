@@ -122,7 +122,8 @@ async def test_headers_without_end_are_a_431_that_names_the_limit(
 
 
 async def test_a_body_of_any_size_does_not_count_as_headers(tmp_path: Path) -> None:
-    long = orjson.dumps({**orjson.loads(BODY), "user": "u" * 500_000})
+    messages = [{"role": "user", "content": "w" * 500_000}]
+    long = orjson.dumps({**orjson.loads(BODY), "messages": messages})
     chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(long), long)
     head = b"POST /v1/chat/completions HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
     async with serve_echo(tmp_path, limits={"max_header_bytes": 1024}) as served:

@@ -27,6 +27,7 @@ from veneer_adapters.events import (
     StageFinished,
 )
 from veneer_server.api.errors import _TABLE, _UNEXPECTED, to_api_error
+from veneer_server.api.official.bounds import BOUNDS, MOST_SEQUENCES
 from veneer_server.app import create_app, running
 from veneer_server.bench.goals.goals import GOALS
 from veneer_server.commands import adapters as adapters_cli
@@ -100,6 +101,15 @@ def test_every_setting_stands_in_the_example_file() -> None:
 
 def test_every_setting_that_sighup_reads_again_is_documented() -> None:
     assert [cells[0].strip("`") for cells in rows("docs/operations.md", "read again")] == [*LIVE]
+
+
+def test_every_bound_of_a_field_is_documented() -> None:
+    bounds = {f"`{path}`": (b.items, b.length, b.key_length) for path, b in BOUNDS.items()}
+    shown = [
+        [path, *("" if most is None else str(most) for most in b)] for path, b in bounds.items()
+    ]
+    assert rows("docs/operations.md", "field of a body") == shown
+    assert f"is at most {MOST_SEQUENCES}." in read("docs/operations.md")
 
 
 async def test_every_route_is_documented(tmp_path: Path) -> None:

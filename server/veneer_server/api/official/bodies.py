@@ -11,7 +11,8 @@ vLLM checks everything else.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from veneer_server.api.errors import InvalidRequest, UnsupportedParameter
+from veneer_server.api.errors import UnsupportedParameter
+from veneer_server.api.official.bounds import check_bounds
 from veneer_server.api.official.tools import hold_schema, without_empty_tools
 from veneer_server.engine.base import Endpoint
 
@@ -90,27 +91,19 @@ _WITHOUT_EFFECT = {
 }
 """Official fields that the engine accepts and ignores, and when that matters: rule 3."""
 
-_LIMITS: dict[str, tuple[int, int | None]] = {
-    "n": (1, 128),
-    "max_tokens": (1, None),
-    "max_completion_tokens": (1, None),
-    "max_output_tokens": (1, None),
-}
-"""Source: https://platform.openai.com/docs/api-reference/chat/create"""
-_MOST_STOPS = 4
-
 
 def prepare(endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the body for the engine, without members that are null or ignored.
 
     Raises:
         UnsupportedParameter: a field would have no effect, or only the server may set it.
-        InvalidRequest: a number is out of its bounds, or there are too many stop texts.
+        InvalidRequest: a field is out of its bounds.
     """
+    given = {k: v for k, v in body.items() if v is not None}
     ignored = _PLATFORM if endpoint in (Endpoint.RESPONSES, Endpoint.MESSAGES) else _IGNORED
-    kept = {k: v for k, v in body.items() if v is not None and k not in ignored}
+    kept = {k: v for k, v in given.items() if k not in ignored}
     _refuse_unsupported(endpoint, kept)
-    _check_limits(endpoint, kept)
+    check_bounds(endpoint, given)
     return hold_schema(endpoint, without_empty_tools(kept))
 
 
@@ -127,34 +120,3 @@ def _refuse_unsupported(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
                 " leave it out.",
                 param=name,
             )
-
-
-def _check_limits(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
-    for name in _LIMITS.keys() & body.keys():
-        least, most = _LIMITS[name]
-        # A completion may ask for 0 tokens, to get only the echo of its prompt.
-        _check_integer(name, body[name], 0 if endpoint is Endpoint.COMPLETIONS else least, most)
-    stop = body.get("stop")
-    if isinstance(stop, list) and len(stop) > _MOST_STOPS:
-        raise InvalidRequest(
-            f"Invalid 'stop': array too long. Expected an array with maximum length {_MOST_STOPS},"
-            f" but got an array with length {len(stop)} instead.",
-            param="stop",
-        )
-
-
-def _check_integer(name: str, value: Any, least: int, most: int | None) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidRequest(f"Invalid type for '{name}': expected an integer.", param=name)
-    if value < least:
-        raise InvalidRequest(
-            f"Invalid '{name}': integer below minimum value. Expected a value >= {least},"
-            f" but got {value} instead.",
-            param=name,
-        )
-    if most is not None and value > most:
-        raise InvalidRequest(
-            f"Invalid '{name}': integer above maximum value. Expected a value <= {most},"
-            f" but got {value} instead.",
-            param=name,
-        )
