@@ -5,12 +5,12 @@ import hmac
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-import orjson
 from fastapi import Depends, Request
 
 from veneer_adapters.adapters import Adapters
 from veneer_adapters.catalog.replays import Replays
-from veneer_server.api.errors import BodyTooLarge, InvalidJson, NotAnObject, Unauthorized
+from veneer_server.api.errors import BodyTooLarge, Unauthorized
+from veneer_server.api.parsing import parse_object
 from veneer_server.background import Background
 from veneer_server.engine.base import Engine
 from veneer_server.serving.requests import RequestService
@@ -74,17 +74,10 @@ async def read_object(request: Request, server: ServerDep) -> dict[str, Any]:
 
     Raises:
         BodyTooLarge: the body is larger; the rest of it is not read.
-        InvalidJson: the body is not JSON (UTF-8, no NaN), or is nested too deeply.
+        InvalidJson: the body is not JSON with one meaning.
         NotAnObject: the body is JSON, but not an object.
     """
-    raw = await _read_bounded(request, server.settings.limits.max_body_bytes)
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise InvalidJson(f"We could not parse the JSON body of your request: {error}") from error
-    if not isinstance(body, dict):
-        raise NotAnObject("The JSON body of your request must be an object.")
-    return body
+    return parse_object(await _read_bounded(request, server.settings.limits.max_body_bytes))
 
 
 async def _read_bounded(request: Request, limit: int) -> bytes:

@@ -1,0 +1,60 @@
+"""A body of JSON that has one meaning. Pure functions.
+
+Parsers agree on valid JSON, but not on the same key twice, nor on numbers without bounds. Another
+program may have read this body before, and it must not have read something else in it.
+"""
+
+from typing import Any
+
+import jiter
+import orjson
+
+from veneer_server.api.errors import InvalidJson, NotAnObject
+
+DEEPEST = 200
+"""How deep objects and arrays may nest, the outermost object included: jiter's own limit."""
+_SHOWN_CHARS = 100
+_DIGITS = b"0123456789"
+_SHAPE = bytes(
+    ord("0") if char in _DIGITS else char if char in b"e+" else ord("e") if char == ord("E") else 32
+    for char in range(256)
+)
+"""Makes every digit a 0, and keeps what else an exponent is made of."""
+_MAY_BE_LARGE = (b"0" * 19, b"e000", b"e+000")
+"""What the shape of a body has in it, if it has a number beyond 64 bits or beyond floats."""
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """Return the object that ``raw`` describes; each key stands in it once, each number is finite.
+
+    Raises:
+        InvalidJson: it is not JSON in UTF-8, is nested too deeply, has a key twice, or a number
+            that is too large.
+        NotAnObject: it is JSON, but not an object.
+    """
+    try:
+        found = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
+        _check_numbers(raw, found)
+    except (ValueError, TypeError) as error:
+        raise InvalidJson(
+            f"We could not parse the JSON body of your request: {_short(str(error))}."
+        ) from error
+    if not isinstance(found, dict):
+        raise NotAnObject("The JSON body of your request must be an object.")
+    return found
+
+
+def _check_numbers(raw: bytes, found: Any) -> None:
+    # Jiter reads a number of any size. To look for one costs as much as to parse once more, and so
+    # happens only where there may be one.
+    shape = raw.translate(_SHAPE)
+    if any(large in shape for large in _MAY_BE_LARGE):
+        orjson.loads(raw)  # refuses what no float can hold
+        orjson.dumps(found)  # refuses what 64 bits cannot hold
+
+
+def _short(text: str) -> str:
+    # The text may contain a key as the client wrote it, and ends with where it stands.
+    if len(text) <= 2 * _SHOWN_CHARS:
+        return text
+    return f"{text[:_SHOWN_CHARS]}...{text[-_SHOWN_CHARS:]}"
