@@ -15,6 +15,8 @@ LIVE = (
     "limits.max_headers",
     "limits.max_header_bytes",
     "limits.header_timeout_s",
+    "limits.body_timeout_s",
+    "limits.body_bytes_per_s",
     "limits.write_timeout_s",
     "observability.log_level",
 )

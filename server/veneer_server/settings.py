@@ -293,6 +293,12 @@ class LimitSettings(_Section):
     header_timeout_s: float = Field(
         default=10.0, gt=0, description="Seconds until the headers must have arrived."
     )
+    body_timeout_s: float = Field(
+        default=30.0, gt=0, description="Seconds until the body must have arrived."
+    )
+    body_bytes_per_s: int = Field(
+        default=8192, ge=1, description="Bytes of a body for which it gets a further second."
+    )
     write_timeout_s: float = Field(
         default=30.0, gt=0, description="Seconds a client may take nothing of its answer."
     )

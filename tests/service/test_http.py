@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from support import builders
 from support.raw_http import Wire, ask, connect
 from support.serving import POLL_S, Served, serve_echo, until_served
-from veneer_server.api import exchanges
+from veneer_server.api.http import exchanges
 from veneer_server.app import create_app
 from veneer_server.engine.base import Answer, Call, Frames
 from veneer_server.engine.echo import EchoEngine

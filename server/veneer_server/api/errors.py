@@ -7,7 +7,7 @@ plain answer and, once a stream has begun, its last event.
     ├── MalformedRequest           the request is not HTTP, or can be read in two ways
     ├── HeadTooLarge, HeadTooSlow  its headers are over a limit, of size or of time
     ├── InvalidJson, NotAnObject   the body is not a JSON object
-    ├── BodyTooLarge               the body is larger than the limit
+    ├── BodyTooLarge, BodyTooSlow  the body is over a limit, of size or of time
     ├── InvalidRequest             a field, a header or a query has an impossible value
     │   └── UnsupportedParameter   a field would have no effect, or only the server may set it
     ├── Unauthorized               the key is missing or wrong
@@ -62,6 +62,10 @@ class NotAnObject(ApiFault):
 
 class BodyTooLarge(ApiFault):
     """The body is larger than ``limits.max_body_bytes``."""
+
+
+class BodyTooSlow(ApiFault):
+    """The body did not arrive within ``limits.body_timeout_s`` and what its size adds to that."""
 
 
 class InvalidRequest(ApiFault):
@@ -138,6 +142,7 @@ _TABLE: dict[type[Exception], ApiError] = {
     NotAnObject: ApiError(400, _INVALID, "invalid_json"),
     UnsupportedParameter: ApiError(400, _INVALID, "unsupported_parameter"),
     InvalidRequest: ApiError(400, _INVALID, None),
+    BodyTooSlow: ApiError(408, _INVALID, "body_too_slow"),
     BodyTooLarge: ApiError(413, _INVALID, "request_too_large"),
     Unauthorized: ApiError(401, _INVALID, "invalid_api_key"),
     KeyReused: ApiError(409, _INVALID, "idempotency_key_reused", param="Idempotency-Key"),

@@ -15,7 +15,7 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp
 
-from veneer_server.api.connections import Connection
+from veneer_server.api.http.connections import Connection
 from veneer_server.settings import Settings
 
 _GOODBYE_S = 0.2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from veneer_server.api.writing import Patience
+from veneer_server.api.http.writing import Patience
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from veneer_server.api.errors import HeadTooLarge, MalformedRequest
-from veneer_server.api.heads import Meter, to_path
+from veneer_server.api.http.heads import Meter, to_path
 from veneer_server.settings import LimitSettings
 
 HOST = (b"host", b"veneer")

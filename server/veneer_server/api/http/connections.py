@@ -1,4 +1,4 @@
-"""One HTTP connection: uvicorn's, with bounds on each request's head and on each write.
+"""One HTTP connection: uvicorn's, with bounds on each request's arrival and on each write.
 
 With this parser uvicorn has no such bounds. It also answers as plain text what is not HTTP, and it
 loses the body of a request that offers to speak another protocol.
@@ -12,16 +12,17 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from veneer_server.api.errors import ApiFault, HeadTooSlow, MalformedRequest
-from veneer_server.api.exchanges import Exchange, refusal
-from veneer_server.api.heads import Meter, to_path
-from veneer_server.api.writing import CLIENT_TIMEOUT, TimedTransport
+from veneer_server.api.http.arrival import BodyClock
+from veneer_server.api.http.exchanges import Exchange, refusal
+from veneer_server.api.http.heads import Meter, to_path
+from veneer_server.api.http.writing import CLIENT_TIMEOUT, TimedTransport
 from veneer_server.settings import LimitSettings
 
 _OFFER = (b"upgrade", b"http2-settings")
 
 
 class Connection(HttpToolsProtocol):
-    """Passes each request on whose head is well formed, small and in time.
+    """Passes each request on whose head is well formed, small and in time, as its body must be.
 
     For any other the application gets a scope whose state has the fault as ``refusal``, so that
     it writes the answer; what else the client sends is forgotten, and the connection ends.
@@ -33,6 +34,7 @@ class Connection(HttpToolsProtocol):
         self._meter = Meter(limits)
         self._begun = self._in_head = self._refused = False
         self._head_timer: asyncio.TimerHandle | None = None
+        self._body_clock = BodyClock(limits, self._lets_body_wait, self._refuse)
         self._answering: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -46,6 +48,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End what is being answered, also when further requests wait behind it."""
         self._stop_head_timer()
+        self._body_clock.stop()
         if self._answering is not None and not self._answering.response_complete:
             self._answering.disconnected = True
             self._answering.message_event.set()
@@ -80,6 +83,9 @@ class Connection(HttpToolsProtocol):
             head = self._head_without_offer()
             self.parser = httptools.HttpRequestParser(self)
             self._feed(head + data[offer.args[0] :])
+
+    def _lets_body_wait(self) -> bool:
+        return self.flow.read_paused or self.cycle is not self._answering
 
     def _head_without_offer(self) -> bytes:
         # The parser believes that the client now speaks the other protocol. HTTP lets a server
@@ -119,11 +125,13 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
         self._meter.part(0)
+        self._body_clock.part(len(body))
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End the request; the next one may follow."""
         self._meter.restart()
+        self._body_clock.stop()
         if not self._in_head:
             super().on_message_complete()
         self._begun = self._in_head = False
@@ -138,12 +146,14 @@ class Connection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _watch(self) -> None:
-        """Let the clock run that fits: one for a head that has begun, or one for an idle client.
+        """Let the clock run that fits: for a head or a body that has begun, or for an idle client.
 
         While a request is answered no clock runs, because the client may wait for the answer.
         """
         if self._begun:
             self._unset_keepalive_if_required()
+            if not self._in_head and not self._refused:
+                self._body_clock.run()
         if self._refused or not self._is_idle():
             return
         if self._in_head and self._head_timer is None:
@@ -168,6 +178,7 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, fault: ApiFault) -> None:
         self._refused = True
         self._stop_head_timer()
+        self._body_clock.stop()
         self._unset_keepalive_if_required()
         if self._begun and not self._in_head and not self._give_up_body():
             self.transport.abort()

@@ -1,0 +1,1 @@
+"""One HTTP connection: what it may send, and when it is cut."""
