@@ -89,15 +89,16 @@ async def test_whole_answers_that_nobody_reads_are_not_kept_either(tmp_path: Pat
 async def test_a_client_that_goes_on_reading_keeps_its_stream_however_far_behind_it_is(
     tmp_path: Path,
 ) -> None:
-    engine, loop = EndlessEngine(), asyncio.get_running_loop()
+    engine, loop, timeout_s = EndlessEngine(), asyncio.get_running_loop(), 0.5
     async with (
-        serve_echo(tmp_path, engine, limits=AT_ONCE) as served,
+        serve_echo(tmp_path, engine, limits={"write_timeout_s": timeout_s}) as served,
         connect(served.url, receive_bytes=2048) as wire,
     ):
         await wire.send(post("echo"))
-        end = loop.time() + 5 * AT_ONCE["write_timeout_s"]
+        end = loop.time() + 4 * timeout_s
         while loop.time() < end:
-            await wire.some(100)
+            await wire.some(200)
+            await asyncio.sleep(0.01)  # a line of 20 kB/s
         assert not engine.stopped.is_set()
 
 
