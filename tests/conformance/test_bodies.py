@@ -6,7 +6,15 @@ import pytest
 
 from veneer_server.api.errors import InvalidRequest, UnsupportedParameter
 from veneer_server.api.official.bodies import prepare
-from veneer_server.api.official.bounds import BOUNDS, MOST_SEQUENCES
+from veneer_server.api.official.bounds import (
+    BOUNDS,
+    MOST_ARGUMENTS,
+    MOST_ITEMS,
+    MOST_PARTS,
+    MOST_SEQUENCES,
+    MOST_TOKEN_IDS,
+    MOST_TOKENIZED,
+)
 from veneer_server.engine.base import Endpoint
 
 CHAT, RESPONSES, MESSAGES = Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.MESSAGES
@@ -125,6 +133,7 @@ def sized(kind: str, size: int) -> Any:
     made: dict[str, Any] = {
         "text": "x" * size,
         "array": ["x"] * size,
+        "ids": [7] * size,
         "item": ["x", "x" * size],
         "object": {str(key): "x" for key in range(size)},
         "value": {"key": "x" * size},
@@ -156,12 +165,16 @@ SIZES = [
     ("stop", "item", 512, "string too long", "stop[1]"),
     ("stop_sequences", "array", 64, "array too long", "stop_sequences"),
     ("stop_sequences", "item", 512, "string too long", "stop_sequences[1]"),
-    ("stop_token_ids", "array", 128, "array too long", "stop_token_ids"),
+    ("stop_token_ids", "ids", 128, "array too long", "stop_token_ids"),
     ("bad_words", "array", 128, "array too long", "bad_words"),
     ("bad_words", "item", 256, "string too long", "bad_words[1]"),
     ("logit_bias", "object", 1024, "too many properties", "logit_bias"),
     ("logit_bias", "key", 20, "string too long", "logit_bias"),
-    ("allowed_token_ids", "array", 65536, "array too long", "allowed_token_ids"),
+    ("allowed_token_ids", "ids", 65536, "array too long", "allowed_token_ids"),
+    ("tokens", "ids", 131072, "array too long", "tokens"),
+    ("documents", "array", 1024, "array too long", "documents"),
+    ("chat_template_kwargs", "object", 64, "too many properties", "chat_template_kwargs"),
+    ("include", "array", MOST_ITEMS, "array too long", "include"),
     ("structured_outputs.choice", "array", 1024, "array too long", "structured_outputs.choice"),
     ("structured_outputs.choice", "item", 1024, "too long", "structured_outputs.choice[1]"),
 ]
@@ -185,7 +198,9 @@ def test_a_field_may_be_as_large_as_its_bound_and_no_larger(
 def test_every_bound_is_tried() -> None:
     tried = {(path, kind) for path, kind, *_ in SIZES}
     for path, bound in BOUNDS.items():
-        assert bound.items is None or {(path, "array"), (path, "object")} & tried, path
+        assert (
+            bound.items is None or {(path, kind) for kind in ("array", "ids", "object")} & tried
+        ), path
         assert bound.length is None or {(path, "text"), (path, "item"), (path, "value")} & tried
         assert bound.key_length is None or (path, "key") in tried, path
 
@@ -197,7 +212,8 @@ SEVERAL = [
     (["x"] * (MOST_SEQUENCES // 2 + 1), 2, False),
     ([[1, 2]] * MOST_SEQUENCES, 1, True),
     ([[1, 2]] * (MOST_SEQUENCES + 1), 1, False),
-    ([1] * 100_000, MOST_SEQUENCES, True),
+    ([1] * MOST_TOKEN_IDS, MOST_SEQUENCES, True),
+    ([1] * (MOST_TOKEN_IDS + 1), 1, False),
     ("x" * 100_000, MOST_SEQUENCES, True),
     ([], 1, True),
 ]
@@ -205,7 +221,7 @@ SEVERAL = [
 
 @pytest.mark.requirement("requests:bounds")
 @pytest.mark.parametrize(("prompt", "n", "passes"), SEVERAL)
-def test_a_request_may_ask_for_128_answers_to_all_its_prompts_together(
+def test_a_request_may_ask_for_128_answers_and_read_half_a_million_tokens(
     prompt: Any, n: int, *, passes: bool
 ) -> None:
     body = {"prompt": prompt, "n": n}
@@ -217,9 +233,77 @@ def test_a_request_may_ask_for_128_answers_to_all_its_prompts_together(
     assert refused.value.param == "prompt"
 
 
+PART = {"type": "text", "text": "x"}
+CALL = {"id": "c", "type": "function", "function": {"name": "f"}}
+
+
+def called(*arguments: int) -> dict[str, Any]:
+    """Return a message with a call for each of ``arguments``, which are so long."""
+    calls = [{**CALL, "function": {"name": "f", "arguments": "x" * size}} for size in arguments]
+    return {"role": "assistant", "tool_calls": calls}
+
+
+HALF = MOST_PARTS // 2
+INSIDE = [
+    ([{"role": "user", "content": [PART] * MOST_PARTS}], "too many parts"),
+    ([{"role": "user", "content": [PART] * HALF}] * 2, "too many parts"),
+    ([{"role": "user", "content": [{"content": [PART] * (MOST_PARTS - 1)}]}], "too many parts"),
+    ([{"role": "assistant", "tool_calls": [CALL] * MOST_PARTS}], "too many parts"),
+    ([called(MOST_ARGUMENTS)], "arguments of tool calls too long"),
+    ([called(MOST_ARGUMENTS // 2), called(0, MOST_ARGUMENTS // 2)], "of tool calls too long"),
+]
+
+
+@pytest.mark.requirement("requests:bounds")
+@pytest.mark.parametrize(("messages", "fault"), INSIDE)
+@pytest.mark.parametrize("name", ["messages", "input"])
+def test_what_all_messages_hold_together_is_bounded(
+    name: str, messages: list[Any], fault: str
+) -> None:
+    endpoint = RESPONSES if name == "input" else CHAT
+    prepare(endpoint, {name: messages})
+    more = called(1) if "arguments" in fault or "calls" in fault else {"content": [PART]}
+    with pytest.raises(InvalidRequest, match=fault) as refused:
+        prepare(endpoint, {name: [*messages, more]})
+    assert refused.value.param == name
+
+
+@pytest.mark.requirement("requests:bounds")
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("prompt[1]", {"prompt": [1, "a"]}),
+        ("prompt[0]", {"prompt": [None]}),
+        ("prompt[1][2]", {"prompt": [[1], [1, 2, True]]}),
+        ("prompt[0][0]", {"prompt": [["a"]]}),
+        ("tokens[0]", {"tokens": ["a"] * 1000}),
+        ("allowed_token_ids[1]", {"allowed_token_ids": [1, 1.5]}),
+        ("stop_token_ids[0]", {"stop_token_ids": [[]]}),
+    ],
+)
+def test_a_list_of_token_ids_holds_nothing_else(path: str, value: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match="expected an integer") as refused:
+        prepare(Endpoint.COMPLETIONS, value)
+    assert refused.value.param == path
+
+
+@pytest.mark.requirement("requests:bounds")
+@pytest.mark.parametrize("name", ["prompt", "messages"])
+def test_a_text_of_which_only_the_tokens_are_wanted_is_bounded(name: str) -> None:
+    def body(size: int) -> dict[str, Any]:
+        text = "x" * size
+        return {name: [{"content": text}] if name == "messages" else text}
+
+    prepare(Endpoint.TOKENIZE, body(MOST_TOKENIZED))
+    prepare(CHAT, body(MOST_TOKENIZED + 1))
+    with pytest.raises(InvalidRequest, match=str(MOST_TOKENIZED + 1)) as refused:
+        prepare(Endpoint.TOKENIZE, body(MOST_TOKENIZED + 1))
+    assert refused.value.param == name
+
+
 @pytest.mark.requirement("requests:bounds")
 @pytest.mark.parametrize("path", BOUNDS)
-@pytest.mark.parametrize("value", [1, True, 1.5, "", [], {}, [None], [[]]])
+@pytest.mark.parametrize("value", [1, True, 1.5, "", [], {}])
 def test_a_field_of_another_type_is_left_to_the_engine(path: str, value: Any) -> None:
     prepare(CHAT, placed(path, value))
 

@@ -13,7 +13,13 @@ from veneer_server.api.errors import InvalidJson, NotAnObject
 
 DEEPEST = 200
 """How deep objects and arrays may nest, the outermost object included: jiter's own limit."""
+MOST_MEMBERS = 50_000
+"""Most members of all objects together; each key costs time, because it must be there once."""
+MOST_VALUES = 100_000
+"""Most arrays and objects together."""
 _SHOWN_CHARS = 100
+_BLANKS = b" \t\r\n"
+_BEGINNINGS = (b",[", b"[[", b":[", b",{", b"[{", b":{")
 _DIGITS = b"0123456789"
 _SHAPE = bytes(
     ord("0") if char in _DIGITS else char if char in b"e+" else ord("e") if char == ord("E") else 32
@@ -28,11 +34,12 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     """Return the object that ``raw`` describes; each key stands in it once, each number is finite.
 
     Raises:
-        InvalidJson: it is not JSON in UTF-8, is nested too deeply, has a key twice, or a number
-            that is too large.
+        InvalidJson: it is not JSON in UTF-8, is nested too deeply, has too many members or a key
+            twice, or a number that is too large.
         NotAnObject: it is JSON, but not an object.
     """
     try:
+        _check_members(raw)
         found = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
         _check_numbers(raw, found)
     except (ValueError, TypeError) as error:
@@ -42,6 +49,18 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise NotAnObject("The JSON body of your request must be an object.")
     return found
+
+
+def _check_members(raw: bytes) -> None:
+    # A key ends with a quotation mark and a colon, and a value begins behind one of four marks. In
+    # a text a quotation mark is escaped; a bracket is not, so JSON in a text counts as values too.
+    if raw.count(b'"') <= 2 * MOST_MEMBERS and raw.count(b"[") + raw.count(b"{") <= MOST_VALUES:
+        return
+    plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _BLANKS)
+    if (members := plain.count(b'":')) > MOST_MEMBERS:
+        raise ValueError(f"it has {members} members in its objects, more than {MOST_MEMBERS}")
+    if (values := sum(map(plain.count, _BEGINNINGS))) > MOST_VALUES:
+        raise ValueError(f"it has {values} arrays and objects, more than {MOST_VALUES}")
 
 
 def _check_numbers(raw: bytes, found: Any) -> None:

@@ -26,8 +26,9 @@ from veneer_adapters.events import (
     Reason,
     StageFinished,
 )
+from veneer_server.api import parsing
 from veneer_server.api.errors import _TABLE, _UNEXPECTED, to_api_error
-from veneer_server.api.official.bounds import BOUNDS, MOST_SEQUENCES
+from veneer_server.api.official import bounds
 from veneer_server.app import create_app, running
 from veneer_server.bench.goals.goals import GOALS
 from veneer_server.commands import adapters as adapters_cli
@@ -104,12 +105,27 @@ def test_every_setting_that_sighup_reads_again_is_documented() -> None:
 
 
 def test_every_bound_of_a_field_is_documented() -> None:
-    bounds = {f"`{path}`": (b.items, b.length, b.key_length) for path, b in BOUNDS.items()}
+    table = {
+        f"`{path}`": (bound.items, bound.length, bound.key_length)
+        for path, bound in bounds.BOUNDS.items()
+    }
     shown = [
-        [path, *("" if most is None else str(most) for most in b)] for path, b in bounds.items()
+        [path, *("" if most is None else str(most) for most in sizes)]
+        for path, sizes in table.items()
     ]
     assert rows("docs/operations.md", "field of a body") == shown
-    assert f"is at most {MOST_SEQUENCES}." in read("docs/operations.md")
+    together = [int(cells[1]) for cells in rows("docs/operations.md", "what is bounded together")]
+    assert together == [
+        bounds.MOST_SEQUENCES,
+        bounds.MOST_TOKEN_IDS,
+        bounds.MOST_ITEMS,
+        bounds.MOST_PARTS,
+        bounds.MOST_ARGUMENTS,
+        bounds.MOST_TOKENIZED,
+        parsing.MOST_MEMBERS,
+        parsing.MOST_VALUES,
+    ]
+    assert f"| {parsing.DEEPEST} | 400 `invalid_json` |" in read("docs/operations.md")
 
 
 async def test_every_route_is_documented(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from veneer_server.api.errors import UnsupportedParameter
-from veneer_server.api.official.bounds import check_bounds
+from veneer_server.api.official.checking import check_bounds
 from veneer_server.api.official.tools import hold_schema, without_empty_tools
 from veneer_server.engine.base import Endpoint
 

@@ -1,9 +1,10 @@
 """Which bodies have one meaning, and what is said of the others."""
 
+import orjson
 import pytest
 
 from veneer_server.api.errors import InvalidJson, NotAnObject
-from veneer_server.api.parsing import DEEPEST, parse_object
+from veneer_server.api.parsing import DEEPEST, MOST_MEMBERS, MOST_VALUES, parse_object
 
 
 def nested(depth: int) -> bytes:
@@ -83,3 +84,29 @@ def test_a_refusal_does_not_repeat_a_long_key() -> None:
         parse_object(b"{" + key + b":1," + key + b":2}")
     assert len(str(refused.value)) < 400
     assert "at line 1 column" in str(refused.value)
+
+
+def members(count: int) -> bytes:
+    """Return an object with so many members, inner ones included, of which many look odd."""
+    odd = b'"%d\\\\" :\n{ "a\\":" : "[,{" }'
+    return b"{" + b", ".join(odd % key for key in range(count // 2)) + b"}"
+
+
+def test_a_body_has_no_more_than_50000_members_however_they_are_written() -> None:
+    assert len(parse_object(members(MOST_MEMBERS))) == MOST_MEMBERS // 2
+    with pytest.raises(InvalidJson, match="it has 50002 members in its objects, more than 50000"):
+        parse_object(members(MOST_MEMBERS + 2))
+
+
+def test_json_in_a_text_is_one_member() -> None:
+    text = orjson.dumps({str(key): '"' for key in range(3 * MOST_MEMBERS)}).decode()
+    body = {"model": "m", "prompt": text}
+    assert parse_object(orjson.dumps(body)) == body
+
+
+@pytest.mark.parametrize("value", [b"[]", b"{}", b"[0]", b"[\t1 ]"])
+def test_a_body_has_no_more_than_100000_arrays_and_objects(value: bytes) -> None:
+    most = b'{"a": [' + b" ,".join([value] * (MOST_VALUES - 1)) + b"]}"
+    assert len(parse_object(most)["a"]) == MOST_VALUES - 1
+    with pytest.raises(InvalidJson, match="it has 100001 arrays and objects, more than 100000"):
+        parse_object(most.replace(b"[", b"[ " + value + b",", 1))
