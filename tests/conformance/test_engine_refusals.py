@@ -33,6 +33,7 @@ def said(schema: dict[str, Any]) -> dict[str, Any]:
     return {"format": {"type": "json_schema", "name": "x", "schema": schema}}
 
 
+MANY: list[dict[str, Any]] = [{"role": "user", "content": "x"}] * 20
 REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     (CHAT, {"logprobs": True, "top_logprobs": 21}, "top_logprobs", "max allowed: 20"),
     (CHAT, {"logit_bias": {"60000": 1}}, "logit_bias", "out-of-vocab"),
@@ -48,6 +49,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     (CHAT, {"response_format": asking(NOT_KEPT)}, "response_format", "'uniqueItems'"),
     (CHAT, {"response_format": asking(ENDLESS)}, "response_format", "No finite answer"),
     (CHAT, {"tools": [TOOL], "tool_choice": "required"}, "tools", "must be an object"),
+    (RESPONSES, {"input": [*MANY, {"type": "nope"}]}, "input.20.type", "should be"),
     (COMPLETIONS, {"logprobs": 21}, "logprobs", "max allowed: 20"),
     (COMPLETIONS, {"prompt": [999999]}, "prompt", "out of vocabulary"),
     (COMPLETIONS, {"prompt": [[1], [999999]]}, "prompt", "999999 is out of vocabulary"),

@@ -6,14 +6,18 @@ import importlib
 import importlib.util
 import inspect
 import re
+import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import veneer_server.engine.vllm as package
 from veneer_server.engine.vllm import options
+from veneer_server.engine.vllm.lanes import give_lanes
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(120)]
 
@@ -53,6 +57,7 @@ ATTRIBUTES = {
     "vllm.v1.executor.multiproc_executor.MultiprocExecutor": ("_init_executor", "response_mqs"),
     "vllm.distributed.device_communicators.shm_broadcast.MessageQueue": ("_spin_condition",),
     "vllm.distributed.device_communicators.shm_broadcast.SpinCondition": ("busy_loop_s",),
+    "vllm.renderers.base._SwappableExecutor": ("submit", "shutdown", "replace_inner"),
     "vllm.entrypoints.openai.models.serving.OpenAIServingModels": ("lora_requests",),
     "vllm.v1.worker.lora_model_runner_mixin.LoRAModelRunnerMixin": ("lora_manager",),
     "vllm.lora.lora_weights.LoRALayerWeights": ("is_packed", "lora_a"),
@@ -163,3 +168,16 @@ def test_vllm_counts_ranks_by_the_name_we_replace() -> None:
     name = "batched_count_greater_than"
     assert hasattr(sampler, name), f"{name} moved away from vllm.v1.sample.sampler"
     assert f" {name}(" in inspect.getsource(sampler.Sampler), f"the sampler no longer calls {name}"
+
+
+def test_a_renderer_works_in_lanes_also_after_it_gave_a_stuck_thread_up() -> None:
+    from vllm.renderers.base import _SwappableExecutor
+
+    executor = _SwappableExecutor(max_workers=1)
+    give_lanes(SimpleNamespace(_executor=executor))
+    for _ in range(2):
+        for text, lane in (("x", "little"), ("x" * 100_000, "much")):
+            name = executor.submit(partial(lambda _: threading.current_thread().name, text))
+            assert name.result(10).startswith(lane)
+        executor.replace_inner()
+    executor.shutdown()

@@ -1,6 +1,7 @@
 """What signals do to a server, from when it says that it is ready."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -62,6 +63,20 @@ async def test_a_hang_up_changes_limits_and_survives_a_file_that_cannot_be_used(
                 assert not served.done()
             os.kill(os.getpid(), signal.SIGTERM)
             await served
+
+
+async def test_what_a_server_was_built_from_is_not_looked_through_while_it_serves(
+    tmp_path: Path,
+) -> None:
+    def ready(_server: Server, _port: int) -> None:
+        exempt.append(gc.get_freeze_count())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    exempt = [gc.get_freeze_count()]
+    with bind("127.0.0.1", 0) as listener:
+        async with asyncio.timeout(30):
+            await serve(loaded(tmp_path), listener, ready)
+    assert exempt[1] > exempt[0] + 100
 
 
 async def test_a_client_that_reads_nothing_is_cut_after_the_deadline(

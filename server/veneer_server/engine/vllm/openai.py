@@ -46,7 +46,9 @@ from veneer_server.engine.base import (
 )
 from veneer_server.engine.vllm.constraints.admission import Admission
 from veneer_server.engine.vllm.generations import Generations, RecordingClient, current
+from veneer_server.engine.vllm.lanes import give_lanes
 from veneer_server.engine.vllm.refusals import Refused, to_engine_error
+from veneer_server.engine.vllm.validating import Validating
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class OpenAIHandlers:
         admission = Admission(client.vllm_config, client.renderer.tokenizer)
         recording: Any = RecordingClient(client, admission)
         self._client = client
+        self._validating = Validating()
+        give_lanes(client.renderer)
         self.models = OpenAIServingModels(recording, [BaseModelPath(name=name, model_path=path)])
         template = load_chat_template(chat_template)
         shared: dict[str, Any] = {
@@ -146,7 +150,7 @@ class OpenAIHandlers:
 
     async def _ask(self, call: Call, generations: Generations) -> Any:
         route = self._routes[call.endpoint]
-        request = route.request.validate_python(dict(call.body))
+        request = await self._validating.request(route.request, call.body)
         raw = _RawRequest({**call.headers, "X-Request-Id": call.request_id})
         found = await route.create(request, raw)
         # vLLM's handlers swallow a cancellation and answer that the client has disconnected.

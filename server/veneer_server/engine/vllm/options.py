@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from veneer_server.engine.vllm.lanes import THREADS
+
 TARGET_MODULES = (
     "q_proj",
     "k_proj",
@@ -75,6 +77,7 @@ def engine_fields(options: EngineOptions, *, on_cpu: bool, available_bytes: int)
         "enable_log_requests": False,
         # One for all requests: vLLM would choose by the request, and then use the first choice.
         "structured_outputs_config": {"backend": "guidance"},
+        "renderer_num_workers": THREADS,  # vLLM makes a tokenizer for each
     }
     if on_cpu:
         # With LoRA vLLM compiles nothing on a CPU; without this field it would not even use its
