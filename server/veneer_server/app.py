@@ -24,7 +24,7 @@ from veneer_server.api import errors, generation, models, operations, urls
 from veneer_server.api.access import AccessLog, Refusals
 from veneer_server.api.admin import adapters, aliases, vllm_routes
 from veneer_server.api.deps import Server
-from veneer_server.api.listener import Listener
+from veneer_server.api.listener import Listener, allow_open_files
 from veneer_server.background import Background
 from veneer_server.engine.base import Engine
 from veneer_server.engine.starting import start_engine
@@ -149,6 +149,7 @@ async def serve(
     the settings again, for SIGHUP. ``new_catalog`` and the errors are those of ``running``.
     """
     async with running(settings, new_catalog=new_catalog) as parts:
+        allow_open_files(settings.limits.max_connections)
         http = to_listener(parts.server, read or (lambda: settings))
         listener.listen(_BACKLOG)  # before ``on_ready``: a client that connects then is not refused
         _exempt_from_collection()

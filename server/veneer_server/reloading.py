@@ -18,6 +18,7 @@ LIVE = (
     "limits.body_timeout_s",
     "limits.body_bytes_per_s",
     "limits.write_timeout_s",
+    "limits.max_connections",
     "observability.log_level",
 )
 """The settings that a running server takes over; any other waits for the next start."""

@@ -302,7 +302,11 @@ class LimitSettings(_Section):
     write_timeout_s: float = Field(
         default=30.0, gt=0, description="Seconds a client may take nothing of its answer."
     )
+    max_connections: int = Field(
+        default=2000, ge=1, description="Connections that are served at the same time."
+    )
     max_seqs: int = Field(default=32, ge=1, description="Sequences generated at the same time.")
+    max_queue: int = Field(default=2000, ge=0, description="Sequences that wait for their turn.")
 
 
 class ObservabilitySettings(_Section):

@@ -42,6 +42,7 @@ from veneer_server.api.admin.paths import RESERVED
 from veneer_server.api.deps import Server
 from veneer_server.background import Background
 from veneer_server.engine.base import Engine
+from veneer_server.serving.admission import Admission
 from veneer_server.serving.canaries.trials import Canaries
 from veneer_server.serving.recovery import EngineRecovery
 from veneer_server.serving.requests import RequestService
@@ -149,12 +150,13 @@ async def assemble(
     resolver = Resolver(engine.model.id, catalog, puller, on_failed=canaries.failed)
     _observe(metrics, settings, engine, catalog, residency)
     watching = Watching(engine.model.id, metrics, tracing, usage, canaries)
+    admission = Admission(settings.limits.max_seqs, settings.limits.max_queue)
     checkup = Checkup(intake, sandbox, engine.facts)
     server = Server(
         settings=settings,
         engine=engine,
         adapters=Adapters(catalog, staging, publishing, residency, checkup),
-        requests=RequestService(engine, resolver, residency, watching),
+        requests=RequestService(engine, resolver, residency, watching, admission),
         replays=Replays(database),
         background=background,
         metrics=metrics,

@@ -14,12 +14,12 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from veneer_server.api.errors import answer
+from veneer_server.api.http.crowd import PROBES
 from veneer_server.telemetry.observation import Observation
 from veneer_server.telemetry.tracing import Tracing
 
 logger = structlog.get_logger(__name__)
 
-_PROBES = frozenset({"/health", "/livez", "/readyz", "/ping", "/metrics"})
 _FIELDS = ("model", "adapter", "code")
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -75,7 +75,7 @@ class _Line:
         self._scope = scope
         self._began = time.monotonic()
         self.method: str = scope["method"]
-        self.is_probe = scope["path"] in _PROBES
+        self.is_probe = scope["path"] in PROBES
         self.status = 0
         self._state: MutableMapping[str, Any] = scope.setdefault("state", {})
         self._state["request_id"] = self._id = _request_id(scope)

@@ -13,6 +13,7 @@ plain answer and, once a stream has begun, its last event.
     ├── Unauthorized               the key is missing or wrong
     ├── KeyReused                  the Idempotency-Key belongs to another request
     ├── OutcomeUnknown             nobody knows what the first request with the key did
+    ├── TooManyConnections         more than the limit are open
     ├── TasksFailing               a background task keeps failing: not ready
     └── ShuttingDown               the server is stopping
 """
@@ -32,6 +33,7 @@ from starlette.requests import ClientDisconnect
 from veneer_adapters import errors as adapters
 from veneer_server.api.urls import explain_method, explain_unknown, methods_of
 from veneer_server.engine import base as engine
+from veneer_server.serving.admission import Overloaded
 
 logger = structlog.get_logger(__name__)
 
@@ -92,6 +94,10 @@ class OutcomeUnknown(ApiFault):
     """A request with this Idempotency-Key began, and nobody knows whether it took effect."""
 
 
+class TooManyConnections(ApiFault):
+    """More than ``limits.max_connections`` are open, and no idle one could be closed."""
+
+
 class ShuttingDown(ApiFault):
     """The server is stopping: it is not ready, or the request could not finish in time."""
 
@@ -148,6 +154,8 @@ _TABLE: dict[type[Exception], ApiError] = {
     KeyReused: ApiError(409, _INVALID, "idempotency_key_reused", param="Idempotency-Key"),
     OutcomeUnknown: ApiError(409, _INVALID, "idempotency_outcome_unknown", param="Idempotency-Key"),
     TasksFailing: ApiError(503, _SERVER, "tasks_failing", retry_after_s=30),
+    Overloaded: ApiError(503, _SERVER, "server_overloaded", retry_after_s=5),
+    TooManyConnections: ApiError(503, _SERVER, "server_overloaded", retry_after_s=5),
     ShuttingDown: ApiError(503, _SERVER, "server_shutting_down", retry_after_s=5),
 }
 _UNEXPECTED = ApiError(500, _SERVER, "internal_error", "The server had an error; see its log.")

@@ -4,6 +4,7 @@ The first signal drains the server, which then exits with 0. A second signal sto
 """
 
 import asyncio
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -20,6 +21,9 @@ from veneer_server.settings import Settings
 
 _GOODBYE_S = 0.2
 """Seconds after the drain deadline in which the last events may still be sent."""
+
+_OTHER_FILES = 512
+"""Open files that are no connections: those of the catalog, the store, the engine's sockets."""
 
 
 class PortTaken(Exception):
@@ -43,6 +47,16 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise PortTaken(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
     return listener
+
+
+def allow_open_files(connections: int) -> None:
+    """Let this process have so many connections beside its files, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Listener(uvicorn.Server):

@@ -20,6 +20,7 @@ from veneer_server.engine.base import (
     Engine,
     Frames,
 )
+from veneer_server.serving.admission import Admission, sequences_of
 from veneer_server.serving.resolving import Asker, Resolved, Resolver
 from veneer_server.serving.tokens import with_usage
 from veneer_server.serving.watching import Watching
@@ -79,6 +80,7 @@ class RequestService:
         resolver: Resolver,
         residency: Residency,
         watching: Watching,
+        admission: Admission,
         *,
         new_id: Callable[[], str] = lambda: uuid4().hex,
     ) -> None:
@@ -86,6 +88,7 @@ class RequestService:
         self._resolver = resolver
         self._residency = residency
         self._watching = watching
+        self._admission = admission
         self._new_id = new_id
 
     async def respond(
@@ -103,10 +106,13 @@ class RequestService:
         Raises:
             AdapterError: the model cannot be resolved, or its adapter cannot be loaded.
             EngineError: the body names no model, or the engine refused the request or failed.
+            Overloaded: too many sequences wait already.
         """
         resolved = await self._resolver.resolve(endpoint, body, asker)
         await self._engine.wait_until_able()
         async with AsyncExitStack() as stack:
+            if endpoint not in NO_WEIGHTS:
+                stack.enter_context(self._admission.place(sequences_of(body)))
             watch = stack.enter_context(self._watching.request(resolved, endpoint, body, ids))
             with watch.current():
                 lease = await self._lease(endpoint, resolved.revision, stack)

@@ -11,8 +11,9 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from veneer_server.api.errors import ApiFault, HeadTooSlow, MalformedRequest
+from veneer_server.api.errors import ApiFault, HeadTooSlow, MalformedRequest, TooManyConnections
 from veneer_server.api.http.arrival import BodyClock
+from veneer_server.api.http.crowd import PROBES, choose_idlest
 from veneer_server.api.http.exchanges import Exchange, refusal
 from veneer_server.api.http.heads import Meter, to_path
 from veneer_server.api.http.writing import CLIENT_TIMEOUT, TimedTransport
@@ -36,6 +37,8 @@ class Connection(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._body_clock = BodyClock(limits, self._lets_body_wait, self._refuse)
         self._answering: RequestResponseCycle | None = None
+        self._idle_since_s = 0.0
+        self._is_extra = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request as long as for any further one."""
@@ -43,7 +46,11 @@ class Connection(HttpToolsProtocol):
             transport, lambda: self._limits().write_timeout_s, self._on_client_timeout
         )
         super().connection_made(timed)
+        self._idle_since_s = self.loop.time()
+        self._is_extra = self._are_too_many()
         self._watch()
+        if self._is_extra:
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what is being answered, also when further requests wait behind it."""
@@ -84,6 +91,18 @@ class Connection(HttpToolsProtocol):
             self.parser = httptools.HttpRequestParser(self)
             self._feed(head + data[offer.args[0] :])
 
+    def _are_too_many(self) -> bool:
+        return len(self.connections) > self._limits().max_connections
+
+    def _make_room(self) -> None:
+        others = (one for one in self.connections if isinstance(one, Connection))
+        if (idlest := choose_idlest(one for one in others if one is not self)) is not None:
+            idlest.transport.close()
+
+    def idle_since_s(self) -> float | None:
+        """Return since when the client has asked for nothing, on the loop's clock."""
+        return self._idle_since_s if self._is_idle() and not self._begun else None
+
     def _lets_body_wait(self) -> bool:
         return self.flow.read_paused or self.cycle is not self._answering
 
@@ -117,8 +136,12 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             return
         self.url = to_path(self.parser.get_http_version(), self.url, self.headers)
+        is_extra = self._is_extra and self._are_too_many()
+        if is_extra and self.url.partition(b"?")[0].decode("latin-1") not in PROBES:
+            raise TooManyConnections("The server is overloaded: too many connections are open.")
         super().on_headers_complete()
         self.cycle.__class__ = Exchange  # uvicorn has no place to name another
+        self.cycle.keep_alive = self.cycle.keep_alive and not is_extra
         self._in_head = False
         self._stop_head_timer()
 
@@ -139,6 +162,7 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on with the next request, or wait for one."""
         super().on_response_complete()
+        self._idle_since_s = self.loop.time()
         self._watch()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from fastapi import FastAPI
 
-from veneer_server.api.listener import Listener, PortTaken, bind
+from veneer_server.api.listener import Listener, PortTaken, allow_open_files, bind
 from veneer_server.settings import ServerSettings, Settings
 
 NEVER_S = 3600.0
@@ -116,3 +117,21 @@ def test_a_taken_port_is_named_before_anything_is_started() -> None:
         port = first.getsockname()[1]
         with pytest.raises(PortTaken, match=rf"127\.0\.0\.1:{port}"):
             bind("127.0.0.1", port)
+
+
+@pytest.fixture
+def few_files() -> Iterator[int]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (900, hard))
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("connections", "files"), [(100, 900), (1000, 1512), (10**9, None)], ids=["few", "more", "all"]
+)
+def test_the_limit_of_open_files_is_raised_for_the_connections_as_far_as_possible(
+    few_files: int, connections: int, files: int | None
+) -> None:
+    allow_open_files(connections)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (files or few_files, few_files)
