@@ -51,6 +51,12 @@ test-services:  ## Tests that need system packages (installed as root on Debian)
 	@scripts/services
 	$(PY) -m pytest -m services
 
+faults: test-tools  ## Only the fault matrix: engines killed and stopped, full disks, lost catalogs, hostile clients
+	$(PY) -m pytest -m "not services" tests/faults
+
+soak: test-tools  ## Minutes of clients, changes and faults, and a check of all ledgers: SOAK="--minutes 30"
+	@cd tests && ../$(PY) -m soak $(SOAK)
+
 bench:  ## Measure the server against its peers, side by side: BENCH=--quick for 6 minutes, not 40
 	@scripts/install bench
 	@.venv/bin/veneer bench $(BENCH)
@@ -68,4 +74,4 @@ train:  ## Train the demo adapters again
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: serve setup dev tools check lint types test test-tools quick-tests slow-tests test-services bench dashboards lock train help
+.PHONY: serve setup dev tools check lint types test test-tools quick-tests slow-tests test-services faults soak bench dashboards lock train help

@@ -6,7 +6,6 @@ names the concrete engine.
 """
 
 import asyncio
-import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -26,6 +25,7 @@ from veneer_server.api.admin import adapters, aliases, vllm_routes
 from veneer_server.api.deps import Server
 from veneer_server.api.listener import Listener, allow_open_files
 from veneer_server.background import Background
+from veneer_server.collecting import exempt_what_lives
 from veneer_server.engine.base import Engine
 from veneer_server.engine.starting import start_engine
 from veneer_server.engine.supervision import EngineGaveUp, SupervisedEngine
@@ -152,17 +152,10 @@ async def serve(
         allow_open_files(settings.limits.max_connections)
         http = to_listener(parts.server, read or (lambda: settings))
         listener.listen(_BACKLOG)  # before ``on_ready``: a client that connects then is not refused
-        _exempt_from_collection()
+        exempt_what_lives()
         with http.capture_signals():  # before ``on_ready`` too: a signal then is not lost
             on_ready(parts.server, listener.getsockname()[1])
             await _serve_until_over(http, listener, parts.background)
-
-
-def _exempt_from_collection() -> None:
-    # With vLLM there are 700,000 objects that live as long as the process. To look through them
-    # stops the event loop, and with it every stream, for half a second.
-    gc.collect()
-    gc.freeze()
 
 
 async def _serve_until_over(

@@ -12,6 +12,7 @@ from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.errors import AdapterError, CrashesEngine, quoted
 from veneer_adapters.residency.residency import Residency
+from veneer_server.collecting import exempt_what_lives
 from veneer_server.engine.base import EngineLost
 from veneer_server.engine.supervision import Loss
 from veneer_server.telemetry.metrics import Metrics
@@ -51,6 +52,7 @@ class EngineRecovery:
 
     async def restore(self) -> None:
         """Refuse who is condemned, then load what was in device slots; failures are logged."""
+        exempt_what_lives()  # among it the new engine, and no longer the lost one
         await self._refuse_condemned()
         while self._wanted:
             revision = self._wanted[0]

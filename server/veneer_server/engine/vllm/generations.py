@@ -106,7 +106,10 @@ class Generations:
 
     async def close(self) -> None:
         """End every generation. An error of one hinders no other, and is only logged."""
-        ends = [generation.aclose() for generation in self._begun]
+        # Tasks of vLLM's that began meanwhile keep this object in their context as long as they
+        # live, and a generation would keep its engine alive.
+        begun, self._begun, self.failed = self._begun, [], None
+        ends = [generation.aclose() for generation in begun]
         for error in await asyncio.gather(*ends, return_exceptions=True):
             if isinstance(error, Exception):
                 logger.warning("a generation did not end as it should", exc_info=error)
