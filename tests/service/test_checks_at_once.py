@@ -13,6 +13,7 @@ import pytest_asyncio
 from support import builders
 from support.serving import Served, serve_echo, until_served
 from veneer_adapters.artifact.manifest import BaseFacts
+from veneer_adapters.artifact.opening import Place
 from veneer_adapters.doctor.report import Report
 from veneer_adapters.publishing.checkup import MOST_WAITING
 from veneer_adapters.sandbox.sandbox import Sandbox
@@ -28,7 +29,7 @@ class Slow(Sandbox):
         self.begun = threading.Semaphore(0)
         self.goes_on = threading.Event()
 
-    def examine(self, folder: Path, facts: BaseFacts) -> Report:
+    def examine(self, folder: Place, facts: BaseFacts) -> Report:
         self.begun.release()
         assert self.goes_on.wait(NEAR_S)
         return super().examine(folder, facts)

@@ -6,10 +6,10 @@ silently accepts NaN, the tensors of a smaller base, and layers that do not exis
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import BinaryIO
 
 from veneer_adapters.artifact.manifest import BaseFacts, Manifest, Pair, open_weights, read_artifact
+from veneer_adapters.artifact.opening import Place
 from veneer_adapters.artifact.tensors import peak
 from veneer_adapters.errors import (
     BaseMismatch,
@@ -29,7 +29,7 @@ MAX_SCALING = 1e3
 _LARGEST = {"float32": 3.4028234e38, "bfloat16": 3.3895313e38, "float16": 65504.0}
 
 
-def verify(folder: Path, facts: BaseFacts) -> Manifest:
+def verify(folder: Place, facts: BaseFacts) -> Manifest:
     """Return the facts of the adapter in ``folder`` when it can be served.
 
     Reads every byte of the weights, so call it in a background thread, never on the event loop.

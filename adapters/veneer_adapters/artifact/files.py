@@ -5,10 +5,9 @@ Only the two files of a PEFT adapter are copied, verified and given to the engin
 
 import hashlib
 import json
-import os
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
 
+from veneer_adapters.artifact.opening import Place, names_in
 from veneer_adapters.errors import MissingFile, UnsafeFormat, UnsupportedFeature, quoted
 
 CONFIG_FILE = "adapter_config.json"
@@ -29,7 +28,7 @@ def is_artifact_file(name: str) -> bool:
     return name == CONFIG_FILE or name.startswith(_WEIGHTS_PREFIX)
 
 
-def require_files(folder: Path) -> None:
+def require_files(folder: Place) -> None:
     """Return when ``folder`` holds the files of an adapter and nothing that Veneer would ignore.
 
     Raises:
@@ -37,7 +36,7 @@ def require_files(folder: Path) -> None:
         UnsafeFormat: the weights are there as a pickle only.
         UnsupportedFeature: the adapter has embeddings of its own.
     """
-    require_names(os.listdir(folder))
+    require_names(names_in(folder))
 
 
 def require_names(found: Iterable[str]) -> None:

@@ -10,12 +10,12 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import BinaryIO
 
 from veneer_adapters.artifact.config import MAX_CONFIG_BYTES, AdapterConfig, parse_config
 from veneer_adapters.artifact.files import CONFIG_FILE, WEIGHTS_FILE, require_files
-from veneer_adapters.artifact.opening import open_inside
+from veneer_adapters.artifact.opening import Place, open_inside
 from veneer_adapters.artifact.tensors import Tensor, read_header
 from veneer_adapters.errors import (
     AdapterRejected,
@@ -34,8 +34,8 @@ _EMBEDDINGS = frozenset({"lm_head", "embed_tokens"})
 _DTYPES = frozenset({"F32", "F16", "BF16"})
 
 
-OpenFile = Callable[[Path, str], BinaryIO]
-"""Opens one file of a folder for reading."""
+OpenFile = Callable[[str], BinaryIO]
+"""Opens one file of the adapter's folder, by its name, for reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,31 +99,36 @@ class Artifact:
     manifest: Manifest
 
 
-def read_artifact(folder: Path, *, open_file: OpenFile = open_inside) -> Artifact:
+def read_artifact(folder: Place, *, open_file: OpenFile | None = None) -> Artifact:
     """Return the adapter in ``folder`` with each A matched to its B; no value is read.
 
-    ``open_file`` gets the folder and a file name in it; the default trusts neither.
+    Without ``open_file`` neither the folder nor a name in it is trusted.
 
     Raises:
         AdapterRejected: the leaf says what is wrong with the files.
     """
     require_files(folder)
-    text = read_config_file(folder, open_file)
+    open_file = open_file or partial(open_inside, folder)
+    text = _read_config(open_file)
     config = parse_config(text)
-    with open_file(folder, WEIGHTS_FILE) as file:
+    with open_file(WEIGHTS_FILE) as file:
         pairs = pair_up(read_header(file))
         size_bytes = len(text) + os.fstat(file.fileno()).st_size
     require_ranks(config, pairs)
     return Artifact(config, pairs, _manifest(config, pairs, size_bytes))
 
 
-def read_config_file(folder: Path, open_file: OpenFile = open_inside) -> bytes:
+def read_config_file(folder: Place) -> bytes:
     """Return ``adapter_config.json``, but at most one byte more than is ever accepted."""
-    with open_file(folder, CONFIG_FILE) as file:
+    return _read_config(partial(open_inside, folder))
+
+
+def _read_config(open_file: OpenFile) -> bytes:
+    with open_file(CONFIG_FILE) as file:
         return file.read(MAX_CONFIG_BYTES + 1)
 
 
-def open_weights(folder: Path) -> BinaryIO:
+def open_weights(folder: Place) -> BinaryIO:
     """Return the open weights file; raises what ``open_inside`` raises."""
     return open_inside(folder, WEIGHTS_FILE)
 

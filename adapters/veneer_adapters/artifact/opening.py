@@ -42,6 +42,11 @@ class OpenFolder:
     _descriptor: int
     _root_descriptor: int
 
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """The descriptors of the folder and of its root, for a process that gets both."""
+        return self._descriptor, self._root_descriptor
+
     def names(self) -> list[str]:
         """Return the names of all that lies in the folder."""
         return os.listdir(self._descriptor)
@@ -62,6 +67,15 @@ class OpenFolder:
             return _open_regular(last, folder, name)
 
 
+Place = Path | OpenFolder
+"""A folder by its path, or one that is held open: nobody can exchange that for another."""
+
+
+def names_in(folder: Place) -> list[str]:
+    """Return the names of all that lies in ``folder``."""
+    return folder.names() if isinstance(folder, OpenFolder) else os.listdir(folder)
+
+
 @contextmanager
 def open_folder(folder: Path, root: Path) -> Iterator[OpenFolder]:
     """Give the folder ``folder`` of ``root``, which is resolved, open.
@@ -76,14 +90,17 @@ def open_folder(folder: Path, root: Path) -> Iterator[OpenFolder]:
         yield OpenFolder(root.joinpath(*names), root, descriptor, above)
 
 
-def open_inside(folder: Path, name: str) -> BinaryIO:
+def open_inside(folder: Place, name: str) -> BinaryIO:
     """Return the regular file ``name`` of ``folder``, open. Never waits for the writer of a pipe.
 
     Raises:
-        PathNotAllowed: it is not a regular file, or a link that leaves ``folder``.
+        PathNotAllowed: it is not a regular file, or a link that leaves ``folder``, or its root if
+            the folder is open.
         SourceChanging: it was exchanged for something else at this moment.
         OSError: it cannot be opened.
     """
+    if isinstance(folder, OpenFolder):
+        return folder.open(name)
     itself = resolved(folder)
     with open_folder(itself, itself) as opened:
         return opened.open(name)

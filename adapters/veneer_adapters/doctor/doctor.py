@@ -7,7 +7,6 @@ go on as far as the files can be read. Run this in ``sandbox``.
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from veneer_adapters.artifact.checks import (
@@ -27,6 +26,7 @@ from veneer_adapters.artifact.manifest import (
     read_config_file,
     require_ranks,
 )
+from veneer_adapters.artifact.opening import Place, names_in
 from veneer_adapters.artifact.tensors import Tensor, read_header
 from veneer_adapters.doctor import advice
 from veneer_adapters.doctor.repair_steps import Look, offers
@@ -83,14 +83,14 @@ class _Seen:
     idle: list[str] = field(default_factory=list)
 
 
-def examine(folder: Path, facts: BaseFacts) -> Report:
+def examine(folder: Place, facts: BaseFacts) -> Report:
     """Return everything there is to say about the adapter in ``folder``; no fault is raised.
 
     Raises:
         OSError: ``folder`` cannot be read.
     """
     faults = _Faults()
-    seen = _Seen(frozenset(entry.name for entry in folder.iterdir()))
+    seen = _Seen(frozenset(names_in(folder)))
     faults.attempt(lambda: require_files(folder))
     _read_config(seen, folder, faults)
     _read_weights(seen, folder, facts, faults)
@@ -100,7 +100,7 @@ def examine(folder: Path, facts: BaseFacts) -> Report:
     return _report(seen, facts, faults)
 
 
-def _read_config(seen: _Seen, folder: Path, faults: _Faults) -> None:
+def _read_config(seen: _Seen, folder: Place, faults: _Faults) -> None:
     if CONFIG_FILE not in seen.files:
         return
     text = faults.attempt(lambda: read_config_file(folder))
@@ -112,7 +112,7 @@ def _read_config(seen: _Seen, folder: Path, faults: _Faults) -> None:
         seen.fields, seen.config = fields, to_config(fields, faults)
 
 
-def _read_weights(seen: _Seen, folder: Path, facts: BaseFacts, faults: _Faults) -> None:
+def _read_weights(seen: _Seen, folder: Place, facts: BaseFacts, faults: _Faults) -> None:
     if WEIGHTS_FILE not in seen.files:
         return
     file = faults.attempt(lambda: open_weights(folder))

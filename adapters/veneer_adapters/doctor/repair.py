@@ -12,7 +12,7 @@ from veneer_adapters.artifact.checks import verify
 from veneer_adapters.artifact.config import parse_object
 from veneer_adapters.artifact.files import CONFIG_FILE, PICKLE_FILE, WEIGHTS_FILE
 from veneer_adapters.artifact.manifest import BaseFacts, open_weights, read_config_file
-from veneer_adapters.artifact.opening import open_inside
+from veneer_adapters.artifact.opening import Place, names_in, open_inside
 from veneer_adapters.artifact.tensors import read_header
 from veneer_adapters.doctor.base_model import open_base
 from veneer_adapters.doctor.pickles import read_pickle
@@ -22,7 +22,7 @@ from veneer_adapters.doctor.tensor_values import Values, read_values, write_tens
 from veneer_adapters.errors import AdapterRejected, MissingFile, NotRepairable, quoted
 
 
-def repair(folder: Path, out: Path, facts: BaseFacts, base: Path | None = None) -> Repaired:
+def repair(folder: Place, out: Path, facts: BaseFacts, base: Path | None = None) -> Repaired:
     """Write the adapter of ``folder``, repaired, into the empty folder ``out``.
 
     ``base`` is the folder of the base model; some repairs need its weights. After an error ``out``
@@ -50,8 +50,8 @@ def repair(folder: Path, out: Path, facts: BaseFacts, base: Path | None = None) 
     return Repaired(tuple(changes), draft.error, manifest)
 
 
-def _read_tensors(folder: Path) -> tuple[dict[str, Values], list[str]]:
-    names = {entry.name for entry in folder.iterdir()}
+def _read_tensors(folder: Place) -> tuple[dict[str, Values], list[str]]:
+    names = set(names_in(folder))
     if CONFIG_FILE not in names:
         raise MissingFile(f"The adapter has no {quoted(CONFIG_FILE)}.")
     if WEIGHTS_FILE not in names and PICKLE_FILE in names:
@@ -64,7 +64,7 @@ def _read_tensors(folder: Path) -> tuple[dict[str, Values], list[str]]:
         return {name: read_values(file, t) for name, t in read_header(file).items()}, []
 
 
-def _why_nothing(folder: Path, facts: BaseFacts) -> str:
+def _why_nothing(folder: Place, facts: BaseFacts) -> str:
     try:
         verify(folder, facts)
     except AdapterRejected as error:

@@ -4,11 +4,14 @@ An examination may read gigabytes, and whoever asks for one can ask for a hundre
 have a thread of their own, take turns, and leave the sandbox's other readers to publishing.
 """
 
+from pathlib import Path
+
 from veneer_adapters.artifact.manifest import BaseFacts
+from veneer_adapters.artifact.opening import open_folder
 from veneer_adapters.catalog.revision import Source
 from veneer_adapters.doctor.report import Report
 from veneer_adapters.errors import CheckupsFull
-from veneer_adapters.publishing.intake import Intake
+from veneer_adapters.publishing.intake import Intake, source_errors
 from veneer_adapters.sandbox.sandbox import Sandbox
 from veneer_adapters.threads import Threads
 
@@ -39,10 +42,21 @@ class Checkup:
             raise CheckupsFull(f"{MOST_WAITING} adapters are being checked already; try again.")
         self._asked += 1
         try:
-            async with self._intake.borrowed(source) as (folder, _):
-                return await self._threads.run(self._sandbox.examine, folder, self._facts)
+            return await self._examine(source)
         finally:
             self._asked -= 1
+
+    async def _examine(self, source: Source) -> Report:
+        if source.kind in ("folder", "path"):
+            folder, root = self._intake.locate(source)
+            return await self._threads.run(self._look_into, folder, root.path)
+        async with self._intake.borrowed(source) as (fetched, _):
+            return await self._threads.run(self._sandbox.examine, fetched, self._facts)
+
+    def _look_into(self, folder: Path, root: Path) -> Report:
+        # Held open, so that nobody can exchange it for a folder that may not be read.
+        with source_errors(), open_folder(folder, root) as opened:
+            return self._sandbox.examine(opened, self._facts)
 
     def close(self) -> None:
         """Begin no further examination."""

@@ -113,7 +113,7 @@ class Intake:
             Refused: its ``error`` says why; nothing was kept.
         """
         try:
-            with _source_errors():
+            with source_errors():
                 if source.kind in ("folder", "path"):
                     return await self._threads.run(self._take_folder, source, root)
                 async with self.borrowed(source, on_bytes) as (at, exact):
@@ -133,6 +133,15 @@ class Intake:
             raise SourceNotAllowed("This server does not fetch adapters over a network.")
         else:
             self._fetching.check(source.location)
+
+    def locate(self, source: Source) -> tuple[Path, Root]:
+        """Return the folder that a request names, without links, and the root in which it lies.
+
+        Raises:
+            PathNotAllowed: it lies in none.
+            MissingFile: there is no such folder.
+        """
+        return _existing(Path(source.location), self._roots)
 
     def close(self) -> None:
         """Begin to take nothing more."""
@@ -161,16 +170,13 @@ class Intake:
     async def borrowed(
         self, source: Source, on_bytes: OnBytes = _unheard
     ) -> AsyncIterator[tuple[Path, Source]]:
-        """Give a folder with what ``source`` holds now, and where exactly that came from.
+        """Give a folder with what ``source``, a URL, holds now, and where exactly that came from.
 
-        A fetched folder is removed after the block, also when the block is cancelled.
+        The folder is removed after the block, also when the block is cancelled.
 
         Raises:
             AdapterError: the source is not allowed or cannot be read.
         """
-        if source.kind in ("folder", "path"):
-            yield _existing(Path(source.location), self._roots)[0], source
-            return
         if self._fetching is None:
             raise SourceNotAllowed("This server does not fetch adapters over a network.")
         into = await asyncio.to_thread(self._store.make_folder)
@@ -189,7 +195,7 @@ class Intake:
     def _keep(self, folder: Path, source: Source, root: Path | None = None) -> Taken:
         received = self._store.receive(folder, root)
         try:
-            with _source_errors():
+            with source_errors():
                 manifest = self._verify(received.path)
                 path = self._store.keep(received)
         except AdapterError as error:
@@ -200,7 +206,7 @@ class Intake:
 
 
 @contextmanager
-def _source_errors() -> Iterator[None]:
+def source_errors() -> Iterator[None]:
     """Make an error that a source did not foresee one of its errors: it costs this source only."""
     try:
         yield

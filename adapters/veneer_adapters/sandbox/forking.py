@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 from veneer_adapters.errors import StorageFailed
@@ -65,8 +66,10 @@ class Zygote:
             self._process.wait(_MOMENT_S)
         return self.is_alive()
 
-    def exchange(self, request: bytes, wall_s: float) -> bytes:
+    def exchange(self, request: bytes, descriptors: Sequence[int], wall_s: float) -> bytes:
         """Return what one child answered to ``request``; empty when the child was ended first.
+
+        The child gets the ``descriptors``, at most two, which must stay open until it answers.
 
         Raises:
             ZygoteGone: there is no process to fork the child.
@@ -75,7 +78,8 @@ class Zygote:
         with ours:
             with theirs, self._lock:
                 try:
-                    socket.send_fds(self._control, [f"{wall_s}".encode()], [theirs.fileno()])
+                    passed = [theirs.fileno(), *descriptors]
+                    socket.send_fds(self._control, [f"{wall_s}".encode()], passed)
                 except OSError as error:
                     raise ZygoteGone from error
             ends = time.monotonic() + wall_s + _GRACE_S

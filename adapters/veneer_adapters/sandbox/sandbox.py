@@ -1,6 +1,7 @@
 """Reads untrusted files in a process that is thrown away, never in the server.
 
-When the reader crashes, hangs or uses too much memory, only its own adapter is refused.
+When the reader crashes, hangs or uses too much memory, only its own adapter is refused. A folder
+that is held open is passed on as it is: the reader opens its files, whatever its path means then.
 """
 
 import errno
@@ -8,13 +9,14 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
 from veneer_adapters.artifact.manifest import BaseFacts, Manifest
+from veneer_adapters.artifact.opening import OpenFolder, Place
 from veneer_adapters.doctor.report import Repaired, Report
 from veneer_adapters.errors import NotRepairable, StorageFailed, Unparsable
 from veneer_adapters.sandbox.confinement import Limits
@@ -46,28 +48,28 @@ class Sandbox:
         self._zygote: Zygote | None = None
         self._era = 0
 
-    def verify(self, folder: Path, facts: BaseFacts) -> Manifest:
+    def verify(self, folder: Place, facts: BaseFacts) -> Manifest:
         """Return what ``checks.verify`` returns.
 
         Raises:
             AdapterRejected: the leaf that ``checks.verify`` raised, or ``Unparsable``.
             StorageFailed: the files cannot be read now, or no process can be started.
         """
-        request = {"folder": str(folder), "facts": asdict(facts)}
-        return judge(self._ask("verify", request, self._limits), MANIFEST)
+        request = {"facts": asdict(facts)}
+        return judge(self._ask("verify", folder, request, self._limits), MANIFEST)
 
-    def examine(self, folder: Path, facts: BaseFacts) -> Report:
+    def examine(self, folder: Place, facts: BaseFacts) -> Report:
         """Return what ``doctor.examine`` returns.
 
         Raises:
             Unparsable: the files could not be read within the limits.
             StorageFailed: the files cannot be read now, or no process can be started.
         """
-        request = {"folder": str(folder), "facts": asdict(facts)}
-        return judge(self._ask("examine", request, self._limits), REPORT)
+        request = {"facts": asdict(facts)}
+        return judge(self._ask("examine", folder, request, self._limits), REPORT)
 
     def repair(
-        self, folder: Path, out: Path, facts: BaseFacts, base: Path | None = None
+        self, folder: Place, out: Path, facts: BaseFacts, base: Path | None = None
     ) -> Repaired:
         """Write a repaired copy of ``folder``, one that loads, to ``out``.
 
@@ -82,13 +84,13 @@ class Sandbox:
         """
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise NotRepairable("The folder for the repaired copy must be new or empty.")
-        request = {"folder": str(folder), "facts": asdict(facts), "base": base and str(base)}
+        request = {"facts": asdict(facts), "base": base and str(base)}
         try:
             with tempfile.TemporaryDirectory(prefix=".veneer-", dir=out.parent) as scratch:
                 draft = Path(scratch) / "repaired"
                 draft.mkdir()
                 asked = {**request, "out": str(draft)}
-                repaired = judge(self._ask("repair", asked, self._repair_limits), REPAIRED)
+                repaired = judge(self._ask("repair", folder, asked, self._repair_limits), REPAIRED)
                 draft.replace(out)
         except OSError as error:
             what = os.strerror(error.errno or errno.EIO)
@@ -112,18 +114,21 @@ class Sandbox:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _ask(self, job: str, request: Mapping[str, Any], limits: Limits) -> bytes:
-        asked = json.dumps({"job": job, "limits": asdict(limits), **request}).encode()
+    def _ask(self, job: str, folder: Place, request: Mapping[str, Any], limits: Limits) -> bytes:
+        where, descriptors = _to_where(folder)
+        asked = json.dumps({"job": job, "limits": asdict(limits), **where, **request}).encode()
         era = self._era
         with self._free:
-            return self._exchange(asked, limits.wall_s, era)
+            return self._exchange(asked, descriptors, limits.wall_s, era)
 
-    def _exchange(self, request: bytes, wall_s: float, era: int) -> bytes:
+    def _exchange(
+        self, request: bytes, descriptors: Sequence[int], wall_s: float, era: int
+    ) -> bytes:
         # Try twice: a reader that was taken over may have ended the zygote that all readers share.
         for _ in range(2):
             with suppress(ZygoteGone):
                 zygote = self._running(era)
-                answer = zygote.exchange(request, wall_s)
+                answer = zygote.exchange(request, descriptors, wall_s)
                 if answer or zygote.survived():
                     return answer
         raise Unparsable
@@ -142,3 +147,10 @@ class Sandbox:
 def _readers(cores: int) -> int:
     # Never one alone: a check of a large file must not keep a publication waiting.
     return min(max(cores, 2), 8)
+
+
+def _to_where(folder: Place) -> tuple[dict[str, str], Sequence[int]]:
+    """Return how a request names ``folder``, and the descriptors that go with it."""
+    if isinstance(folder, OpenFolder):
+        return {"folder": str(folder.path), "root": str(folder.root)}, folder.descriptors
+    return {"folder": str(folder)}, ()

@@ -1,9 +1,9 @@
 """The process that forks one throw-away child per adapter; ``forking`` starts it as a program.
 
 It imports once what the children need, so a child costs a fork and no import. It reads no adapter
-itself: each message on its control socket carries a number of seconds and one end of a socket pair.
-On that socket the child finds its request and leaves its answer. The process ends when the control
-socket closes, and its children end with it.
+itself: each message on its control socket carries a number of seconds, one end of a socket pair,
+and perhaps a folder that is open, with its root. On the socket the child finds its request and
+leaves its answer. The process ends when the control socket closes, and its children end with it.
 
 Rule: nobody believes or runs what a child says; see ``replies``.
 """
@@ -16,13 +16,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 from veneer_adapters.artifact.checks import verify
 from veneer_adapters.artifact.manifest import BaseFacts
+from veneer_adapters.artifact.opening import OpenFolder, Place
 from veneer_adapters.doctor.doctor import examine
 from veneer_adapters.doctor.repair import repair
 from veneer_adapters.errors import (
@@ -39,17 +40,17 @@ _READ_BYTES = 1 << 16
 
 
 def _verify(request: Request) -> dict[str, Any]:
-    return asdict(verify(Path(request["folder"]), _facts(request)))
+    return asdict(verify(_place(request), _facts(request)))
 
 
 def _examine(request: Request) -> dict[str, Any]:
-    return asdict(examine(Path(request["folder"]), _facts(request)))
+    return asdict(examine(_place(request), _facts(request)))
 
 
 def _repair(request: Request) -> dict[str, Any]:
     base = request["base"]
-    folder, out = Path(request["folder"]), Path(request["out"])
-    return asdict(repair(folder, out, _facts(request), Path(base) if base else None))
+    where = Path(base) if base else None
+    return asdict(repair(_place(request), Path(request["out"]), _facts(request), where))
 
 
 JOBS: dict[str, Callable[[Request], dict[str, Any]]] = {
@@ -95,10 +96,10 @@ class _Nursery:
         return max(0.0, min(ends) - time.monotonic()) * 1000 + 1 if ends else None
 
     def _accept(self) -> bool:
-        message, descriptors, _, _ = socket.recv_fds(self._control, 64, 1)
+        message, received, _, _ = socket.recv_fds(self._control, 64, 3)
         if not message:
             return False
-        [descriptor] = descriptors
+        descriptor, *folder = received
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -106,8 +107,9 @@ class _Nursery:
             os.dup2(1, 2)
             for inherited in (self._control.fileno(), *self._ends):
                 os.close(inherited)
-            _be_child(socket.socket(fileno=descriptor), parent)
-        os.close(descriptor)
+            _be_child(socket.socket(fileno=descriptor), folder, parent)
+        for given in received:
+            os.close(given)
         process = os.pidfd_open(pid)
         self._ends[process] = (pid, time.monotonic() + float(message))
         self._poll.register(process, select.POLLIN)
@@ -120,10 +122,10 @@ class _Nursery:
         os.close(process)
 
 
-def _be_child(connection: socket.socket, parent: int) -> NoReturn:
+def _be_child(connection: socket.socket, folder: Sequence[int], parent: int) -> NoReturn:
     code = 1
     try:
-        request = json.loads(_receive(connection))
+        request = {**json.loads(_receive(connection)), "descriptors": folder}
         confinement.confine(confinement.Limits(**request["limits"]), parent=parent)
         connection.sendall(json.dumps(_answer(request)).encode())
         code = 0
@@ -154,6 +156,12 @@ def _answer(request: Request) -> dict[str, Any]:
 
 def _refusal(error: AdapterError) -> dict[str, Any]:
     return {"refused": {"reason": error.reason, "message": str(error)}}
+
+
+def _place(request: Request) -> Place:
+    if not request["descriptors"]:
+        return Path(request["folder"])
+    return OpenFolder(Path(request["folder"]), Path(request["root"]), *request["descriptors"])
 
 
 def _facts(request: Request) -> BaseFacts:

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from veneer_adapters.artifact.manifest import BaseFacts
+from veneer_adapters.artifact.opening import Place, open_folder, resolved
 from veneer_adapters.doctor.base_model import open_base
 from veneer_adapters.doctor.report import Repaired, Report
 from veneer_adapters.errors import AdapterError
@@ -28,7 +29,7 @@ from veneer_server.settings import Settings, SettingsError
 
 EXIT_LOADS, EXIT_DOES_NOT, EXIT_NOT_CHECKED = 0, 1, 2
 
-Provider = Callable[[str], AbstractContextManager[Path]]
+Provider = Callable[[str], AbstractContextManager[Place]]
 """Gives the folder of an adapter that a person named, until the block ends."""
 
 
@@ -46,12 +47,13 @@ class Asked:
 
 
 @contextmanager
-def local_folder(location: str) -> Iterator[Path]:
-    """Yield the folder at the path ``location``; raise NotChecked if there is none."""
-    folder = Path(location)
-    if not folder.is_dir():
+def local_folder(location: str) -> Iterator[Place]:
+    """Yield the folder at the path ``location``, open; raise NotChecked if there is none."""
+    if not Path(location).is_dir():
         raise NotChecked("There is no such folder; name a folder or a URL.")
-    yield folder
+    folder = resolved(Path(location))
+    with open_folder(folder, folder) as opened:
+        yield opened
 
 
 def provider(location: str, settings: Settings) -> Provider:
@@ -67,7 +69,7 @@ def fetched_by(settings: Settings) -> Provider:
     """Return the provider for URLs; the fetched files are removed when the block ends."""
 
     @contextmanager
-    def fetched(location: str) -> Iterator[Path]:
+    def fetched(location: str) -> Iterator[Place]:
         from veneer_adapters.sources.locations import parse_location
         from veneer_adapters.sources.remote import remote_sources
 

@@ -154,8 +154,7 @@ async def test_a_file_is_no_folder_of_an_adapter(root: Path, intake: Intake) -> 
             await intake.take(Source("path", str(path)))
         assert isinstance(refused.value.error, errors.MissingFile)
         with pytest.raises(errors.MissingFile):
-            async with intake.borrowed(Source("path", str(path))):
-                pass
+            intake.locate(Source("path", str(path)))
 
 
 async def test_links_to_files_elsewhere_in_the_root_are_followed(

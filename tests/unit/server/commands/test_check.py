@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from support import builders
 from support.checkpoints import checkpoint
 from support.places import REPOSITORY
+from veneer_adapters.sandbox.sandbox import Sandbox
 from veneer_server.commands import check as adapters_check
 from veneer_server.commands.main import app
 from veneer_server.commands.planning import Shape
@@ -184,3 +185,13 @@ def test_neither_torch_nor_vllm_is_imported(tmp_path: Path) -> None:
         "assert not {'torch', 'vllm', 'transformers'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_local_folder_is_held_open_while_it_is_examined(tmp_path: Path) -> None:
+    other = builders.write(tmp_path / "other", r=2)
+    folder = builders.write(tmp_path / "a", r=4)
+    with adapters_check.local_folder(str(folder)) as opened, Sandbox() as sandbox:
+        folder.rename(tmp_path / "moved")
+        folder.symlink_to(other)
+        report = sandbox.examine(opened, builders.FACTS)
+    assert (report.loads, report.facts.rank) == (True, 4)

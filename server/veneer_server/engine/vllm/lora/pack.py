@@ -48,7 +48,7 @@ def pack(folder: Path, stored: np.dtype[Any]) -> dict[str, PackedPair]:
         OSError: the files cannot be read.
     """
     # A plain open is safe here: the server checked these files when it put them into its store.
-    artifact = read_artifact(folder, open_file=lambda where, name: (where / name).open("rb"))
+    artifact = read_artifact(folder, open_file=lambda name: (folder / name).open("rb"))
     packed = _reserve(artifact.pairs, stored)
     scratch = _Scratch(max(max(own.a.size, own.b.size) for own in packed.values()))
     with (folder / WEIGHTS_FILE).open("rb", buffering=0) as file:
