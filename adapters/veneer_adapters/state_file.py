@@ -36,9 +36,9 @@ class DatabaseFile:
             raise _gone()
 
     def require_log(self) -> None:
-        """Return when what is being written goes to a log that can be found again.
+        """Return when the log is where it can be found again.
 
-        Call this while a connection writes: between two writes there may be no log.
+        Call this while a connection reads or writes: when all are closed there may be no log.
 
         Raises:
             CatalogGone: the log was removed.

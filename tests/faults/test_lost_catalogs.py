@@ -93,6 +93,9 @@ def test_d2_a_catalog_that_is_lost_while_it_is_used_takes_no_change_and_clients_
         assert publish(served, 0).status_code == 201
         lose(tmp_path / "state" / "catalog.db")
         assert fault(publish(served, 1)) == (503, "adapter_unavailable")
+        again = {"source": str(served.adapters / ".incoming" / "0")}
+        unchanged = ask(served, "POST", "adapters/mine/revisions", again)
+        assert fault(unchanged) == (503, "adapter_unavailable")
         assert fault(change(served)) == (503, "adapter_unavailable")
         assert fault(ask(served, "DELETE", "adapters/mine")) == (503, "adapter_unavailable")
         assert chat(served) == 200

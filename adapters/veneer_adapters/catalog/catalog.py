@@ -247,6 +247,9 @@ class Catalog(Snapshot):
         if self._is_news(arrivals):
             await self._commit(names, change)
         else:
+            if any(arrival.source.kind != "folder" for arrival in arrivals):
+                # A request is told only what a restart would find, so the catalog must be there.
+                await self._repository.version()
             change({name: self._entries[name] for name in names})
         for name in names:
             self._refusals.pop(name)

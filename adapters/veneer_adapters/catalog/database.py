@@ -135,6 +135,7 @@ class Database:
                 if self.shared:
                     await connection.execution_options(isolation_level="REPEATABLE READ")
                 yield connection
+                self._require_log()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
