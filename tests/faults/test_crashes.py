@@ -102,7 +102,9 @@ def difference(wanted: Any, found: Any) -> str:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("operation", [*crashing.ASKED, *crashing.FOUND])
-def test_kill_9_at_any_step_leaves_the_state_before_or_after(stage: Stage, operation: str) -> None:
+def test_d1_kill_9_at_any_step_leaves_the_state_before_or_after(
+    stage: Stage, operation: str
+) -> None:
     folders = [stage.copy(operation, case) for case in ("before", "after")]
     until_settled(folders)
     before = stage.look(folders[0])

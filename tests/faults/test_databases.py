@@ -40,7 +40,7 @@ TROUBLES = [(locked, (503, "state_busy")), (disks.filled, (503, "adapter_unavail
 
 
 @pytest.mark.parametrize(("trouble", "told"), TROUBLES, ids=["locked", "full"])
-def test_a_catalog_that_cannot_be_written_is_told_to_admins_and_clients_are_served(
+def test_d2_a_catalog_that_cannot_be_written_is_told_to_admins_and_clients_are_served(
     tmp_path: Path, trouble: Callable[[Path], Any], told: tuple[int, str]
 ) -> None:
     state = tmp_path / "disk"
@@ -96,7 +96,7 @@ SPOILED = [garbage_first, garbage_inside, cut_off, newer, contradicting]
 
 
 @pytest.mark.parametrize("spoil", SPOILED)
-def test_a_catalog_that_cannot_be_understood_ends_the_start_with_78_and_is_left_as_it_is(
+def test_d3_a_catalog_that_cannot_be_understood_ends_the_start_with_78_and_is_left_as_it_is(
     tmp_path: Path, made: Path, spoil: Callable[[Path], None]
 ) -> None:
     shutil.copytree(made, tmp_path / "copy")
@@ -108,7 +108,7 @@ def test_a_catalog_that_cannot_be_understood_ends_the_start_with_78_and_is_left_
     assert database.read_bytes() == before
 
 
-def test_a_catalog_that_may_only_be_read_is_served_and_told_to_admins(
+def test_d2_a_catalog_that_may_only_be_read_is_served_and_told_to_admins(
     tmp_path: Path, made: Path
 ) -> None:
     shutil.copytree(made, tmp_path / "copy")
@@ -145,7 +145,7 @@ os._exit(0)
 
 
 @pytest.mark.timeout(300)
-def test_a_migration_killed_at_any_statement_is_done_by_the_next_start(tmp_path: Path) -> None:
+def test_d3_a_migration_killed_at_any_statement_is_done_by_the_next_start(tmp_path: Path) -> None:
     codes = []
     for n in range(1, 60):
         database = tmp_path / f"{n}.db"

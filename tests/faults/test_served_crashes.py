@@ -56,7 +56,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("fault", "acknowledged", "wanted"), CASES)
-def test_a_server_killed_while_it_publishes_or_moves_finishes_it_or_never_began(
+def test_d1_a_server_killed_while_it_publishes_or_moves_finishes_it_or_never_began(
     tmp_path: Path, fault: str, acknowledged: int, wanted: int
 ) -> None:
     dies = {"VENEER_FAULTS": f"{fault}:kill"}
