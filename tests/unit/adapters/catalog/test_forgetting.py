@@ -123,3 +123,23 @@ async def test_removed_adapters_take_no_place_among_the_most_used(
     usage.count("old")
     await usage.flush()
     assert await usage.most_used(2) == ["new"]
+
+
+async def test_giving_up_what_was_removed_leaves_alone_what_was_added_since(
+    catalog: Catalog,
+) -> None:
+    first = await add_new(catalog, "a", "1")
+    await catalog.remove("a")
+    await catalog.give_up(first, is_new=True)
+    second = await add_new(catalog, "a", "2")
+    await catalog.give_up(first, is_new=True)
+    assert catalog.waiting() == [second]
+    await catalog.prove(second, EFFECT)
+    await catalog.give_up(first, is_new=True)
+    assert catalog.get("a").live == catalog.current(second)
+
+
+async def add_new(catalog: Catalog, name: str, of: str) -> Revision:
+    made = builders.revision(name, of)
+    arrival = Arrival(name, made.digest, made.path, made.manifest, ASKED)
+    return await catalog.add(arrival, is_new=True)
