@@ -44,7 +44,7 @@ test-tools:
 
 slow-tests: test-tools
 	$(PY) -m pytest $(PARALLEL) -m "slow and not engine and not services"
-	$(PY) -m pytest -m "engine and not services"
+	$(PY) -m pytest -m "engine and not services and not matrix"
 
 test-services:  ## Tests that need system packages (installed as root on Debian)
 	@scripts/install test

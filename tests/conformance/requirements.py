@@ -154,7 +154,7 @@ REQUIREMENTS: dict[str, Requirement] = {
         "Official fields the engine would ignore are refused when that changes the answer.", _OWN
     ),
     "requests:bounds": Requirement(
-        "n above 128, more than 4 stop strings and limits below 1 are 400 with the field's name.",
+        "Numbers, lists and texts beyond their bounds are 400 with the field's name.",
         f"{_API}/chat/create",
     ),
     "requests:developer": Requirement(

@@ -1,6 +1,6 @@
 """Two revisions of one name take turns under load: no answer is a mixture, nothing is left.
 
-``SWAP_SECONDS`` is how long, one minute unless told otherwise; ``.ci/run`` says five.
+``SWAP_SECONDS`` is how long, one minute unless told otherwise; ``.ci/run`` says two.
 """
 
 import asyncio

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from support.places import REPOSITORY
+from support.places import REPOSITORY, TESTS
 from veneer_adapters.errors import AdapterError, AdapterRejected, AdapterUnavailable
 from veneer_adapters.events import (
     CanaryWatched,
@@ -281,3 +281,17 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_file_that_a_row_of_the_faults_names_is_there() -> None:
+    rows = [
+        x
+        for x in (REPOSITORY / "docs" / "faults.md").read_text().splitlines()
+        if x.startswith("| ")
+    ]
+    cells = [row.strip("| ").split(" | ")[-1] for row in rows]
+    named = [name for cell in cells for name in re.findall(r"`([\w/]+(?:\.py|/))`", cell)]
+    assert len(named) > 40
+    files = {path.name for path in TESTS.rglob("test_*.py")}
+    for name in named:
+        assert (TESTS / name).exists() if "/" in name else name in files, name

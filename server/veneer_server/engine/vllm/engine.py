@@ -11,6 +11,7 @@ from typing import Any, Self
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
+from vllm.tokenizers.registry import cached_get_tokenizer
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -203,6 +204,8 @@ class VllmEngine:
     def kill(self) -> None:
         """End the engine's processes at once and remove what they leave."""
         self._processes.kill()
+        # vLLM keeps every tokenizer, and puts another pool of copies around it for each engine.
+        cached_get_tokenizer.cache_clear()
 
     async def check_health(self) -> None:
         """Return if the engine's process lives."""
