@@ -88,9 +88,16 @@ class Factory:
 
 @asynccontextmanager
 async def supervised(
-    factory: Factory, recovery: Recovered, *, restart_wait_s: float = 0.0
+    factory: Factory,
+    recovery: Recovered,
+    *,
+    restart_wait_s: float = 0.0,
+    gives_up: bool = False,
 ) -> AsyncIterator[SupervisedEngine]:
-    """Run a supervised engine; what ``run`` raises is raised when the block ends."""
+    """Run a supervised engine; what ``run`` raises is raised when the block ends.
+
+    An engine that ``gives_up`` is awaited until it does; otherwise it is stopped.
+    """
     engine = SupervisedEngine(
         factory.engines[0],
         factory.start,
@@ -104,8 +111,9 @@ async def supervised(
         async with asyncio.timeout(10):
             yield engine
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        if not gives_up:
+            task.cancel()
+        await asyncio.wait([task], timeout=10)
     if not task.cancelled():
         task.result()
 

@@ -103,8 +103,10 @@ async def test_starts_that_fail_are_tried_again() -> None:
         assert await answered(engine)
 
 
-async def kill_each(factory: Factory, recovery: Recovered, times: int) -> None:
-    async with supervised(factory, recovery):
+async def kill_each(
+    factory: Factory, recovery: Recovered, times: int, *, gives_up: bool = False
+) -> None:
+    async with supervised(factory, recovery, gives_up=gives_up):
         for death in range(times):
             await until(lambda: len(factory.engines) > death)  # noqa: B023 - awaited here
             factory.engines[death].stop()
@@ -113,7 +115,7 @@ async def kill_each(factory: Factory, recovery: Recovered, times: int) -> None:
 
 async def test_an_engine_that_dies_again_and_again_is_given_up() -> None:
     with pytest.raises(EngineGaveUp, match="died 4 times"):
-        await kill_each(Factory(), Recovered(), 4)
+        await kill_each(Factory(), Recovered(), 4, gives_up=True)
 
 
 async def test_an_adapter_call_that_hangs_ends_with_the_engine() -> None:
