@@ -28,7 +28,6 @@ BACKEND = "guidance"
 """The one backend: it keeps a schema or refuses it by name (ADR 0019)."""
 MOST_SECONDS = 3.0
 MOST_CHARS = 256 * 1024
-MOST_CHOICES = 10_000
 _AT_ONCE = 2
 _REMEMBERED = 64
 
@@ -86,7 +85,7 @@ class Admission:
 
     def _check(self, asked: StructuredOutputsParams) -> StructuredOutputsParams:
         kind, spec = get_structured_output_key(asked)
-        _check_size(kind, spec)
+        _check_size(spec)
         if kind is StructuredOutputOptions.STRUCTURAL_TAG:
             asked = self._without_tags(json.loads(spec), asked)
         elif kind is StructuredOutputOptions.JSON:
@@ -124,11 +123,9 @@ class Admission:
         return to_rejection(matcher.get_error(), is_schema=is_schema)
 
 
-def _check_size(kind: StructuredOutputOptions, spec: str) -> None:
+def _check_size(spec: str) -> None:
     if len(spec) > MOST_CHARS:
         raise SchemaTooComplex(
             f"What the answer must fit is {len(spec)} characters long; at most {MOST_CHARS} are"
             " supported."
         )
-    if kind is StructuredOutputOptions.CHOICE and len(json.loads(spec)) > MOST_CHOICES:
-        raise SchemaTooComplex(f"There are more than {MOST_CHOICES} choices.")
