@@ -84,6 +84,20 @@ class Admission:
             ) from None
 
     def _check(self, asked: StructuredOutputsParams) -> StructuredOutputsParams:
+        try:
+            asked = self._written(asked)
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+            # A schema or a tag may come as a text, in which nobody has looked yet.
+            raise RequestRejected(
+                "What the answer must fit is malformed: it is no JSON schema, or no structural tag."
+            ) from None
+        rejection = self._verdict(*get_structured_output_key(asked))
+        if rejection is not None:
+            raise type(rejection)(str(rejection))  # each request has an error of its own
+        return asked
+
+    def _written(self, asked: StructuredOutputsParams) -> StructuredOutputsParams:
+        """Return what ``asked`` says in the form in which the engine can follow it."""
         kind, spec = get_structured_output_key(asked)
         _check_size(spec)
         if kind is StructuredOutputOptions.STRUCTURAL_TAG:
@@ -93,9 +107,6 @@ class Admission:
             asked = StructuredOutputsParams(json=on_one_line(schema))
         elif kind is StructuredOutputOptions.JSON_OBJECT:
             asked = StructuredOutputsParams(json=on_one_line({"type": "object"}))
-        rejection = self._verdict(*get_structured_output_key(asked))
-        if rejection is not None:
-            raise type(rejection)(str(rejection))  # each request has an error of its own
         return asked
 
     def _without_tags(

@@ -192,3 +192,25 @@ async def test_json_is_written_on_one_line_so_that_blanks_never_run_on(
     assert constraints.takes(admitted, '{"a":[1,2],"b":{}}')
     for text in ("{ }", '{\n"a": 1}', '{"a":  1}', '{"a": [1,\n2]}'):
         assert not constraints.takes(admitted, text), text
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"json": "not json"},
+        {"json": "5"},
+        {"json": "[" * 5000 + "]" * 5000},
+        {"json": '{"multipleOf": 1' + "0" * 400 + "}"},
+        {"structural_tag": "not json"},
+        {"structural_tag": "[]"},
+        {"structural_tag": "{}"},
+        {"structural_tag": '{"format": {"type": "tag"}}'},
+        {"structural_tag": '{"structures": [{"begin": "x"}], "triggers": ["x"]}'},
+    ],
+    ids=lambda asked: str(asked)[:40],
+)
+async def test_a_text_that_is_no_schema_and_no_tag_is_the_clients_fault(
+    constraints: Any, asked: dict[str, Any]
+) -> None:
+    with pytest.raises(RequestRejected, match="malformed"):
+        await constraints.admit(**asked)
