@@ -19,7 +19,7 @@ from veneer_adapters.sandbox.sandbox import Sandbox
 from veneer_adapters.sources.local import FolderWatch
 from veneer_adapters.state_lock import state_folder
 from veneer_server import __version__
-from veneer_server.api import errors, generation, models, operations, urls
+from veneer_server.api import compare, errors, generation, models, operations, urls
 from veneer_server.api.access import AccessLog, Refusals
 from veneer_server.api.admin import adapters, aliases, vllm_routes
 from veneer_server.api.deps import Server
@@ -39,7 +39,7 @@ _BACKLOG = 2048
 
 
 # Most requests generate. The router tries routes in this order, so those are found first.
-_ROUTES = (generation, models, operations, adapters, aliases, vllm_routes)
+_ROUTES = (generation, compare, models, operations, adapters, aliases, vllm_routes)
 
 
 def create_app(server: Server) -> FastAPI:

@@ -1,7 +1,9 @@
 """The dependencies of routes: the server, a checked key, and a body that is a JSON object."""
 
 import asyncio
+import hashlib
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -14,6 +16,7 @@ from veneer_server.api.parsing import parse_object
 from veneer_server.background import Background
 from veneer_server.engine.base import Engine
 from veneer_server.serving.requests import RequestService
+from veneer_server.serving.resolving import Asker
 from veneer_server.settings import Settings
 from veneer_server.telemetry.metrics import Metrics
 from veneer_server.telemetry.tracing import Tracing
@@ -67,6 +70,14 @@ def presented_key(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     given = token if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
     return given.strip()
+
+
+def asker_of(request: Request, body: Mapping[str, Any]) -> Asker:
+    """Return who asks: the end user that ``body`` names, and a digest of the key."""
+    user = body.get("user") or body.get("safety_identifier")
+    key = presented_key(request)
+    digest = hashlib.blake2b(key.encode(), digest_size=16).hexdigest() if key else None
+    return Asker(user if isinstance(user, str) else None, digest)
 
 
 async def read_object(request: Request, server: ServerDep) -> dict[str, Any]:

@@ -3,20 +3,18 @@
 Each reads the body, calls the service and answers in the official shape.
 """
 
-import hashlib
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from veneer_server.api.deps import BodyDep, Server, ServerDep, presented_key, require_key
+from veneer_server.api.deps import BodyDep, Server, ServerDep, asker_of, require_key
 from veneer_server.api.official.answers import to_document, to_events
 from veneer_server.api.official.bodies import prepare
 from veneer_server.api.streams import ClientGone, EventStream, run_until_gone
 from veneer_server.engine.base import Endpoint
 from veneer_server.serving.requests import Document, Served
-from veneer_server.serving.resolving import Asker
 
 router = APIRouter(dependencies=[Depends(require_key)])
 
@@ -36,19 +34,12 @@ async def generate(request: Request, body: BodyDep, server: ServerDep) -> Respon
     endpoint = PATHS[request.url.path]
     request.state.model = body.get("model")
     asked = prepare(endpoint, body)
-    work = server.requests.respond(endpoint, asked, request.state.ids, _asker(request, body))
+    work = server.requests.respond(endpoint, asked, request.state.ids, asker_of(request, body))
     try:
         found = await run_until_gone(work, request.receive, server.deadline)
     except ClientGone:
         return Response(status_code=499)
     return _answer(request, endpoint, body, found, server)
-
-
-def _asker(request: Request, body: dict[str, Any]) -> Asker:
-    user = body.get("user") or body.get("safety_identifier")
-    key = presented_key(request)
-    digest = hashlib.blake2b(key.encode(), digest_size=16).hexdigest() if key else None
-    return Asker(user if isinstance(user, str) else None, digest)
 
 
 def _answer(

@@ -1,14 +1,13 @@
 """Answers that end early when the client hangs up or when the drain deadline passes."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from veneer_server.api.errors import ShuttingDown, report, to_api_error, to_event, to_reason
-from veneer_server.serving.requests import Stream
 
 T = TypeVar("T")
 
@@ -49,14 +48,24 @@ async def _disconnect(receive: Receive) -> None:
         pass
 
 
+class Frames(Protocol):
+    """Events that somebody must close."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield each event."""
+
+    async def aclose(self) -> None:
+        """End what makes the events; a second call does nothing."""
+
+
 class EventStream(Response):
-    """Sends a ``Stream`` as server-sent events, and closes it whatever happens."""
+    """Sends ``Frames`` as server-sent events, and closes it whatever happens."""
 
     media_type = "text/event-stream"
 
     def __init__(
         self,
-        stream: Stream,
+        stream: Frames,
         convert: Callable[[bytes], bytes],
         deadline: asyncio.Event,
         headers: dict[str, str],
