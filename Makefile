@@ -18,7 +18,7 @@ tools:
 	@scripts/install dev
 
 # Assertions are rewritten and modules compiled once, not by every worker and program of a run.
-quick-tests slow-tests: export PYTHONDONTWRITEBYTECODE =
+quick-tests slow-tests engine-tests: export PYTHONDONTWRITEBYTECODE =
 
 check: tools lint  ## Everything that needs no engine: lint, types, layers, unit and service tests
 	@$(MAKE) -j 2 --output-sync --no-print-directory types quick-tests
@@ -37,13 +37,17 @@ types:
 quick-tests:
 	$(PY) -m pytest $(PARALLEL) -m "not engine and not services and not slow"
 
-test: test-tools quick-tests slow-tests  ## Every test that needs nothing but Python packages, the real engine included
+test: test-tools quick-tests  ## Every test that needs nothing but Python packages, the real engine included
+	@$(MAKE) -j 2 --no-print-directory slow-tests engine-tests
 
 test-tools:
 	@scripts/install test
 
+# These mostly wait: for clocks, disks and connections. So they run beside those of the engine.
 slow-tests: test-tools
 	$(PY) -m pytest $(PARALLEL) -m "slow and not engine and not services"
+
+engine-tests: test-tools
 	$(PY) -m pytest -m "engine and not services and not matrix"
 
 test-services:  ## Tests that need system packages (installed as root on Debian)
@@ -74,4 +78,4 @@ train:  ## Train the demo adapters again
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: serve setup dev tools check lint types test test-tools quick-tests slow-tests test-services faults soak bench dashboards lock train help
+.PHONY: serve setup dev tools check lint types test test-tools quick-tests slow-tests engine-tests test-services faults soak bench dashboards lock train help
