@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
@@ -15,8 +16,10 @@ from soak.changes import Changes
 from soak.clients import Clients
 from soak.nemesis import Nemesis
 from soak.world import World, left_in_shared_memory, publish
+from support import disks
 
 _QUIET_S = 5
+_DISK_BYTES = 128 << 20
 _GATEWAY_MIB_A_MINUTE = 0.5
 _ONCE_MIB = 16
 """What an allocator may take in one step, whatever the length of the run."""
@@ -32,13 +35,18 @@ def main() -> int:
     parser.add_argument("--adapters", type=int, default=12)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="soak") as folder:
-        return asyncio.run(_soak(asked, Path(folder)))
+    own_disk = disks.may_mount()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak")))
+        if own_disk:
+            stack.enter_context(disks.mounted(folder / "state", _DISK_BYTES))
+        else:
+            print("this process may not mount, so no disk is filled", flush=True)
+        return asyncio.run(_soak(asked, World(folder, asked.adapters, own_disk=own_disk)))
 
 
-async def _soak(asked: argparse.Namespace, folder: Path) -> int:
+async def _soak(asked: argparse.Namespace, world: World) -> int:
     segments = set(os.listdir("/dev/shm"))  # noqa: S108 - looked at, not written
-    world = World(folder, asked.adapters)
     print("starting the server and publishing the adapters", flush=True)
     await asyncio.to_thread(world.start)
     golden = await asyncio.to_thread(publish, world)

@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 from soak.ledger import Trouble
 from soak.world import World
+from support import disks
 
 _LOCKED_S = 2.0
+_FULL_S = 3.0
 _AFTERWARDS_S = 2.0
 """So long after a recovery a request may still have met the trouble."""
 
@@ -25,6 +27,7 @@ class Nemesis:
             ("kill -9 of the gateway", world.kill),
             ("kill -9 of the engine core", lambda: self._signal(0, signal.SIGKILL)),
             ("a lock on the database for 2 s", self._lock),
+            *([("a full disk for 3 s", self._fill)] if world.own_disk else []),
             ("SIGSTOP of the engine's worker", lambda: self._signal(1, signal.SIGSTOP)),
             ("kill -9 of a worker", lambda: self._signal(1, signal.SIGKILL)),
         ]
@@ -40,7 +43,7 @@ class Nemesis:
                 time.monotonic(),
                 float("inf"),
                 kills_gateway="gateway" in name,
-                excuses="lock" not in name,
+                excuses="for" not in name,
             )
             self.troubles.append(trouble)
             print(f"  {name}", flush=True)
@@ -58,8 +61,12 @@ class Nemesis:
             time.sleep(0.05)
 
     def _lock(self) -> None:
-        database = sqlite3.connect(self._world.folder / "state" / "catalog.db")
+        database = sqlite3.connect(self._world.state / "catalog.db")
         database.execute("BEGIN EXCLUSIVE")
         time.sleep(_LOCKED_S)
         database.rollback()
         database.close()
+
+    def _fill(self) -> None:
+        with disks.filled(self._world.state):
+            time.sleep(_FULL_S)

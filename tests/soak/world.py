@@ -31,8 +31,11 @@ def names(count: int) -> list[str]:
 class World:
     """One state folder, and the gateways that use it one after the other, on one port."""
 
-    def __init__(self, folder: Path, adapters: int) -> None:
+    def __init__(self, folder: Path, adapters: int, *, own_disk: bool = False) -> None:
+        """Serve in ``folder``; ``own_disk``: its ``state`` is a disk that may be filled."""
         self.folder = folder
+        self.state = folder / "state"
+        self.own_disk = own_disk
         self.names = names(adapters)
         self.lives: list[Life] = []
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -53,7 +56,7 @@ class World:
             "HF_HUB_OFFLINE": "1",
             "VENEER_MODEL__PATH": str(self._model),
             "VENEER_MODEL__DTYPE": "float32",
-            "VENEER_STATE__DIR": str(self.folder / "state"),
+            "VENEER_STATE__DIR": str(self.state),
             "VENEER_ADAPTERS__DIR": str(self.folder / "my-adapters"),
             "VENEER_ADAPTERS__DEVICE_SLOTS": "4",
             "VENEER_ADAPTERS__HOST_SLOTS": "8",

@@ -15,10 +15,10 @@ SIZE_BYTES = 1 << 20
 
 
 @contextmanager
-def mounted(folder: Path) -> Iterator[None]:
-    """Mount a tmpfs of ``SIZE_BYTES`` at ``folder``."""
+def mounted(folder: Path, size_bytes: int = SIZE_BYTES) -> Iterator[None]:
+    """Mount a tmpfs of ``size_bytes`` at ``folder``."""
     folder.mkdir()
-    _run("mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "tmpfs", str(folder))
+    _run("mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder))
     try:
         yield
     finally:
@@ -59,7 +59,8 @@ def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=30)
 
 
-def _may_mount() -> bool:
+def may_mount() -> bool:
+    """Return whether this process may mount a tmpfs."""
     probe = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]  # noqa: S108 - its own
     try:
         return subprocess.run(probe, check=False, capture_output=True, timeout=30).returncode == 0
@@ -68,5 +69,5 @@ def _may_mount() -> bool:
 
 
 DISKS: list[Callable[[Path], AbstractContextManager[None]]] = [pretended]
-if _may_mount():
+if may_mount():
     DISKS.append(mounted)
