@@ -17,7 +17,7 @@ import pytest
 
 import veneer_server.engine.vllm as package
 from veneer_server.engine.vllm import options
-from veneer_server.engine.vllm.lanes import give_lanes
+from veneer_server.engine.vllm.rendering.lanes import give_lanes
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(120)]
 
@@ -57,6 +57,7 @@ ATTRIBUTES = {
     "vllm.v1.executor.multiproc_executor.MultiprocExecutor": ("_init_executor", "response_mqs"),
     "vllm.distributed.device_communicators.shm_broadcast.MessageQueue": ("_spin_condition",),
     "vllm.distributed.device_communicators.shm_broadcast.SpinCondition": ("busy_loop_s",),
+    "vllm.renderers.base.BaseRenderer": ("_tokenize_prompt", "get_tokenizer"),
     "vllm.renderers.base._SwappableExecutor": ("submit", "shutdown", "replace_inner"),
     "vllm.entrypoints.openai.models.serving.OpenAIServingModels": ("lora_requests",),
     "vllm.v1.worker.lora_model_runner_mixin.LoRAModelRunnerMixin": ("lora_manager",),
@@ -181,3 +182,13 @@ def test_a_renderer_works_in_lanes_also_after_it_gave_a_stuck_thread_up() -> Non
             assert name.result(10).startswith(lane)
         executor.replace_inner()
     executor.shutdown()
+
+
+def test_a_renderer_tokenizes_by_the_name_we_replace() -> None:
+    from vllm.renderers.base import BaseRenderer
+    from vllm.renderers.params import TokenizeParams
+
+    calls = inspect.getsource(BaseRenderer._tokenize_singleton_prompt_async)
+    assert "await self._tokenize_prompt_async(prompt, params)" in calls
+    params = TokenizeParams(max_total_tokens=100)
+    assert (params.max_input_tokens, params.truncate_prompt_tokens) == (100, None)

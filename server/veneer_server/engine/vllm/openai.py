@@ -46,8 +46,9 @@ from veneer_server.engine.base import (
 )
 from veneer_server.engine.vllm.constraints.admission import Admission
 from veneer_server.engine.vllm.generations import Generations, RecordingClient, current
-from veneer_server.engine.vllm.lanes import give_lanes
 from veneer_server.engine.vllm.refusals import Refused, to_engine_error
+from veneer_server.engine.vllm.rendering.lanes import give_lanes
+from veneer_server.engine.vllm.rendering.texts import refuse_early
 from veneer_server.engine.vllm.validating import Validating
 
 
@@ -87,6 +88,7 @@ class OpenAIHandlers:
         self._client = client
         self._validating = Validating()
         give_lanes(client.renderer)
+        refuse_early(client.renderer)
         self.models = OpenAIServingModels(recording, [BaseModelPath(name=name, model_path=path)])
         template = load_chat_template(chat_template)
         shared: dict[str, Any] = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from veneer_server.engine.vllm.lanes import THREADS
+from veneer_server.engine.vllm.rendering.lanes import THREADS
 
 TARGET_MODULES = (
     "q_proj",

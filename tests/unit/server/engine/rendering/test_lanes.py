@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from veneer_server.engine.vllm.lanes import Lanes, characters_of
+from veneer_server.engine.vllm.rendering.lanes import Lanes, characters_of
 
 MUCH = "x" * 100_000
 

@@ -1,0 +1,1 @@
+"""How vLLM renders and tokenizes texts here: in two threads, and no more than it must."""
