@@ -33,6 +33,7 @@ from veneer_server.reloading import reload
 from veneer_server.settings import Settings
 from veneer_server.telemetry import otel
 from veneer_server.telemetry.tracing import Tracing
+from veneer_server.turns import shorten_turns
 from veneer_server.wiring import Parts, assemble, open_database, roots
 
 _BACKLOG = 2048
@@ -153,6 +154,7 @@ async def serve(
         http = to_listener(parts.server, read or (lambda: settings))
         listener.listen(_BACKLOG)  # before ``on_ready``: a client that connects then is not refused
         exempt_what_lives()
+        shorten_turns()
         with http.capture_signals():  # before ``on_ready`` too: a signal then is not lost
             on_ready(parts.server, listener.getsockname()[1])
             await _serve_until_over(http, listener, parts.background)

@@ -176,7 +176,7 @@ async def assemble(
         guarding=guarding,
         recovery=EngineRecovery(residency, catalog, metrics),
         background=background,
-        threads=(canaries, checkup, intake, vouching),
+        threads=(canaries, checkup, intake, vouching, server.apart),
     )
 
 

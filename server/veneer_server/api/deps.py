@@ -5,12 +5,14 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
 from veneer_adapters.adapters import Adapters
 from veneer_adapters.catalog.replays import Replays
+from veneer_server.api.apart import Apart
 from veneer_server.api.errors import BodyTooLarge, Unauthorized
 from veneer_server.api.parsing import parse_object
 from veneer_server.background import Background
@@ -37,6 +39,8 @@ class Server:
     tracing: Tracing
     started_s: int
     """When the server started, in seconds since the epoch."""
+    apart: Apart = field(default_factory=Apart)
+    """Where large bodies are parsed."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server was told to stop; from then on it is not ready."""
     deadline: asyncio.Event = field(default_factory=asyncio.Event)
@@ -88,7 +92,8 @@ async def read_object(request: Request, server: ServerDep) -> dict[str, Any]:
         InvalidJson: the body is not JSON with one meaning.
         NotAnObject: the body is JSON, but not an object.
     """
-    return parse_object(await _read_bounded(request, server.settings.limits.max_body_bytes))
+    raw = await _read_bounded(request, server.settings.limits.max_body_bytes)
+    return await server.apart.run(len(raw), partial(parse_object, raw))
 
 
 async def _read_bounded(request: Request, limit: int) -> bytes:

@@ -17,6 +17,8 @@ MOST_MEMBERS = 50_000
 """Most members of all objects together; each key costs time, because it must be there once."""
 MOST_VALUES = 100_000
 """Most arrays and objects together."""
+MOST_TEXTS = 100_000
+"""Most texts together, keys included."""
 _SHOWN_CHARS = 100
 _BLANKS = b" \t\r\n"
 _BEGINNINGS = (b",[", b"[[", b":[", b",{", b"[{", b":{")
@@ -39,7 +41,7 @@ def parse_object(raw: bytes) -> dict[str, Any]:
         NotAnObject: it is JSON, but not an object.
     """
     try:
-        _check_members(raw)
+        _check_amounts(raw)
         found = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
         _check_numbers(raw, found)
     except (ValueError, TypeError) as error:
@@ -51,12 +53,15 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     return found
 
 
-def _check_members(raw: bytes) -> None:
+def _check_amounts(raw: bytes) -> None:
     # A key ends with a quotation mark and a colon, and a value begins behind one of four marks. In
     # a text a quotation mark is escaped; a bracket is not, so JSON in a text counts as values too.
     if raw.count(b'"') <= 2 * MOST_MEMBERS and raw.count(b"[") + raw.count(b"{") <= MOST_VALUES:
         return
-    plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _BLANKS)
+    unescaped = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if (texts := unescaped.count(b'"') // 2) > MOST_TEXTS:
+        raise ValueError(f"it has {texts} texts, more than {MOST_TEXTS}")
+    plain = unescaped.translate(None, _BLANKS)
     if (members := plain.count(b'":')) > MOST_MEMBERS:
         raise ValueError(f"it has {members} members in its objects, more than {MOST_MEMBERS}")
     if (values := sum(map(plain.count, _BEGINNINGS))) > MOST_VALUES:

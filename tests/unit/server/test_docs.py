@@ -124,6 +124,7 @@ def test_every_bound_of_a_field_is_documented() -> None:
         bounds.MOST_TOKENIZED,
         parsing.MOST_MEMBERS,
         parsing.MOST_VALUES,
+        parsing.MOST_TEXTS,
     ]
     assert f"| {parsing.DEEPEST} | 400 `invalid_json` |" in read("docs/operations.md")
 

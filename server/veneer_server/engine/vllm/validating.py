@@ -1,7 +1,8 @@
 """From a client's body to vLLM's request object, without holding up the event loop.
 
 A Responses request lists items of thirty kinds. vLLM tries each kind with each item, so a long list
-takes a tenth of a second, and a wrong one seconds: half a million errors.
+takes a tenth of a second, and a wrong one seconds: half a million errors. Another long body takes a
+few hundredths, which add up with what else is done with it on the loop.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 _FEW = 8
 """So many items are validated at once, in a few milliseconds."""
+_FEW_OTHERS = 256
+"""So many other items, and members of objects, of which each has only a few kinds."""
 
 
 class Validating:
@@ -28,11 +31,23 @@ class Validating:
         Raises:
             ValidationError: it is none; of many items, the errors are those of the first wrong one.
         """
-        items = body.get("input")
-        if not isinstance(items, list) or len(items) <= _FEW:
+        given = body.get("input")
+        items = given if isinstance(given, list) and len(given) > _FEW else []
+        if not items and not _has_many(body):
             return kind.validate_python(dict(body))
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, _one_by_one, kind, body, items)
+
+
+def _has_many(body: Any) -> bool:
+    """Return whether ``body`` has more than a few items and members, at any depth."""
+    count, waiting = 0, [body]
+    while waiting and count <= _FEW_OTHERS:
+        value = waiting.pop()
+        if isinstance(value, Mapping | list):
+            count += len(value)
+            waiting += value if isinstance(value, list) else value.values()
+    return count > _FEW_OTHERS
 
 
 def _one_by_one(kind: TypeAdapter[Any], body: Mapping[str, Any], items: list[Any]) -> Any:

@@ -4,7 +4,13 @@ import orjson
 import pytest
 
 from veneer_server.api.errors import InvalidJson, NotAnObject
-from veneer_server.api.parsing import DEEPEST, MOST_MEMBERS, MOST_VALUES, parse_object
+from veneer_server.api.parsing import (
+    DEEPEST,
+    MOST_MEMBERS,
+    MOST_TEXTS,
+    MOST_VALUES,
+    parse_object,
+)
 
 
 def nested(depth: int) -> bytes:
@@ -110,3 +116,14 @@ def test_a_body_has_no_more_than_100000_arrays_and_objects(value: bytes) -> None
     assert len(parse_object(most)["a"]) == MOST_VALUES - 1
     with pytest.raises(InvalidJson, match="it has 100001 arrays and objects, more than 100000"):
         parse_object(most.replace(b"[", b"[ " + value + b",", 1))
+
+
+def texts(count: int) -> bytes:
+    """Return an object with so many texts, the key included, of which each looks like more."""
+    return orjson.dumps({"a": ['"\\'] * (count - 1)})
+
+
+def test_a_body_has_no_more_than_100000_texts_keys_included() -> None:
+    assert len(parse_object(texts(MOST_TEXTS))["a"]) == MOST_TEXTS - 1
+    with pytest.raises(InvalidJson, match="it has 100001 texts, more than 100000"):
+        parse_object(texts(MOST_TEXTS + 1))

@@ -28,8 +28,9 @@ class Item(BaseModel):
 class Request(BaseModel):
     """A request with items or a text."""
 
-    input: str | list[Item]
+    input: str | list[Item] = ""
     model: str = "m"
+    messages: list[Item] = []
 
 
 KIND: TypeAdapter[Request] = TypeAdapter(Request)
@@ -49,6 +50,13 @@ async def test_a_few_items_are_validated_at_once() -> None:
 async def test_many_items_are_validated_in_another_thread() -> None:
     assert len((await request([{"size": 1}] * 100, model="n")).input) == 100
     assert threading.main_thread().name not in THREADS
+
+
+@pytest.mark.parametrize(("count", "apart"), [(50, False), (200, True)])
+async def test_many_messages_are_validated_in_another_thread(count: int, apart: bool) -> None:
+    found = await request("hi", messages=[{"size": 1}] * count)
+    assert len(found.messages) == count
+    assert (threading.main_thread().name not in THREADS) is apart
 
 
 @pytest.mark.parametrize("count", [3, 300])
