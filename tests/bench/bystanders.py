@@ -5,13 +5,15 @@
 A real server streams to a bystander without end, and a second one asks /livez all the time. For
 each body the table says what it was answered, the longest time in which the bystander got no token,
 and the longest that /livez took: each the least of several tries, because on a busy machine any one
-try may be disturbed. No body has a schema: grammars are compiled elsewhere.
+try may be disturbed. No try finds its prompt in the prefix cache. No body has a schema: grammars
+are compiled elsewhere.
 """
 
 import argparse
 import base64
 import http.client
 import json
+import math
 import multiprocessing as mp
 import random
 import sys
@@ -36,6 +38,8 @@ CALM = 60
 """Tokens of the bystander that say how long its gaps are by themselves."""
 TAIL_S = 0.7
 """How long the bystanders are watched after an answer."""
+TRY = "TRY"
+"""Stands in a body for the number of the try."""
 
 
 def user(content: Any) -> dict[str, Any]:
@@ -44,7 +48,7 @@ def user(content: Any) -> dict[str, Any]:
 
 def tool(number: int, **schema: Any) -> dict[str, Any]:
     parameters = {"type": "object", "properties": schema}
-    return {"type": "function", "function": {"name": f"f{number}", "parameters": parameters}}
+    return {"type": "function", "function": {"name": f"f{TRY}_{number}", "parameters": parameters}}
 
 
 def call(arguments: str) -> dict[str, Any]:
@@ -77,7 +81,7 @@ def conversations() -> Iterator[Case]:
     yield "noise of 4 MB", CHAT, chat(messages=[user(NOISE)])
     yield "2,048 messages", CHAT, chat(messages=[user("hi")] * 2048)
     yield "60,000 messages", CHAT, chat(messages=[user("hi")] * 60_000)
-    yield "2,048 parts", CHAT, chat(messages=[user([PART] * 2048)])
+    yield "2,048 parts", CHAT, chat(messages=[user([{**PART, "text": TRY}, *[PART] * 2047])])
     yield "100,000 parts", CHAT, chat(messages=[user([PART] * 100_000)])
     yield "100,000 wrong parts", CHAT, chat(messages=[user([{"type": "x"}] * 100_000)])
     calls = {"role": "assistant", "tool_calls": [call("{}")] * 20_000}
@@ -147,7 +151,11 @@ class Bystander:
     """Reads a stream, or probes; keeps its longest gap. The program that sends is another one."""
 
     def __init__(self) -> None:
-        self.longest_s, self.count, self._last_s = 0.0, 0, time.monotonic()
+        self.longest_s, self.count, self._last_s = 0.0, 0, math.inf
+
+    def begins(self) -> None:
+        """Begin a stream; until its first token it waits for its turn, and that is no gap."""
+        self._last_s = math.inf
 
     def seen(self) -> None:
         now_s = time.monotonic()
@@ -165,6 +173,7 @@ def read_streams(port: int, stream: Bystander) -> None:
     body = {"model": BASE, "messages": [user("Tell me a story.")], "stream": True}
     content = json.dumps({**body, "max_tokens": 4000, "ignore_eos": True, "temperature": 0})
     while True:
+        stream.begins()
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         connection.request("POST", CHAT, content, {"Content-Type": "application/json"})
         for line in connection.getresponse():
@@ -259,7 +268,10 @@ def main() -> None:
                 else json.dumps({"model": BASE, **body}, ensure_ascii=False)
             )
             content = content.encode() if isinstance(content, str) else content
-            tries = [try_once(watch, port, path, content) for _ in range(asked.repeat)]
+            tries = [
+                try_once(watch, port, path, content.replace(TRY.encode(), str(number).encode()))
+                for number in range(asked.repeat)
+            ]
             status, took_ms, gap_ms, live_ms = map(min, zip(*tries, strict=True))
             print(
                 f"| {name} | {len(content) // 1000} | {status} | {took_ms:.0f} | {gap_ms:.0f} |"
