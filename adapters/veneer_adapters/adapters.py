@@ -11,7 +11,7 @@ from veneer_adapters.catalog.alias import Alias
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.revision import Adapter, Revision
 from veneer_adapters.doctor.report import Report
-from veneer_adapters.errors import AdapterPinned, quoted
+from veneer_adapters.errors import AdapterNotFound, AdapterPinned, quoted
 from veneer_adapters.lifecycle import State
 from veneer_adapters.names import LIVE, Selector
 from veneer_adapters.publishing.checkup import Checkup
@@ -159,8 +159,19 @@ class Adapters:
         await self._residency.warm(await self._staging.stage(Offer(name, source_of(location))))
 
     async def remove(self, name: str) -> None:
-        """Remove an adapter; requests that run on it may finish. Raises AdapterNotFound."""
-        await self._catalog.remove(name)
+        """Remove an adapter; requests that run on it may finish.
+
+        What is still being fetched under that name is given up.
+
+        Raises:
+            AdapterNotFound: there is no such adapter, and none is being fetched by request.
+        """
+        withdrawn = self._staging.withdraw(name)
+        try:
+            await self._catalog.remove(name)
+        except AdapterNotFound:
+            if not withdrawn:
+                raise
 
     # Move aliases.
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import pytest_asyncio
 
 from support import builders
 from support.serving import POLL_S, Served, serve_echo
 from veneer_adapters.catalog.proof import Effect
+from veneer_adapters.publishing.intake import Intake, Taken
 from veneer_server.engine.echo import EchoEngine
 
 NAME = "mine"
@@ -84,6 +86,33 @@ async def test_an_added_adapter_that_is_removed_in_its_first_proof_is_404(rig: R
     await rig.remove_in_proof()
     assert fault(await adding) == GONE
     assert await rig.names() == []
+    assert (await rig.add()).json()["live"] == 1
+
+
+@pytest.mark.parametrize("wait", [True, False])
+async def test_an_adapter_that_is_removed_while_it_is_fetched_does_not_appear_afterwards(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, wait: bool
+) -> None:
+    reading, goes_on = asyncio.Event(), asyncio.Event()
+    take = Intake.take
+
+    async def take_slowly(intake: Intake, *asked: Any, **more: Any) -> Taken:
+        reading.set()
+        await goes_on.wait()
+        return await take(intake, *asked, **more)
+
+    monkeypatch.setattr(Intake, "take", take_slowly)
+    adding = rig.add(wait=wait)
+    await reading.wait()
+    assert (await rig.ask("DELETE", f"adapters/{NAME}")).status_code == 200
+    goes_on.set()
+    assert fault(await adding) == GONE if wait else (await adding).status_code == 202
+    assert rig.served.parts is not None
+    while rig.served.parts.staging.progress():
+        await asyncio.sleep(POLL_S)
+    assert await rig.names() == []
+    assert fault(await rig.ask("DELETE", f"adapters/{NAME}")) == GONE
+    rig.engine.goes_on.set()
     assert (await rig.add()).json()["live"] == 1
 
 

@@ -27,6 +27,7 @@ from veneer_adapters.events import LoadStage, Observer, StageFinished, Unobserve
 from veneer_adapters.names import LIVE, is_adapter_name
 from veneer_adapters.publishing.intake import Intake, Refused, Taken
 from veneer_adapters.publishing.publishing import Publishing
+from veneer_adapters.publishing.withdrawing import Withdrawable
 from veneer_adapters.sources.base import Root
 from veneer_adapters.sources.fetching import OnBytes
 
@@ -72,6 +73,7 @@ class Staging:
         self._observer = observer or Unobserved()
         self._logged: dict[str, tuple[str, str | None]] = {}
         self._progress: dict[str, Progress] = {}
+        self._fetches = Withdrawable()
         self._running: set[asyncio.Task[None]] = set()
 
     def progress(self) -> dict[str, Progress]:
@@ -83,7 +85,7 @@ class Staging:
 
         Raises:
             AdapterExists: the name must be new and is taken.
-            AdapterNotFound: somebody removed the adapter before it was proved.
+            AdapterNotFound: somebody removed the adapter before it was published or proved.
             AdapterRejected: the leaf says what is wrong; no alias moved.
             AdapterUnavailable: the source, the disk or the engine does not work now; no alias
                 moved.
@@ -110,6 +112,14 @@ class Staging:
         task = asyncio.create_task(self._stage_or_record(offer))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    def withdraw(self, name: str) -> bool:
+        """Give up what is being fetched or verified for ``name`` by request.
+
+        Return whether there was anything. Who waits for it gets AdapterNotFound. Content that is
+        in the catalog already stays there.
+        """
+        return self._fetches.withdraw(name)
 
     async def close(self) -> None:
         """Cancel what ``start`` began.
@@ -168,7 +178,11 @@ class Staging:
     async def _take_and_publish(self, offer: Offer) -> Revision:
         began_s = time.monotonic()
         self._progress[offer.name] = Progress(offer.source, "fetch")
-        taken = await self._intake.take(offer.source, on_bytes=self._reporter(offer))
+        taken = await self._fetches.run(
+            offer.name,
+            self._intake.take(offer.source, on_bytes=self._reporter(offer)),
+            self._intake.release,
+        )
         self._progress[offer.name] = Progress(offer.source, "prove")
         arrival = _arrival(offer, taken)
         try:
