@@ -1,12 +1,14 @@
 """More clients than the server serves at the same time."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from support.raw_http import Wire, ask, connect
 from support.serving import serve_echo
@@ -100,8 +102,22 @@ async def test_a_request_that_finds_the_queue_full_is_told_when_to_come_back(
     tmp_path: Path,
 ) -> None:
     engine, limits = GatedEngine(), {"max_seqs": 1, "max_queue": 2}
+    with capture_logs() as lines:
+        refused, metrics = await overloaded(tmp_path, engine, limits)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "server_overloaded")
+    assert refused.headers["retry-after"] == "60"
+    assert 'veneer_refusals_total{reason="server_overloaded"} 1.0' in metrics
+    [line] = [line for line in lines if line.get("code") == "server_overloaded"]
+    assert (line["event"], line["status"], line["log_level"]) == ("request", 503, "warning")
+    assert line["why"] == refused.json()["error"]["message"]
+
+
+async def overloaded(
+    folder: Path, engine: GatedEngine, limits: Mapping[str, int]
+) -> tuple[httpx.Response, str]:
+    """Ask once more than may wait; return that answer, and the metrics afterwards."""
     async with (
-        serve_echo(tmp_path, engine, limits=limits) as served,
+        serve_echo(folder, engine, limits=limits) as served,
         httpx.AsyncClient(base_url=served.url, timeout=30) as client,
         asyncio.TaskGroup() as tasks,
     ):
@@ -113,6 +129,4 @@ async def test_a_request_that_finds_the_queue_full_is_told_when_to_come_back(
         assert [(await task).status_code for task in waiting] == [200, 200, 200]
         assert (await client.post(**post)).status_code == 200
         metrics = (await client.get("/metrics")).text
-    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "server_overloaded")
-    assert refused.headers["retry-after"] == "60"
-    assert 'veneer_refusals_total{reason="server_overloaded"} 1.0' in metrics
+    return refused, metrics

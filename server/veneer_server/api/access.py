@@ -20,7 +20,7 @@ from veneer_server.telemetry.tracing import Tracing
 
 logger = structlog.get_logger(__name__)
 
-_FIELDS = ("model", "adapter", "code")
+_FIELDS = ("model", "adapter", "code", "why")
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -104,7 +104,8 @@ class _Line:
         return watched
 
     def write(self) -> None:
-        log = logger.debug if self.is_probe else logger.info
+        known = logger.warning if "why" in self._state else logger.info
+        log = logger.debug if self.is_probe else known
         fields = {key: _short(self._state[key]) for key in _FIELDS if key in self._state}
         log(
             "request",

@@ -20,6 +20,7 @@ plain answer and, once a stream has begun, its last event.
 
 import math
 from dataclasses import dataclass, replace
+from collections.abc import MutableMapping
 from typing import Any
 
 import orjson
@@ -246,11 +247,15 @@ def to_event(
     return b"data: " + orjson.dumps(to_body(error, path)) + b"\n\n"
 
 
-def report(error: Exception, api_error: ApiError) -> None:
-    """Log an error of the server with its traceback, which the client does not see."""
+def report(error: Exception, api_error: ApiError, state: MutableMapping[str, Any]) -> None:
+    """Note in the ``state`` of a request what its log line says of ``error``.
+
+    An error of the server is also logged with its traceback, which the client does not see.
+    """
+    state["code"] = to_reason(api_error)
     if api_error.status == 503:
-        # A known state of the server. A probe may ask about it once a second.
-        logger.warning("request refused", code=api_error.code, why=str(error))
+        # A known state of the server, and nothing to look for in its code.
+        state["why"] = str(error)
     elif api_error.status >= 500:
         logger.error("request failed", code=api_error.code, exc_info=error)
 
@@ -263,8 +268,7 @@ def to_reason(api_error: ApiError) -> str:
 async def answer(request: Request, error: Exception) -> Response:
     """Return the response for ``error``."""
     api_error = to_api_error(error)
-    report(error, api_error)
-    request.state.code = to_reason(api_error)
+    report(error, api_error, request.scope.setdefault("state", {}))
     path = request.scope["path"]
     headers = {"content-type": "application/json"}
     if isinstance(error, HTTPException):

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from veneer_server.api.errors import ShuttingDown, report, to_api_error, to_event, to_reason
+from veneer_server.api.errors import ShuttingDown, report, to_api_error, to_event
 
 T = TypeVar("T")
 
@@ -86,11 +86,9 @@ class EventStream(Response):
             return
         except Exception as error:
             api_error = to_api_error(error)
-            report(error, api_error)
-            scope.setdefault("state", {})["code"] = to_reason(api_error)
-            last = to_event(
-                api_error, scope["path"], self._sent, scope.get("state", {}).get("request_id")
-            )
+            state = scope.setdefault("state", {})
+            report(error, api_error, state)
+            last = to_event(api_error, scope["path"], self._sent, state.get("request_id"))
             await send({"type": "http.response.body", "body": last, "more_body": False})
         finally:
             await self._stream.aclose()
