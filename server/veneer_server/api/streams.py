@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from veneer_server.api.errors import ShuttingDown, report, to_api_error, to_event
+from veneer_server.engine.lives import close_unused
 
 T = TypeVar("T")
 
@@ -29,9 +30,11 @@ async def run_until_gone(
     """
     tasks = [asyncio.create_task(c) for c in (work, _disconnect(receive), deadline.wait())]
     running, gone, late = tasks
+    taken = False
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
+            taken = True
             return running.result()  # type: ignore[return-value]
         if gone.done():
             raise ClientGone
@@ -40,6 +43,8 @@ async def run_until_gone(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if not taken:
+            await close_unused(running)
         del late
 
 

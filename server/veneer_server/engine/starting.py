@@ -7,7 +7,8 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
-from veneer_server.engine.supervision import MortalEngine, SupervisedEngine
+from veneer_server.engine.lives import MortalEngine
+from veneer_server.engine.supervision import SupervisedEngine
 from veneer_server.engine.vllm import embedded
 from veneer_server.engine.vllm.leftovers import RECORD_FILE
 from veneer_server.engine.vllm.options import EngineOptions, environment

@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -24,7 +23,6 @@ from veneer_adapters.catalog.proof import Effect
 from veneer_server.engine.base import (
     Answer,
     Call,
-    Engine,
     EngineError,
     EngineLost,
     EngineNotStarted,
@@ -32,6 +30,7 @@ from veneer_server.engine.base import (
     Frames,
     ModelFacts,
 )
+from veneer_server.engine.lives import Life, MortalEngine
 from veneer_server.engine.restarts import Pulse, RestartPolicy
 
 logger = structlog.get_logger(__name__)
@@ -53,19 +52,6 @@ class EngineGaveUp(EngineUnavailable):
     """The engine died too often in a short time; starting it again would not help."""
 
 
-class MortalEngine(Engine, Protocol):
-    """An engine that somebody watches."""
-
-    async def ping(self) -> None:
-        """Return when every process of the engine has answered."""
-
-    def progress(self) -> tuple[int, int]:
-        """Return how many outputs there have been, and how many requests have not ended."""
-
-    def kill(self) -> None:
-        """End every process of the engine at once, and remove what they leave. Blocks."""
-
-
 class Recovery(Protocol):
     """What else has to happen around a restart."""
 
@@ -74,28 +60,6 @@ class Recovery(Protocol):
 
     async def restore(self) -> None:
         """Bring back into the new engine what the old one held."""
-
-
-@dataclass(eq=False, slots=True)
-class _Life:
-    """One engine, from its start to its end."""
-
-    engine: MortalEngine
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def during(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what ``work`` returns; it is cancelled when the engine is lost first."""
-        task = asyncio.ensure_future(work)
-        end = asyncio.ensure_future(self.ended.wait())
-        try:
-            await asyncio.wait((task, end), return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise EngineLost("The engine stopped while it was working on this request.")
-        finally:
-            for waiting in (task, end):
-                waiting.cancel()
-            await asyncio.gather(task, end, return_exceptions=True)
 
 
 class SupervisedEngine:
@@ -116,7 +80,7 @@ class SupervisedEngine:
 
         ``restart_wait_s`` is how long a request waits for the next engine before it is refused.
         """
-        self._life = _Life(engine)
+        self._life = Life(engine)
         self._start = start
         self._stall_timeout_s = stall_timeout_s
         self._restart_wait_s = restart_wait_s
@@ -268,7 +232,7 @@ class SupervisedEngine:
             logger.info("engine is started again", after_s=delay_s)
             await asyncio.sleep(delay_s)
             try:
-                self._life = _Life(await self._start())
+                self._life = Life(await self._start())
             except EngineNotStarted as error:
                 logger.error("engine did not start", why=str(error))
                 self._deaths_s.append(self._clock())

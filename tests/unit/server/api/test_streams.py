@@ -216,3 +216,23 @@ async def test_an_answer_that_is_there_is_given_even_when_the_deadline_has_passe
     deadline.set()
     async with asyncio.timeout(5):
         assert await run_until_gone(work(), client.receive, deadline) == "answer"
+
+
+async def test_a_stream_that_arrives_as_its_client_task_is_cancelled_is_closed(
+    client: Client,
+) -> None:
+    source, arrived = Source(b"data: 1\n\n"), asyncio.Event()
+
+    async def work() -> Stream:
+        stream = await source.stream()
+        arrived.set()
+        return stream
+
+    waiting = asyncio.create_task(run_until_gone(work(), client.receive, asyncio.Event()))
+    async with asyncio.timeout(5):
+        while not arrived.is_set():
+            await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert source.ended == ["generation", "lease"]
