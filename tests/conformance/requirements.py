@@ -104,6 +104,13 @@ REQUIREMENTS: dict[str, Requirement] = {
         "A response cut off at max_output_tokens ends its stream with response.incomplete.",
         f"{_API}/responses-streaming/response/incomplete",
     ),
+    "responses:members": Requirement(
+        "A response has every member that OpenAI's schema or Open Responses requires, and repeats "
+        "what the request asked for.",
+        "https://www.openresponses.org/specification",
+        "As long as a response is generated it has no usage: Open Responses wants null, which "
+        "OpenAI's schema forbids.",
+    ),
     "responses:usage": Requirement(
         "Usage tells cached tokens, tokens written to the cache and reasoning tokens.",
         f"{_API}/responses/object",

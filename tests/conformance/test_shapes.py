@@ -85,10 +85,42 @@ def test_an_answer_has_no_member_of_vllms_that_says_nothing(name: str, member: s
     assert member not in document
 
 
-@pytest.mark.requirement("answers:vllm-shapes")
-def test_reasoning_settings_have_no_nulls() -> None:
+@pytest.mark.requirement("responses:members")
+def test_a_response_repeats_how_the_model_was_asked_to_reason() -> None:
     [document] = converted("responses.reasoning")
     assert document["reasoning"] == {"effort": "low", "summary": "auto"}
+
+
+OPEN_RESPONSES = (
+    *("background", "completed_at", "created_at", "error", "frequency_penalty", "id"),
+    *("incomplete_details", "instructions", "max_output_tokens", "max_tool_calls", "metadata"),
+    *("model", "object", "output", "parallel_tool_calls", "presence_penalty", "text"),
+    *("previous_response_id", "prompt_cache_key", "reasoning", "safety_identifier", "tools"),
+    *("service_tier", "status", "store", "temperature", "tool_choice", "top_logprobs", "top_p"),
+    *("truncation", "usage"),
+)
+"""What ``ResponseResource`` of Open Responses requires."""
+
+
+@pytest.mark.requirement("responses:members")
+@pytest.mark.parametrize("name", [n for n in RECORDED if n.startswith("responses")])
+def test_a_response_has_every_member_that_open_responses_requires(name: str) -> None:
+    last = converted(name)[-1]
+    response = last.get("response", last)
+    assert [member for member in OPEN_RESPONSES if member not in response] == []
+    assert response["reasoning"].keys() == {"effort", "summary"}
+    done = response["completed_at"] is not None
+    assert done == (response["status"] == "completed")
+
+
+@pytest.mark.requirement("responses:members")
+def test_the_first_event_says_what_the_request_asked_for() -> None:
+    asked = {"tool_choice": "required", "store": False, "top_logprobs": 3, "user": None}
+    convert = to_events(Endpoint.RESPONSES, model=MODEL, asked=asked)
+    [first] = events(convert(RECORDED["responses.stream"]["events"][0].encode()).decode())
+    shown = first["response"]
+    assert (shown["tool_choice"], shown["store"], shown["top_logprobs"]) == ("required", False, 3)
+    assert shown["max_output_tokens"] is None
 
 
 @pytest.mark.requirement("chat:content-of-a-call")
@@ -103,6 +135,15 @@ def test_a_response_that_was_cut_off_ends_as_incomplete() -> None:
     *_, last = converted("responses.logprobs.stream")
     assert last["type"] == "response.incomplete"
     assert last["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
+
+
+@pytest.mark.requirement("responses:incomplete")
+def test_the_item_that_was_cut_off_is_incomplete_too() -> None:
+    *_, done, last = converted("responses.logprobs.stream")
+    assert done["type"] == "response.output_item.done"
+    assert done["item"]["status"] == last["response"]["output"][-1]["status"] == "incomplete"
+    *_, done, last = converted("responses.stream")
+    assert done["item"]["status"] == last["response"]["output"][-1]["status"] == "completed"
 
 
 @pytest.mark.requirement("responses:usage")

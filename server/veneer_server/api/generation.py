@@ -46,11 +46,13 @@ def _answer(
     request: Request, endpoint: Endpoint, body: dict[str, Any], found: Any, server: Server
 ) -> Response:
     served: Served = found.served
+    if endpoint is Endpoint.RESPONSES:
+        body = {**body, "store": False}
     headers = _headers(served)
     request.state.adapter = headers.get("x-veneer-adapter")
     request.state.seen = served.seen
     if isinstance(found, Document):
-        document = to_document(endpoint, found.body, served.asked)
+        document = to_document(endpoint, found.body, served.asked, body)
         return Response(orjson.dumps(document), headers=headers, media_type="application/json")
     convert = to_events(endpoint, model=served.asked, asked=body)
     return EventStream(found, convert, server.deadline, headers)

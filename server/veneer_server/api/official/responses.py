@@ -1,16 +1,19 @@
-"""Responses and their events in OpenAI's shape. Pure.
+"""Responses in OpenAI's shape, with every member that Open Responses asks for too. Pure.
 
-Source: ``Response`` and ``ResponseStreamEvent`` of OpenAI's OpenAPI document.
+Sources: ``Response`` of OpenAI's OpenAPI document, and ``ResponseResource`` of
+https://www.openresponses.org. ``response_events`` converts the events of a stream.
 """
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
-
-import orjson
 
 from veneer_server.api.official.nulls import without_nulls
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 _NULLABLE = {
+    "completed_at": None,
     "error": None,
     "incomplete_details": None,
     "instructions": None,
@@ -18,63 +21,94 @@ _NULLABLE = {
     "temperature": None,
     "top_p": None,
 }
-"""Members that the schema requires, although they may be null."""
-_AS_THEY_ARE = (
-    b"event: response.output_text.delta\n",
-    b"event: response.function_call_arguments.delta\n",
-)
-"""The most frequent events stay as they are: they name no model and have the official shape."""
+"""Members that a schema requires, although they may be null."""
+_ASKED: dict[str, Any] = {
+    "background": False,
+    "frequency_penalty": 0.0,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "presence_penalty": 0.0,
+    "previous_response_id": None,
+    "prompt_cache_key": "",
+    "safety_identifier": "",
+    "store": True,
+    "tool_choice": "auto",
+    "top_logprobs": 0,
+    "truncation": "disabled",
+}
+"""Members that repeat the request, and their values when the request left them out. The published
+schemas disagree whether the two texts may be null; an empty text is right for all of them."""
+_REASONING = {"effort": None, "summary": None}
 _USAGE = ("input_tokens", "output_tokens", "total_tokens")
 
 
-def to_response(body: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """Return a response; it always names the format of its text, also when it is plain text."""
-    found = {**_NULLABLE, **without_nulls(body), "model": model}
-    found["output"] = [_to_item(item) for item in found["output"]]
+def to_response(
+    body: Mapping[str, Any],
+    model: str,
+    asked: Mapping[str, Any] = NOTHING,
+    *,
+    now: float | None = None,
+) -> dict[str, Any]:
+    """Return the response to a request that ``asked`` this, completed ``now``.
+
+    It always names the format of its text, also when that is plain. When a limit cut the response
+    off, its last item is incomplete too.
+    """
+    given = {name: asked[name] for name in _ASKED if asked.get(name) is not None}
+    found = {**_NULLABLE, **without_nulls(body), **_ASKED, **given, "model": model}
+    found["output"] = [to_item(item) for item in found["output"]]
     found["tools"] = [_to_tool(tool) for tool in found["tools"]]
     found["text"] = _to_text(found.get("text", {}))
-    if "reasoning" in found:
-        found["reasoning"] = without_nulls(found["reasoning"])
+    found["reasoning"] = {**_REASONING, **without_nulls(found.get("reasoning", {}))}
+    found["service_tier"] = "default"
     if "usage" in found:
         found["usage"] = _to_usage(found["usage"])
+    if isinstance(conversation := asked.get("conversation"), Mapping):
+        found["conversation"] = {"id": conversation["id"]}
+    _end(found, time.time() if now is None else now)
     return found
 
 
-def events(model: str, asked: Mapping[str, Any]) -> Callable[[bytes], bytes]:
-    """Return the function that converts each event of one stream."""
-
-    def convert(raw: bytes) -> bytes:
-        start = raw.find(b"{")
-        if raw.startswith(_AS_THEY_ARE) or start < 0:
-            return raw
-        event = _to_event(orjson.loads(raw[start:]), model)
-        name = str(event["type"]).encode()
-        return b"event: " + name + b"\ndata: " + orjson.dumps(event) + b"\n\n"
-
-    return convert
+def _end(found: dict[str, Any], now: float) -> None:
+    if found.get("status") == "completed":
+        found["completed_at"] = int(now)
+    elif found.get("status") == "incomplete" and found["output"]:
+        found["output"][-1]["status"] = "incomplete"
 
 
-def _to_event(event: dict[str, Any], model: str) -> dict[str, Any]:
-    if "response" in event:
-        event["response"] = to_response(event["response"], model)
-        # vLLM ends a stream with "completed" even when the status says that it was cut off.
-        if event["response"].get("status") == "incomplete":
-            event["type"] = "response.incomplete"
-    elif "item" in event:
-        event["item"] = _to_item(event["item"])
-    elif "part" in event:
-        event["part"] = _to_part(event["part"])
-    return event
+def to_unanswered(
+    asked: Mapping[str, Any], response_id: str, *, status: str, now: float
+) -> dict[str, Any]:
+    """Return the response to a request that ``asked`` this, as long as nothing is generated."""
+    body = {
+        "id": response_id,
+        "object": "response",
+        "created_at": int(now),
+        "status": status,
+        "output": [],
+        "instructions": asked.get("instructions"),
+        "metadata": asked.get("metadata"),
+        "parallel_tool_calls": asked.get("parallel_tool_calls", True),
+        "reasoning": asked.get("reasoning"),
+        "temperature": asked.get("temperature", 1.0),
+        "text": asked.get("text"),
+        "tools": asked.get("tools") or [],
+        "top_p": asked.get("top_p", 1.0),
+        "user": asked.get("user"),
+    }
+    return to_response(body, asked["model"], asked, now=now)
 
 
-def _to_item(item: Mapping[str, Any]) -> dict[str, Any]:
+def to_item(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an output item."""
     found = without_nulls(item)
     if found["type"] == "message":
-        found["content"] = [_to_part(part) for part in found["content"]]
+        found["content"] = [to_part(part) for part in found["content"]]
     return found
 
 
-def _to_part(part: Mapping[str, Any]) -> dict[str, Any]:
+def to_part(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a part of the content of an output item."""
     found = without_nulls(part)
     if found["type"] == "output_text":
         found = {"annotations": [], "logprobs": [], **found}
@@ -84,7 +118,7 @@ def _to_part(part: Mapping[str, Any]) -> dict[str, Any]:
 def _to_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     found = without_nulls(tool)
     if found["type"] == "function":
-        found = {"parameters": None, "strict": None, **found}
+        found = {"description": None, "parameters": None, "strict": None, **found}
     return found
 
 
