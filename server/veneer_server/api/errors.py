@@ -19,8 +19,8 @@ plain answer and, once a stream has begun, its last event.
 """
 
 import math
-from dataclasses import dataclass, replace
 from collections.abc import MutableMapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson

@@ -83,7 +83,7 @@ class Variants:
         if isinstance(told, Ended):
             return "variant.completed", asdict(result)
         api_error = to_api_error(told.error)
-        report(told.error, api_error)
+        report(told.error, api_error, {})
         result.error = to_body(api_error, self._path)["error"]
         return "variant.failed", asdict(result)
 
