@@ -160,8 +160,9 @@ async def test_an_alias_moves_only_from_the_version_it_is_thought_to_have(api: A
     assert fault(stale) == (412, "alias_moved", "If-Match")
     moved = await api.ask("PUT", "/mine/aliases/live", {"revision": 1}, if_match='"2"')
     assert moved.headers["etag"] == '"3"'
-    odd = await api.ask("PUT", "/mine/aliases/live", {"revision": 1}, if_match="soon")
-    assert fault(odd) == (400, None, "If-Match")
+    for odd in ("soon", "9" * 5000):
+        found = await api.ask("PUT", "/mine/aliases/live", {"revision": 1}, if_match=odd)
+        assert fault(found) == (400, None, "If-Match")
 
 
 @pytest.mark.parametrize("alias", ["7", "no good", "a" * 64, ""])
@@ -314,7 +315,7 @@ async def test_a_listing_comes_in_pages(api: Api) -> None:
     )
     rest = await api.call("GET", "?limit=2&after=b")
     assert ([a["name"] for a in rest["data"]], rest["has_more"]) == (["c"], False)
-    for query in ("?limit=0", "?limit=x", "?after=zzz"):
+    for query in ("?limit=0", "?limit=x", f"?limit={'9' * 5000}", "?after=zzz"):
         assert (await api.ask("GET", query)).status_code == 400
 
 
@@ -324,10 +325,8 @@ BAD_ADDS: list[tuple[dict[str, Any], str]] = [
     ({"name": "check", "source": "x"}, "name_not_allowed"),
     ({"name": "echo", "source": "x"}, "name_not_allowed"),
     ({"name": "a", "source": "/etc"}, "path_not_allowed"),
-    ({"name": "a", "source": "/a\0b"}, "path_not_allowed"),
     ({"name": "a", "source": "/" + "a" * 300}, "path_not_allowed"),
     ({"name": "a", "source": "file:///etc"}, "source_not_allowed"),
-    ({"name": "a", "source": "https://host/a\0b"}, "source_not_allowed"),
     ({"name": "a", "source": "hf://org/name"}, "source_not_allowed"),
     ({"name": "a", "source": "https://127.0.0.1/a/"}, "source_not_allowed"),
     ({"name": "a", "source": "s3://bucket/a"}, "source_not_allowed"),

@@ -62,6 +62,13 @@ async def test_the_line_of_an_error_has_its_code_and_of_a_long_name_only_the_beg
     assert line["model"] == "x" * 200
 
 
+async def test_a_model_that_is_no_text_is_in_no_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    [text] = await lines(tmp_path, "json", capfd, {"model": {"name": SECRET * 100}})
+    assert (json.loads(text)["status"], SECRET in text) == (400, False)
+
+
 @pytest.mark.parametrize("style", ["json", "pretty"])
 async def test_what_users_write_is_in_no_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], style: str

@@ -32,7 +32,8 @@ PATHS = {
 async def generate(request: Request, body: BodyDep, server: ServerDep) -> Response:
     """Answer with the base model or with the adapter that ``model`` names."""
     endpoint = PATHS[request.url.path]
-    request.state.model = body.get("model")
+    if isinstance(model := body.get("model"), str):
+        request.state.model = model
     asked = prepare(endpoint, body)
     work = server.requests.respond(endpoint, asked, request.state.ids, asker_of(request, body))
     try:

@@ -22,6 +22,7 @@ MOST_TEXTS = 100_000
 _SHOWN_CHARS = 100
 _BLANKS = b" \t\r\n"
 _BEGINNINGS = (b",[", b"[[", b":[", b",{", b"[{", b":{")
+_NUL = b"\\u0000"
 _DIGITS = b"0123456789"
 _SHAPE = bytes(
     ord("0") if char in _DIGITS else char if char in b"e+" else ord("e") if char == ord("E") else 32
@@ -36,12 +37,13 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     """Return the object that ``raw`` describes; each key stands in it once, each number is finite.
 
     Raises:
-        InvalidJson: it is not JSON in UTF-8, is nested too deeply, has too many members or a key
-            twice, or a number that is too large.
+        InvalidJson: it is not JSON in UTF-8, is nested too deeply, has too many members, a key
+            twice, a number that is too large, or the character NUL.
         NotAnObject: it is JSON, but not an object.
     """
     try:
         _check_amounts(raw)
+        _check_characters(raw)
         found = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
         _check_numbers(raw, found)
     except (ValueError, TypeError) as error:
@@ -66,6 +68,13 @@ def _check_amounts(raw: bytes) -> None:
         raise ValueError(f"it has {members} members in its objects, more than {MOST_MEMBERS}")
     if (values := sum(map(plain.count, _BEGINNINGS))) > MOST_VALUES:
         raise ValueError(f"it has {values} arrays and objects, more than {MOST_VALUES}")
+
+
+def _check_characters(raw: bytes) -> None:
+    # Many a program ends a text at the first NUL, and PostgreSQL keeps none. As it is, and not
+    # escaped, no JSON has it.
+    if _NUL in raw and _NUL in raw.replace(b"\\\\", b""):
+        raise ValueError("it has the character NUL (\\u0000) in a text, which means nothing here")
 
 
 def _check_numbers(raw: bytes, found: Any) -> None:

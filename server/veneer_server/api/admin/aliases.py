@@ -20,6 +20,8 @@ from veneer_server.api.errors import InvalidRequest
 router = APIRouter(dependencies=[Depends(require_key)], route_class=AdapterRoute)
 
 _PATH = "/v1/adapters/{name}/aliases/{alias}"
+_DIGITS = 18
+"""Most digits of a version: what any database holds."""
 _Number = Annotated[int, Field(ge=1, lt=2**31)]
 
 
@@ -115,7 +117,7 @@ def _expected(request: Request) -> int | None:
     if text is None or text.strip() == "*":
         return None
     version = text.strip().removeprefix("W/").strip('"')
-    if not version.isdecimal():
+    if not version.isdecimal() or len(version) > _DIGITS:
         raise InvalidRequest(
             "The header If-Match must hold the version of the alias, as its ETag shows it.",
             param="If-Match",

@@ -8,6 +8,7 @@ from fastapi import Request
 from veneer_server.api.errors import InvalidRequest
 
 _DEFAULT, _MOST = 100, 1000
+_DIGITS = len(str(_MOST))
 
 
 def page(
@@ -37,7 +38,8 @@ def page(
 
 def _limit(request: Request) -> int:
     text = request.query_params.get("limit", str(_DEFAULT))
-    if not text.isdecimal() or not 1 <= int(text) <= _MOST:
+    # Python refuses to read a number of thousands of digits.
+    if not text.isdecimal() or len(text) > _DIGITS or not 1 <= int(text) <= _MOST:
         raise InvalidRequest(f"'limit' must be a number from 1 to {_MOST}.", param="limit")
     return int(text)
 

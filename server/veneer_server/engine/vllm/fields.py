@@ -19,6 +19,11 @@ _WRITTEN_AS = {
     "structured_outputs": _CONSTRAINTS,
 }
 """vLLM's parameters, and how else a client may have written them."""
+_INSIDE = frozenset(
+    {"audio_embeds", "audio_filesize_mb", "file", "image_embeds", "tool_calls", "type", "url"}
+    | {"video_embeds"}
+)
+"""What vLLM names without saying where: each stands in a message, or in a part of one."""
 _TOPICS = (
     (re.compile(r"chat.?template|jinja", re.IGNORECASE), ("chat_template_kwargs", *_PROMPTS)),
     (re.compile(r"\b(grammar|schema|regex|structural|choice\b)", re.IGNORECASE), _CONSTRAINTS),
@@ -74,6 +79,8 @@ def _as_written(body: Mapping[str, Any], param: str) -> str:
         other = next((name for name in _WRITTEN_AS.get(first, ()) if name in body), None)
         if other is not None:
             return other
+        if first in _INSIDE and (prompt := prompt_of(body)) is not None:
+            return prompt
     parts = [int(part) if part.isdigit() else part for part in param.split(".")]
     return ".".join(written(body, parts)) or param
 
@@ -82,4 +89,11 @@ def _named(body: Mapping[str, Any], message: str) -> str | None:
     # A plain word like "stop" is a field only at the beginning; elsewhere it may be English.
     words = re.findall(r"\w+", message)
     likely = words[:1] + [word for word in words if "_" in word]
-    return next((word for word in likely if word in body), None)
+    if (found := next((word for word in likely if word in body), None)) is not None:
+        return found
+    inner = {word for word in words if "_" in word}
+    return next((name for name, value in body.items() if _holds(value, inner)), None)
+
+
+def _holds(value: Any, names: set[str]) -> bool:
+    return isinstance(value, Mapping) and not names.isdisjoint(value)

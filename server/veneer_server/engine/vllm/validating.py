@@ -3,6 +3,8 @@
 A Responses request lists items of thirty kinds. vLLM tries each kind with each item, so a long list
 takes a tenth of a second, and a wrong one seconds: half a million errors. Another long body takes a
 few hundredths, which add up with what else is done with it on the loop.
+
+Some of vLLM's validators read a member before its type is checked, and fail as Python does then.
 """
 
 import asyncio
@@ -17,6 +19,15 @@ _FEW = 8
 """So many items are validated at once, in a few milliseconds."""
 _FEW_OTHERS = 256
 """So many other items, and members of objects, of which each has only a few kinds."""
+_KINDS = {"list_type": list, "dict_type": dict}
+_READ_EARLY = {"messages": "list_type", "tools": "list_type", "structured_outputs": "dict_type"}
+"""Members that vLLM's validators read before their type is checked, and pydantic's name of what is
+wrong with another type."""
+_UNREADABLE: InitErrorDetails = {
+    "type": PydanticCustomError("unreadable", "A member has a type that does not belong there."),
+    "loc": (),
+    "input": None,
+}
 
 
 class Validating:
@@ -34,7 +45,7 @@ class Validating:
         given = body.get("input")
         items = given if isinstance(given, list) and len(given) > _FEW else []
         if not items and not _has_many(body):
-            return kind.validate_python(dict(body))
+            return _validate(kind, body)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, _one_by_one, kind, body, items)
 
@@ -53,10 +64,32 @@ def _has_many(body: Any) -> bool:
 def _one_by_one(kind: TypeAdapter[Any], body: Mapping[str, Any], items: list[Any]) -> Any:
     for index, item in enumerate(items):
         try:
-            kind.validate_python({"input": [item]})
+            _validate(kind, {"input": [item]})
         except ValidationError as error:
             raise _at(index, error) from None
-    return kind.validate_python(dict(body))
+    return _validate(kind, body)
+
+
+def _validate(kind: TypeAdapter[Any], body: Mapping[str, Any]) -> Any:
+    if faults := [*_early_faults(body)]:
+        raise ValidationError.from_exception_data("body", faults)
+    try:
+        return kind.validate_python(dict(body))
+    except (AttributeError, LookupError) as error:
+        # A validator that we do not know of. A ValueError or TypeError already is the client's.
+        raise ValidationError.from_exception_data("body", [_UNREADABLE]) from error
+
+
+def _early_faults(body: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+    for name, wanted in _READ_EARLY.items():
+        if not isinstance(body.get(name), type(None) | _KINDS[wanted]):
+            yield {"type": wanted, "loc": (name,), "input": None}
+    if isinstance(messages := body.get("messages"), list):
+        # vLLM takes one without a role for another library's message, and then cannot read it.
+        for index, message in enumerate(messages):
+            if isinstance(message, dict) and "role" not in message:
+                yield {"type": "missing", "loc": ("messages", index, "role"), "input": None}
+                break
 
 
 def _at(index: int, error: ValidationError) -> ValidationError:

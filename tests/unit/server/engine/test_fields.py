@@ -35,6 +35,11 @@ SCHEMA = {"type": "json_schema"}
         ({"messages": []}, None, "Cannot apply chat template", "messages"),
         ({"messages": [], "chat_template_kwargs": {}}, None, "jinja2: x", "chat_template_kwargs"),
         ({"messages": []}, None, "base is not a multimodal model", "messages"),
+        ({"messages": []}, "type", "Unsupported chat content part type: 'file'.", "messages"),
+        ({"input": [1]}, "url", "cannot be fetched", "input"),
+        ({"type": "x"}, "type", "odd", "type"),
+        ({"tools": [], "odd": {"min_count": 0}}, None, "min_count must be >= 2", "odd"),
+        ({"odd": {"count": 0}}, None, "count must be >= 2", None),
         ({"seed": 1}, None, "Something is wrong.", None),
     ],
 )  # fmt: skip
