@@ -1,0 +1,1 @@
+"""Random requests, and what every answer to one must keep to."""
