@@ -45,7 +45,7 @@
         ├── SourceUnavailable   a remote source did not deliver
         └── StorageFailed       the files could not be read, or the store could not be written
             ├── CacheFull       the disk or the quota is full, and all the content is needed
-            └── CatalogGone     somebody removed or replaced the catalog's file meanwhile
+            └── CatalogGone     somebody removed, replaced or overwrote the catalog's file
 
 Catch a branch, raise a leaf. Every class has a stable ``reason`` code. Every message is one plain
 sentence that shows no path of the server. This file knows nothing of HTTP:
@@ -365,6 +365,6 @@ class CacheFull(StorageFailed):
 
 
 class CatalogGone(StorageFailed):
-    """The file of the catalog was removed or replaced, so what is written now would be lost."""
+    """The file of the catalog was removed, replaced or overwritten; what is written now is lost."""
 
     reason = "catalog_gone"

@@ -1,13 +1,36 @@
 """The files of an SQLite database: whether they are still those that were opened.
 
-SQLite goes on writing into a file that somebody removed or replaced. It reports success, and all of
-it is lost at the next start. So whoever writes asks here first.
+SQLite goes on writing into a file that somebody removed, replaced or overwrote. It reports success,
+and all of it is lost at the next start. So whoever reads or writes asks here first.
+
+Only SQLite itself writes into the file, and only when it moves changes there from its log. So a
+look is one ``stat``, unless the file has changed. Then what it says of itself must be what this
+process knows: the same identity, and a version that has not gone back.
 """
 
 import os
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
-from veneer_adapters.errors import CatalogGone
+from veneer_adapters.errors import CatalogGone, StorageFailed
+
+_LOOKS = 3
+_ROOM_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a database says of itself in its ``clock``."""
+
+    identity: str
+    version: int
+
+    def may_follow(self, earlier: "Content") -> bool:
+        """Return whether the same database can have had ``earlier`` before."""
+        return self.identity == earlier.identity and self.version >= earlier.version
 
 
 class DatabaseFile:
@@ -19,14 +42,20 @@ class DatabaseFile:
         self._log = path.with_name(f"{path.name}-wal")
         self._opened = _identity(path)
         self._size_bytes = path.stat().st_size
+        self._seen = _stamp(path.stat())
+        # None if all of it is still in the log, for instance because the file is read-only.
+        self._content = content_of(path)
+        self._is_overwritten = False
         # There is no log on a file system that has no shared memory.
         self._has_log = self._log.exists()
 
     def require_in_place(self) -> None:
-        """Return when the path still leads to what was opened; one look at the disk.
+        """Return when the path still leads to what was opened.
+
+        This takes one look at the disk, and a few milliseconds when the file has changed.
 
         Raises:
-            CatalogGone: the file was removed, replaced or cut off.
+            CatalogGone: the file was removed, replaced, cut off or overwritten.
         """
         try:
             found = os.stat(self._path)
@@ -34,6 +63,38 @@ class DatabaseFile:
             raise _gone() from None
         if (found.st_dev, found.st_ino) != self._opened or found.st_size < self._size_bytes:
             raise _gone()
+        if _stamp(found) != self._seen:
+            self._require_content()
+            self._seen, self._size_bytes = _stamp(found), found.st_size
+
+    def _require_content(self) -> None:
+        if self._content is None:
+            return
+        if self._is_overwritten:
+            raise _gone()
+        # SQLite may be moving pages at this very moment; a look takes less time than a page.
+        for _ in range(_LOOKS):
+            found = content_of(self._path)
+            if found is not None and found.may_follow(self._content):
+                self._content = found
+                return
+        # For good: what this process writes later would make it look right again.
+        self._is_overwritten = True
+        raise _gone()
+
+    def require_room(self) -> None:
+        """Return when a change fits on the disk.
+
+        Raises:
+            StorageFailed: there is hardly any room. A small change may still fit, and a large one
+                would fail.
+        """
+        try:
+            free_bytes = shutil.disk_usage(self._path.parent).free
+        except OSError:
+            raise _gone() from None
+        if free_bytes < _ROOM_BYTES:
+            raise StorageFailed("The disk with the catalog is full.")
 
     def require_log(self) -> None:
         """Return when the log is where it can be found again.
@@ -45,6 +106,20 @@ class DatabaseFile:
         """
         if self._has_log and not self._log.exists():
             raise _gone()
+
+
+def content_of(path: Path) -> Content | None:
+    """Return what the file alone says, without its log; None if it is not a catalog.
+
+    SQLite reads it, because of its locks: a process that closes a file loses all its locks on it,
+    and only SQLite knows how to avoid that.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as file:
+            [row] = file.execute("SELECT identity, version FROM clock").fetchall()
+    except (sqlite3.Error, ValueError):
+        return None
+    return Content(str(row[0]), int(row[1]))
 
 
 def is_nothing(path: Path) -> bool:
@@ -60,8 +135,13 @@ def _identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
+def _stamp(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def _gone() -> CatalogGone:
     return CatalogGone(
-        "The catalog's file was removed or replaced while the server ran. Nothing can be changed"
-        " until the server is stopped, the file is restored and the server is started again."
+        "The catalog's file was removed, replaced or overwritten while the server ran. Nothing can"
+        " be changed until the server is stopped, the file is restored and the server is started"
+        " again."
     )

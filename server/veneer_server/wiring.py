@@ -162,6 +162,8 @@ async def assemble(
         metrics=metrics,
         tracing=tracing,
         started_s=int(time.time()),
+        # Without a shared database every server would be unready at once, and nobody be served.
+        state_trouble=lambda: None if database.shared else database.trouble,
     )
     shared_roots = roots(settings) if database.shared else None
     return Parts(
@@ -172,7 +174,7 @@ async def assemble(
         following=Following(staging, catalog, shared_roots=shared_roots),
         hot_set=hot_set,
         usage=usage,
-        upkeep=Upkeep(catalog, usage),
+        upkeep=Upkeep(catalog, usage, database),
         guarding=guarding,
         recovery=EngineRecovery(residency, catalog, metrics),
         background=background,

@@ -6,16 +6,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from support import disks
-from support.operating import ECHO, ask, change, chat, fault, publish, refused, start
-from support.serving import start_process
+from support.operating import ECHO, NEAR_S, ask, change, chat, fault, publish, refused, start
+from support.serving import POLL_S, Served, start_process
 
 pytestmark = pytest.mark.slow
 
@@ -53,9 +55,23 @@ def test_d2_a_catalog_that_cannot_be_written_is_told_to_admins_and_clients_are_s
             assert fault(publish(served, 2)) == told
             assert chat(served) == 200
             assert ask(served, "GET", "adapters/mine").json()["pinned"] is False
+            # That somebody else writes is no reason to send clients away.
+            assert is_ready(served) is (trouble is locked)
+        until_ready(served)
         assert change(served).status_code == 200
         assert publish(served, 2).json()["number"] == 3
         assert chat(served) == 200
+
+
+def is_ready(served: Served) -> bool:
+    return httpx.get(f"{served.url}/readyz").status_code == 200
+
+
+def until_ready(served: Served) -> None:
+    ends_s = time.monotonic() + NEAR_S
+    while not is_ready(served):
+        assert time.monotonic() < ends_s, "the server stays unready"
+        time.sleep(POLL_S)
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,16 @@
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
-from support.operating import ECHO, ask, change, chat, fault, publish, refused, start
-from support.serving import start_process
+from support.operating import ECHO, NEAR_S, ask, change, chat, fault, publish, refused, start
+from support.serving import POLL_S, Served, start_process
 
 pytestmark = pytest.mark.slow
 
@@ -85,13 +87,31 @@ def without_log(database: Path) -> None:
     database.with_name("catalog.db-wal").unlink()
 
 
-@pytest.mark.parametrize("lose", [unlinked, replaced, cut_off, without_log])
+def overwritten(database: Path) -> None:
+    """What ``cp`` does with the database of another server."""
+    other = database.with_name("other.db")
+    with closing(sqlite3.connect(other)) as connection, connection:
+        connection.execute("CREATE TABLE clock (id INTEGER, version INTEGER, identity TEXT)")
+        connection.execute("INSERT INTO clock VALUES (1, 1000, 'another')")
+    database.write_bytes(other.read_bytes() + bytes(database.stat().st_size))
+
+
+def until_unready(served: Served) -> None:
+    ends_s = time.monotonic() + NEAR_S
+    while (found := httpx.get(f"{served.url}/readyz")).status_code == 200:
+        assert time.monotonic() < ends_s, "the server stays ready"
+        time.sleep(POLL_S)
+    assert fault(found) == (503, "state_unwritable")
+
+
+@pytest.mark.parametrize("lose", [unlinked, replaced, cut_off, without_log, overwritten])
 def test_d2_a_catalog_that_is_lost_while_it_is_used_takes_no_change_and_clients_are_served(
     tmp_path: Path, lose: Callable[[Path], None]
 ) -> None:
     with start_process(tmp_path, flags=ECHO) as served:
         assert publish(served, 0).status_code == 201
         lose(tmp_path / "state" / "catalog.db")
+        until_unready(served)
         assert fault(publish(served, 1)) == (503, "adapter_unavailable")
         again = {"source": str(served.adapters / ".incoming" / "0")}
         unchanged = ask(served, "POST", "adapters/mine/revisions", again)

@@ -6,10 +6,10 @@ both databases writers take turns, also across processes: each one first counts 
 
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 from alembic import command
@@ -46,6 +46,8 @@ class Database:
     def __init__(self, engine: AsyncEngine, identity: str, file: DatabaseFile | None) -> None:
         self._engine = engine
         self._file = file
+        self.trouble: str | None = None
+        """Why it could not be read or written; None after a write that succeeded."""
         self.identity = identity
         """Drawn when the database was made; copies of it share it."""
 
@@ -57,7 +59,7 @@ class Database:
     @classmethod
     async def open(
         cls, url: str | Path, *, may_be_new: bool = True, known: str | None = None
-    ) -> "Database":
+    ) -> Self:
         """Return the database at ``url``; create or migrate it if necessary.
 
         A path means SQLite in that file. Unless the database ``may_be_new``, it must name an
@@ -80,6 +82,8 @@ class Database:
                 if not may_be_new and identity != known and await connection.run_sync(_is_empty):
                     raise _missing(name)
                 await connection.commit()
+                if file is not None:
+                    await connection.run_sync(_move_into_file)
                 return cls(engine, identity, DatabaseFile(file) if file else None)
         except (SQLAlchemyError, CommandError, OSError, sqlite3.Error) as error:
             await engine.dispose()
@@ -102,7 +106,7 @@ class Database:
             StateBusy: another process was writing for too long.
             StorageFailed: the database cannot be written, or its file is gone.
         """
-        with self._errors():
+        with self._errors(writing=True):
             fault_point("catalog.begin")
             async with self._engine.begin() as connection:
                 counted = await connection.execute(
@@ -118,10 +122,27 @@ class Database:
     @asynccontextmanager
     async def noting(self) -> AsyncIterator[AsyncConnection]:
         """Give a connection for rows that others need not see soon; raises as ``writing``."""
-        with self._errors():
+        with self._errors(writing=True):
             async with self._engine.begin() as connection:
                 yield connection
                 self._require_log()
+
+    async def require_writable(self, *, by_writing: bool) -> None:
+        """Return when changes can be written, so that ``trouble`` is up to date.
+
+        This looks at the disk. ``by_writing``, and while there is trouble, it also writes what is
+        there already.
+
+        Raises:
+            StateBusy, StorageFailed: as ``writing``, or there is hardly any room.
+        """
+        with self._errors():
+            if self._file is not None:
+                self._file.require_room()
+        if by_writing or self.trouble:
+            again = sa.update(tables.clock).values(version=tables.clock.c.version)
+            async with self.noting() as connection:
+                await connection.execute(again)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -138,11 +159,17 @@ class Database:
                 self._require_log()
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
-        if self._file is not None:
-            self._file.require_in_place()
-        with _write_errors():
-            yield
+    def _errors(self, *, writing: bool = False) -> Iterator[None]:
+        try:
+            if self._file is not None:
+                self._file.require_in_place()
+            with _write_errors():
+                yield
+        except StorageFailed as error:
+            self.trouble = str(error)
+            raise
+        if writing:
+            self.trouble = None
 
     def _require_log(self) -> None:
         if self._file is not None:
@@ -176,6 +203,14 @@ def _require_sound(connection: sa.Connection) -> None:
     connection.rollback()
     if found != "ok":
         raise sqlite3.DatabaseError(str(found))
+
+
+def _move_into_file(connection: sa.Connection) -> None:
+    """Move what is in the log into the file, so that the file says whose it is."""
+    # A database that may only be read is served too.
+    with suppress(DBAPIError):
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+    connection.rollback()
 
 
 def _identity_of(connection: sa.Connection) -> str:

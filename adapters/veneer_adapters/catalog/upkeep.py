@@ -1,11 +1,14 @@
-"""Regular work on the catalog: read what other servers changed, and write down what is used."""
+"""Regular work on the catalog: read what other servers changed, write down what is used, and see
+whether the catalog can still be written."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 
 from veneer_adapters.catalog.catalog import Catalog
+from veneer_adapters.catalog.database import Database
 from veneer_adapters.catalog.usage import Usage
 from veneer_adapters.errors import AdapterError, AdapterUnavailable
 
@@ -20,24 +23,30 @@ _FLUSH_EVERY = 30
 class Upkeep:
     """Keeps memory and database in step while the server runs."""
 
-    def __init__(self, catalog: Catalog, usage: Usage) -> None:
+    def __init__(self, catalog: Catalog, usage: Usage, database: Database) -> None:
         self._catalog = catalog
+        self._database = database
         self._usage = usage
         self._failing: set[str] = set()
 
     async def run(self) -> None:
         """Refresh the catalog after every pause of ``REFRESH_S``, until cancelled.
 
-        Every 30th time the usage is written too, whether the refresh succeeded or not. A failure
-        is logged once until it is over, and does not end the loop.
+        Every 30th time the usage is written too, whether the refresh succeeded or not, and a
+        database of this server's own is written in any case. Every time it is asked whether there
+        is room. A failure is logged once until it is over, and does not end the loop.
         """
         turn = 0
         while True:
             await asyncio.sleep(REFRESH_S)
             turn += 1
             await self._try("catalog not refreshed", self._catalog.refresh)
-            if turn % _FLUSH_EVERY == 0:
+            is_due = turn % _FLUSH_EVERY == 0
+            if is_due:
                 await self._try("usage not noted", self._usage.flush)
+            if not self._database.shared:
+                look = partial(self._database.require_writable, by_writing=is_due)
+                await self._try("catalog not writable", look)
 
     async def _try(self, failed: str, work: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any
@@ -39,6 +39,8 @@ class Server:
     tracing: Tracing
     started_s: int
     """When the server started, in seconds since the epoch."""
+    state_trouble: Callable[[], str | None]
+    """Return why the server's own state cannot be written, None while it can."""
     apart: Apart = field(default_factory=Apart)
     """Where large bodies are parsed."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)

@@ -15,6 +15,7 @@ plain answer and, once a stream has begun, its last event.
     ├── OutcomeUnknown             nobody knows what the first request with the key did
     ├── TooManyConnections         more than the limit are open
     ├── TasksFailing               a background task keeps failing: not ready
+    ├── StateUnwritable            it is not ready: changes cannot be written down
     └── ShuttingDown               the server is stopping
 """
 
@@ -107,6 +108,10 @@ class TasksFailing(ApiFault):
     """A task that the server cannot do without keeps failing."""
 
 
+class StateUnwritable(ApiFault):
+    """The server is not ready, because changes cannot be written down."""
+
+
 @dataclass(frozen=True, slots=True)
 class ApiError:
     """An error as the client sees it."""
@@ -155,6 +160,7 @@ _TABLE: dict[type[Exception], ApiError] = {
     KeyReused: ApiError(409, _INVALID, "idempotency_key_reused", param="Idempotency-Key"),
     OutcomeUnknown: ApiError(409, _INVALID, "idempotency_outcome_unknown", param="Idempotency-Key"),
     TasksFailing: ApiError(503, _SERVER, "tasks_failing", retry_after_s=30),
+    StateUnwritable: ApiError(503, _SERVER, "state_unwritable", retry_after_s=30),
     Overloaded: ApiError(503, _SERVER, "server_overloaded", retry_after_s=5),
     TooManyConnections: ApiError(503, _SERVER, "server_overloaded", retry_after_s=5),
     ShuttingDown: ApiError(503, _SERVER, "server_shutting_down", retry_after_s=5),

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from veneer_server import __version__
 from veneer_server.api.deps import Server, ServerDep
-from veneer_server.api.errors import ShuttingDown, TasksFailing
+from veneer_server.api.errors import ShuttingDown, StateUnwritable, TasksFailing
 from veneer_server.engine.base import EngineUnavailable
 
 router = APIRouter()
@@ -27,7 +27,7 @@ async def live() -> dict[str, str]:
 @router.get("/health")
 @router.get("/ping")
 async def ready(server: ServerDep) -> dict[str, str]:
-    """Answer 200 while the engine can serve and the server is not stopping."""
+    """Answer 200 while the engine can serve, state can be written, and the server goes on."""
     await _check(server)
     return {"status": "ok"}
 
@@ -38,6 +38,8 @@ async def _check(server: Server) -> None:
     if failing := server.background.failing():
         raise TasksFailing(f"These tasks of the server keep failing: {', '.join(failing)}.")
     await server.engine.check_health()
+    if trouble := server.state_trouble():
+        raise StateUnwritable(trouble)
 
 
 async def _is_up(server: Server) -> bool:

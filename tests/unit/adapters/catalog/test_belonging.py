@@ -1,10 +1,15 @@
 """Which database may stand beside stored adapters, and when its file is still the one opened."""
 
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from support import builders
+from veneer_adapters import state_file
 from veneer_adapters.catalog.catalog import Arrival, Catalog
 from veneer_adapters.catalog.database import Database
 from veneer_adapters.catalog.revision import Source
@@ -71,6 +76,108 @@ async def test_a_file_that_is_gone_is_neither_read_nor_written(tmp_path: Path) -
             with pytest.raises(CatalogGone):
                 async with writing():
                     raise NotImplementedError
+    finally:
+        await database.close()
+
+
+def move_into_file(path: Path) -> None:
+    """Let SQLite move its log into the file, as it does now and then."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+async def counted_up(database: Database) -> None:
+    async with database.writing():
+        pass
+
+
+async def test_a_file_that_sqlite_itself_has_changed_is_the_one_that_was_opened(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "catalog.db"
+    await fill(path)
+    database = await Database.open(path)
+    try:
+        for _ in range(3):
+            await counted_up(database)
+            move_into_file(path)
+            path.touch()
+        await counted_up(database)
+    finally:
+        await database.close()
+
+
+def another(path: Path) -> bytes:
+    return path.with_name("other.db").read_bytes()
+
+
+def backup(path: Path) -> bytes:
+    return path.with_name("backup.db").read_bytes()
+
+
+def noise(_path: Path) -> bytes:
+    return bytes(range(256)) * 1024
+
+
+def half(path: Path) -> bytes:
+    return path.read_bytes()[: path.stat().st_size // 2]
+
+
+@pytest.mark.parametrize("other", [another, backup, noise, half])
+async def test_a_file_that_is_overwritten_in_place_is_gone_for_good(
+    tmp_path: Path, other: Callable[[Path], bytes]
+) -> None:
+    path = tmp_path / "catalog.db"
+    await fill(path)
+    await fill(path.with_name("other.db"))
+    shutil.copy(path, path.with_name("backup.db"))
+    database = await Database.open(path)
+    try:
+        await counted_up(database)
+        move_into_file(path)
+        await counted_up(database)
+        path.write_bytes(other(path))
+        for _ in range(2):
+            with pytest.raises(CatalogGone):
+                await counted_up(database)
+            with pytest.raises(CatalogGone):
+                async with database.reading():
+                    raise NotImplementedError
+        assert database.trouble is not None
+        assert "overwritten" in database.trouble
+    finally:
+        await database.close()
+
+
+async def test_a_write_that_succeeds_ends_the_trouble(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.db"
+    database = await Database.open(path)
+    away = path.with_name("away.db")
+    try:
+        path.rename(away)
+        with pytest.raises(CatalogGone):
+            await database.require_writable(by_writing=True)
+        assert database.trouble is not None
+        away.rename(path)
+        await database.require_writable(by_writing=True)
+        assert database.trouble is None
+    finally:
+        await database.close()
+
+
+async def test_a_disk_without_room_is_trouble_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = await Database.open(tmp_path / "catalog.db")
+    try:
+        await database.require_writable(by_writing=False)
+        with monkeypatch.context() as full:
+            full.setattr(state_file, "_ROOM_BYTES", 1 << 60)
+            with pytest.raises(StorageFailed, match="full"):
+                await database.require_writable(by_writing=False)
+            assert database.trouble is not None
+        await database.require_writable(by_writing=False)
+        assert database.trouble is None
     finally:
         await database.close()
 

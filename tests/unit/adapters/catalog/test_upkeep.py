@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
 from support import builders
@@ -32,8 +33,8 @@ class Stale(Catalog):
 
 
 @asynccontextmanager
-async def running(catalog: Catalog, usage: Usage) -> AsyncIterator[None]:
-    task = asyncio.create_task(Upkeep(catalog, usage).run())
+async def running(catalog: Catalog, usage: Usage, database: Database) -> AsyncIterator[None]:
+    task = asyncio.create_task(Upkeep(catalog, usage, database).run())
     try:
         async with asyncio.timeout(10):
             yield
@@ -52,7 +53,7 @@ async def test_usage_is_written_also_when_the_catalog_cannot_be_read_and_each_fa
     await catalog.add(Arrival("a", made.digest, made.path, made.manifest, source))
     usage.count("a")
     with capture_logs() as logs:
-        async with running(catalog, usage):
+        async with running(catalog, usage, database):
             while await usage.most_used(1) != ["a"]:
                 await asyncio.sleep(0)
             catalog.broken, seen = False, catalog.refreshed
@@ -62,3 +63,38 @@ async def test_usage_is_written_also_when_the_catalog_cannot_be_read_and_each_fa
             while catalog.refreshed < seen + 2:
                 await asyncio.sleep(0)
     assert [line["event"] for line in logs] == ["catalog not refreshed"] * 2
+
+
+class Troubled(Database):
+    """A database that can be written again when the test says so."""
+
+    tries = 0
+    broken = True
+
+    @asynccontextmanager
+    async def noting(self) -> AsyncIterator[AsyncConnection]:
+        self.tries += 1
+        if self.broken:
+            raise StorageFailed("The catalog could not be written or read.")
+        async with super().noting() as connection:
+            yield connection
+
+
+async def test_a_database_in_trouble_is_tried_at_every_turn_until_it_is_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "REFRESH_S", 0)
+    database = await Troubled.open(tmp_path / "catalog.db")
+    assert isinstance(database, Troubled)
+    catalog = Stale(Repository(database, Path))
+    try:
+        database.trouble = "The disk is full."
+        async with running(catalog, Usage(database), database):
+            while database.tries < 3:
+                await asyncio.sleep(0)
+            assert catalog.refreshed == 3
+            database.broken = False
+            while database.trouble:
+                await asyncio.sleep(0)
+    finally:
+        await database.close()
