@@ -11,7 +11,6 @@ from typing import Any, Self
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
-from vllm.tokenizers.registry import cached_get_tokenizer
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -30,6 +29,7 @@ from veneer_server.engine.base import (
     ModelFacts,
 )
 from veneer_server.engine.vllm.effect import measure_effect
+from veneer_server.engine.vllm.keeping import drop_lora_gauge, forget_tokenizers
 from veneer_server.engine.vllm.loading import load_adapter, prepare_slots
 from veneer_server.engine.vllm.openai import OpenAIHandlers
 from veneer_server.engine.vllm.options import (
@@ -38,7 +38,6 @@ from veneer_server.engine.vllm.options import (
     engine_fields,
 )
 from veneer_server.engine.vllm.processes import EngineProcesses
-from veneer_server.engine.vllm.routing import drop_lora_gauge
 
 logger = logging.getLogger(__name__)
 
@@ -204,8 +203,7 @@ class VllmEngine:
     def kill(self) -> None:
         """End the engine's processes at once and remove what they leave."""
         self._processes.kill()
-        # vLLM keeps every tokenizer, and puts another pool of copies around it for each engine.
-        cached_get_tokenizer.cache_clear()
+        forget_tokenizers()
 
     async def check_health(self) -> None:
         """Return if the engine's process lives."""
