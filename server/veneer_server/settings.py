@@ -128,6 +128,11 @@ class EngineSettings(_Section):
         gt=0,
         description="An engine that is silent for this long is started again, in seconds.",
     )
+    start_timeout_s: float = Field(
+        default=1800.0,
+        gt=0,
+        description="Longest time an engine may take to start, in seconds.",
+    )
     restart_wait_s: float = Field(
         default=0.0,
         ge=0,

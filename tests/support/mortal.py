@@ -93,6 +93,7 @@ async def supervised(
     *,
     restart_wait_s: float = 0.0,
     gives_up: bool = False,
+    policy: RestartPolicy = SOON,
 ) -> AsyncIterator[SupervisedEngine]:
     """Run a supervised engine; what ``run`` raises is raised when the block ends.
 
@@ -103,7 +104,7 @@ async def supervised(
         factory.start,
         stall_timeout_s=STALL_S,
         restart_wait_s=restart_wait_s,
-        policy=SOON,
+        policy=policy,
         look_s=0.005,
     )
     task = asyncio.create_task(engine.run(recovery))

@@ -132,13 +132,15 @@ def _run(settings: Settings, read: Callable[[], Settings], *, new_catalog: bool)
 def _ending_of(error: Exception) -> tuple[str, int] | None:
     """Return what to print and the exit code, or None for a bug, whose traceback is wanted."""
     from veneer_adapters.errors import AdapterError, StateFolderInUse
-    from veneer_server.engine.base import EngineNotStarted
+    from veneer_server.engine.base import EngineNotStarted, EngineStartTimedOut
     from veneer_server.engine.supervision import EngineGaveUp
     from veneer_server.telemetry.otel import ExportNotPossible
 
     match error:
         case EngineGaveUp():
             return f"Veneer ends: {error}", EXIT_ENGINE
+        case EngineStartTimedOut():
+            return f"Veneer cannot start: {error}", EXIT_ENGINE
         case StateFolderInUse():
             return f"Veneer cannot start: {error}", EXIT_IN_USE
         case EngineNotStarted() | AdapterError() | ExportNotPossible():

@@ -15,6 +15,7 @@ never decides which adapter is in a slot.
     │   ├── EngineLost             the engine died while the request was running
     │   └── EngineUnavailable      the engine is not running, so it cannot take the request
     └── EngineNotStarted           the engine cannot start; the message says why
+        └── EngineStartTimedOut    it did not start in time
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -125,6 +126,10 @@ class EngineUnavailable(EngineDown):
 
 class EngineNotStarted(EngineError):
     """The engine cannot be started with this configuration."""
+
+
+class EngineStartTimedOut(EngineNotStarted):
+    """The engine did not start in time; it hangs, or needs longer than is allowed."""
 
 
 class Engine(AdapterEngine, Protocol):

@@ -1,7 +1,8 @@
 """When an engine counts as hung, and when it is started again. Pure: no clock, no process.
 
 Rule 1: an engine hangs when it does not answer a ping, or produces nothing while it has work.
-Rule 2: an engine that keeps dying is not started for ever; somebody has to look.
+Rule 2: an engine that keeps dying, or does not start, is not started for ever; somebody has to
+look.
 """
 
 from collections.abc import Sequence
@@ -55,12 +56,28 @@ class RestartPolicy:
     """Restarts within ``within_s``; one more death is a crash loop."""
     within_s: float = 600.0
 
-    def delay_s(self, deaths_s: Sequence[float], now_s: float) -> float | None:
+    def delay_s(
+        self, deaths_s: Sequence[float], now_s: float, *, failed_starts: int = 0
+    ) -> float | None:
         """Return how long to wait after the last of ``deaths_s``, or None to give up.
 
-        ``deaths_s`` are the times of all deaths so far, failed starts among them.
+        ``deaths_s`` are the times of all deaths so far, failed starts among them. The last
+        ``failed_starts`` of them have no engine that served between them. They count however long
+        ago they were, because a start may take longer than ``within_s``.
         """
-        recent = sum(now_s - death_s <= self.within_s for death_s in deaths_s)
-        if recent > self.most:
+        recent = self._recent(deaths_s, now_s)
+        if recent > self.most or failed_starts >= self.most:
             return None
-        return min(self.first_delay_s * 2.0 ** max(recent - 1, 0), self.longest_delay_s)
+        counted = max(recent, failed_starts + 1)
+        return min(self.first_delay_s * 2.0 ** (counted - 1), self.longest_delay_s)
+
+    def why_given_up(self, deaths_s: Sequence[float], now_s: float) -> str:
+        """Return the sentence for the operator, when ``delay_s`` returns None."""
+        if self._recent(deaths_s, now_s) <= self.most:
+            return f"The engine did not start {self.most} times in a row; the log says why."
+        return (
+            f"The engine died {self.most + 1} times within {self.within_s:g} s; the log says why."
+        )
+
+    def _recent(self, deaths_s: Sequence[float], now_s: float) -> int:
+        return sum(now_s - death_s <= self.within_s for death_s in deaths_s)

@@ -1,12 +1,15 @@
 """Starts the configured engine and finds its model: only this file names a concrete engine."""
 
+import asyncio
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 
+from veneer_server.engine.base import EngineStartTimedOut
 from veneer_server.engine.lives import MortalEngine
 from veneer_server.engine.supervision import SupervisedEngine
 from veneer_server.engine.vllm import embedded
@@ -33,14 +36,39 @@ async def start_engine(settings: Settings) -> SupervisedEngine:
     """Return the configured engine when it can serve; with vLLM this takes tens of seconds.
 
     Raises:
+        EngineStartTimedOut: it takes longer than ``engine.start_timeout_s``.
         EngineNotStarted: the engine cannot start with these settings; the message says why.
     """
+
+    async def start() -> MortalEngine:
+        return await started_in_time(_start_once(settings), settings.engine.start_timeout_s)
+
     return SupervisedEngine(
-        await _start_once(settings),
-        lambda: _start_once(settings),
+        await start(),
+        start,
         stall_timeout_s=settings.engine.stall_timeout_s,
         restart_wait_s=settings.engine.restart_wait_s,
     )
+
+
+async def started_in_time(
+    start: Coroutine[Any, Any, MortalEngine], within_s: float
+) -> MortalEngine:
+    """Return what ``start`` returns; cancel it after ``within_s`` seconds.
+
+    Raises:
+        EngineStartTimedOut: it took longer.
+    """
+    try:
+        async with asyncio.timeout(within_s) as bound:
+            return await start
+    except TimeoutError as error:
+        if not bound.expired():
+            raise
+        raise EngineStartTimedOut(
+            f"The engine did not start within {within_s:g} s. It hangs, or it needs a longer"
+            " engine.start_timeout_s."
+        ) from error
 
 
 async def _start_once(settings: Settings) -> MortalEngine:
@@ -49,7 +77,8 @@ async def _start_once(settings: Settings) -> MortalEngine:
 
         return EchoEngine(name=settings.model.name or "echo")
     # vLLM reads its environment while it is imported, and the processes it spawns inherit it.
-    os.environ.update(environment(os.environ, os.sched_getaffinity(0), os.getpid()))
+    cpus, within_s = os.sched_getaffinity(0), settings.engine.start_timeout_s
+    os.environ.update(environment(os.environ, cpus, os.getpid(), within_s))
     from veneer_server.engine.vllm.engine import VllmEngine
 
     return await VllmEngine.start(_engine_options(settings))

@@ -220,13 +220,12 @@ class SupervisedEngine:
         await asyncio.to_thread(self._life.engine.kill)
 
     async def _start_again(self) -> None:
+        failed = 0
         while True:
-            delay_s = self._policy.delay_s(self._deaths_s, self._clock())
+            now_s = self._clock()
+            delay_s = self._policy.delay_s(self._deaths_s, now_s, failed_starts=failed)
             if delay_s is None:
-                raise EngineGaveUp(
-                    f"The engine died {self._policy.most + 1} times within"
-                    f" {self._policy.within_s:g} s; the log says why."
-                )
+                raise EngineGaveUp(self._policy.why_given_up(self._deaths_s, now_s))
             began_s = self._clock() + delay_s
             self._able_again_s = began_s + self._start_took_s
             logger.info("engine is started again", after_s=delay_s)
@@ -236,6 +235,7 @@ class SupervisedEngine:
             except EngineNotStarted as error:
                 logger.error("engine did not start", why=str(error))
                 self._deaths_s.append(self._clock())
+                failed += 1
             else:
                 self._start_took_s = self._clock() - began_s
                 return

@@ -22,6 +22,7 @@ from veneer_server.engine.base import (
     Answer,
     Call,
     Endpoint,
+    EngineDown,
     EngineLost,
     EngineNotStarted,
     EngineUnavailable,
@@ -76,7 +77,7 @@ class VllmEngine:
 
         Raises:
             WrongLoraOp: the worker would mix up adapters.
-            EngineNotStarted: vLLM refuses the model or an argument.
+            EngineNotStarted: vLLM refuses the model or an argument, or dies meanwhile.
         """
         on_cpu = current_platform.is_cpu()
         fields = engine_fields(options, on_cpu=on_cpu, available_bytes=available_memory_bytes())
@@ -84,8 +85,10 @@ class VllmEngine:
         try:
             engine = await cls._around(processes, options, on_cpu=on_cpu)
             await engine._warm_up()
-        except BaseException:
+        except BaseException as error:
             await asyncio.to_thread(processes.kill)
+            if isinstance(error, EngineDeadError | EngineDown):
+                raise EngineNotStarted("vLLM ended while it started.") from error
             raise
         processes.note_shared_memory()
         return engine

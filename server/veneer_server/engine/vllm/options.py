@@ -8,6 +8,7 @@ engine process is spawned.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,9 @@ def engine_fields(options: EngineOptions, *, on_cpu: bool, available_bytes: int)
     return fields | own
 
 
-def environment(environ: Mapping[str, str], cpus: set[int], pid: int) -> dict[str, str]:
+def environment(
+    environ: Mapping[str, str], cpus: set[int], pid: int, start_timeout_s: float
+) -> dict[str, str]:
     """Return the variables to set before the engine is spawned.
 
     vLLM's variables that ``environ`` already has are left out, so they stay as they are. ``cpus``
@@ -103,6 +106,8 @@ def environment(environ: Mapping[str, str], cpus: set[int], pid: int) -> dict[st
         "VLLM_CPU_OMP_THREADS_BIND": ",".join(str(cpu) for cpu in sorted(cpus)),
         # Seconds that vLLM waits for its worker, although the worker ends only after a signal.
         "VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS": "1",
+        # vLLM's own bound on a part of its start: ours, which is for all of it, comes first.
+        "VLLM_ENGINE_READY_TIMEOUT_S": str(ceil(start_timeout_s) + 1),
         # vLLM's warnings are about choices of this file. Its processes must only write to stderr.
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",

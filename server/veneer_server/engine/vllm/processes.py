@@ -12,9 +12,11 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -28,6 +30,7 @@ _FOLDER = "VLLM_RPC_BASE_PATH"
 """Environment variable: where vLLM puts its sockets; our plugin puts its other files there."""
 _SHARED = "/dev/shm/"  # noqa: S108 - where Linux shows shared memory, not a place for files
 _JOIN_S = 5.0
+_LOOK_S = 0.05
 _STOP_S = 10
 """vLLM's worker needs five seconds to end by itself. If it were killed, its shared memory stays."""
 
@@ -64,32 +67,27 @@ class EngineProcesses:
             logger.info("what an engine of a killed server left was removed")
         folder = Path(tempfile.mkdtemp(prefix=leftovers.FOLDER_PREFIX))
         os.environ[_FOLDER] = str(folder)
+        starting = thread.submit(start_client)
         try:
             _note(record, folder)
-            client = await asyncio.get_running_loop().run_in_executor(thread, start_client)
+            client = await asyncio.wrap_future(starting)
         except BaseException:
-            # Who stops the server now does not wait until the engine has started.
-            for child in set(multiprocessing.active_children()) - others:
-                child.kill()
+            # Who gives the start up, or stops the server now, waits for nothing more of it.
+            starting.add_done_callback(_undo)
+            shared = await asyncio.to_thread(_end_start, starting, others)
             thread.shutdown(wait=False)
-            _remove(folder, (), record)
+            _remove(folder, shared, record)
             raise
         return cls(client, thread, folder, record)
 
     def note_shared_memory(self) -> None:
         """Remember the shared memory that the processes have now."""
-        groups = {core.pid for core in self._cores}
-        for pid in _members(groups):
-            self._shared |= _shared_memory_of(pid)
+        self._shared |= _shared_memory_of(self._cores)
         _note(self._record, self._folder, self._shared)
 
     def kill(self) -> None:
         """End every process at once and remove what they leave; blocks. Twice is safe."""
-        for core in self._cores:
-            with suppress(ProcessLookupError):
-                os.killpg(core.pid, signal.SIGKILL)
-        for core in self._cores:
-            core.join(_JOIN_S)
+        self._shared |= _end(self._cores)
         # Shut down, vLLM would leave its streams open: whoever reads one waits for ever.
         tell = self.client.output_processor.propagate_error
         self._loop.call_soon_threadsafe(tell, EngineDeadError())
@@ -97,7 +95,11 @@ class EngineProcesses:
         self._clear()
 
     def stop(self) -> None:
-        """Let the processes end by themselves, and remove what they leave; twice is safe."""
+        """Let the processes end by themselves, or kill them, within about a second; twice is safe.
+
+        What they leave is removed.
+        """
+        self._shared |= _shared_memory_of(self._cores)
         self.client.shutdown(timeout=_STOP_S)
         self._clear()
 
@@ -106,6 +108,40 @@ class EngineProcesses:
         self.client.shutdown = _do_nothing
         self._thread.shutdown(wait=False)
         _remove(self._folder, self._shared, self._record)
+
+
+def _end(cores: Collection[BaseProcess]) -> set[str]:
+    """Kill engine cores with their workers; return the names of the shared memory they had."""
+    shared = _shared_memory_of(cores)
+    for pid in (core.pid for core in cores if core.pid):
+        # One that has just begun is in our group, not in its own, and has no workers.
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+    for core in cores:
+        core.kill()
+    for core in cores:
+        core.join(_JOIN_S)
+    return shared
+
+
+def _end_start(starting: Future[AsyncLLM], others: Collection[BaseProcess]) -> set[str]:
+    """Kill every child but the ``others`` until ``starting`` has ended, at most ``_JOIN_S``.
+
+    A start that is given up early has yet to begin its engine core. Return as ``_end`` does.
+    """
+    ends_s = time.monotonic() + _JOIN_S
+    shared = set[str]()
+    while True:
+        shared |= _end(set(multiprocessing.active_children()) - set(others))
+        if starting.done() or time.monotonic() > ends_s:
+            return shared
+        wait([starting], timeout=_LOOK_S)
+
+
+def _undo(starting: Future[AsyncLLM]) -> None:
+    """End the engine of a start that nobody waits for any more."""
+    if not starting.cancelled() and starting.exception() is None:
+        starting.result().shutdown(timeout=0)
 
 
 def _note(record: Path | None, folder: Path, shared: Collection[str] = ()) -> None:
@@ -137,8 +173,13 @@ def _members(groups: Iterable[int | None]) -> list[int]:
     return found
 
 
-def _shared_memory_of(pid: int) -> set[str]:
-    """Return the names of Python's shared memory that the process has mapped."""
+def _shared_memory_of(cores: Iterable[BaseProcess]) -> set[str]:
+    """Return the names of Python's shared memory that engine cores and their workers have."""
+    members = _members(core.pid for core in cores)
+    return set[str]().union(*map(_mapped_by, members))
+
+
+def _mapped_by(pid: int) -> set[str]:
     try:
         lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
     except OSError:

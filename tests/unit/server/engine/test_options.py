@@ -70,20 +70,20 @@ def test_options_of_the_api_layer_do_not_reach_the_engine() -> None:
 
 
 def test_the_engine_computes_on_every_cpu_it_may_use() -> None:
-    assert environment({}, {3, 0, 1}, 7)["VLLM_CPU_OMP_THREADS_BIND"] == "0,1,3"
+    assert environment({}, {3, 0, 1}, 7, 60.0)["VLLM_CPU_OMP_THREADS_BIND"] == "0,1,3"
 
 
 def test_what_the_operator_set_in_the_environment_stays() -> None:
     given = {"VLLM_CPU_OMP_THREADS_BIND": "0", "VLLM_LOGGING_LEVEL": "DEBUG"}
-    assert not given.keys() & environment(given, {0, 1}, 7).keys()
+    assert not given.keys() & environment(given, {0, 1}, 7, 60.0).keys()
 
 
 def test_the_engine_learns_whose_it_is_even_when_the_variable_was_inherited() -> None:
-    assert environment({"VENEER_GATEWAY_PID": "6"}, {0}, 7)["VENEER_GATEWAY_PID"] == "7"
+    assert environment({"VENEER_GATEWAY_PID": "6"}, {0}, 7, 60.0)["VENEER_GATEWAY_PID"] == "7"
 
 
 def test_usage_statistics_are_off_unless_asked_for() -> None:
-    assert environment({}, {0}, 7)["VLLM_NO_USAGE_STATS"] == "1"
+    assert environment({}, {0}, 7, 60.0)["VLLM_NO_USAGE_STATS"] == "1"
 
 
 def test_available_memory_is_more_than_nothing_and_less_than_the_machine() -> None:
@@ -100,3 +100,7 @@ def test_on_a_cpu_the_engine_runs_eagerly_and_its_core_does_not_spin() -> None:
 def test_off_a_cpu_vllm_compiles_and_runs_as_it_does() -> None:
     found = fields(on_cpu=False)
     assert not found.keys() & {"enforce_eager", "distributed_executor_backend"}
+
+
+def test_vllm_gives_up_no_sooner_than_the_start_as_a_whole() -> None:
+    assert environment({}, {0}, 7, 899.5)["VLLM_ENGINE_READY_TIMEOUT_S"] == "901"

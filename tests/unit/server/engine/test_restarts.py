@@ -83,3 +83,13 @@ def test_the_pause_doubles_until_it_is_enough(
 def test_no_pause_is_longer_than_the_longest() -> None:
     policy = RestartPolicy(most=20, longest_delay_s=60.0)
     assert policy.delay_s([100.0] * 15, 100.0) == 60.0
+
+
+def test_starts_that_fail_one_after_the_other_are_enough_however_long_each_took() -> None:
+    policy = RestartPolicy()
+    deaths_s = [0.0, 2000.0, 4000.0, 6000.0, 8000.0]
+    assert policy.delay_s(deaths_s, 8000.0, failed_starts=4) == 16.0
+    deaths_s.append(10000.0)
+    assert policy.delay_s(deaths_s, 10000.0, failed_starts=5) is None
+    assert "did not start 5 times in a row" in policy.why_given_up(deaths_s, 10000.0)
+    assert "died 6 times within 600 s" in policy.why_given_up([9999.0] * 6, 10000.0)

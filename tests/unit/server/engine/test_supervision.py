@@ -8,6 +8,7 @@ import pytest
 
 from support.mortal import Factory, Recovered, supervised, until
 from veneer_server.engine.base import Answer, Call, Endpoint, EngineLost, EngineUnavailable
+from veneer_server.engine.restarts import RestartPolicy
 from veneer_server.engine.supervision import EngineGaveUp, Loss, SupervisedEngine
 
 BODY: dict[str, Any] = {"model": "echo", "messages": [{"role": "user", "content": "Ahoy"}]}
@@ -101,6 +102,15 @@ async def test_starts_that_fail_are_tried_again() -> None:
         await until(lambda: recovery.restored == 1)
         await until(lambda: not engine_is_down(engine))
         assert await answered(engine)
+
+
+async def test_an_engine_whose_starts_fail_slowly_is_given_up() -> None:
+    factory, recovery = Factory(), Recovered()
+    factory.failures = 3
+    nothing_is_recent = RestartPolicy(first_delay_s=0.0, most=3, within_s=0.0)
+    with pytest.raises(EngineGaveUp, match="did not start 3 times in a row"):
+        async with supervised(factory, recovery, gives_up=True, policy=nothing_is_recent):
+            factory.engines[0].stop()
 
 
 async def kill_each(

@@ -1,0 +1,43 @@
+"""A start of an engine has a bound."""
+
+import asyncio
+
+import pytest
+
+from support.mortal import MortalEcho
+from veneer_server.engine.base import EngineStartTimedOut
+from veneer_server.engine.starting import started_in_time
+
+
+async def test_a_start_that_hangs_is_cancelled_and_told_in_a_sentence() -> None:
+    ended = asyncio.Event()
+
+    async def start() -> MortalEcho:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return MortalEcho()
+
+    with pytest.raises(EngineStartTimedOut, match=r"within 0\.01 s.*engine\.start_timeout_s"):
+        await started_in_time(start(), 0.01)
+    assert ended.is_set()
+
+
+async def test_a_start_that_runs_into_a_timeout_of_its_own_is_not_called_too_long() -> None:
+    async def start() -> MortalEcho:
+        async with asyncio.timeout(0):
+            await asyncio.Event().wait()
+        return MortalEcho()
+
+    with pytest.raises(TimeoutError):
+        await started_in_time(start(), 60.0)
+
+
+async def test_a_start_in_time_gives_its_engine() -> None:
+    engine = MortalEcho()
+
+    async def start() -> MortalEcho:
+        return engine
+
+    assert await started_in_time(start(), 60.0) is engine
