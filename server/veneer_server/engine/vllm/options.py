@@ -111,7 +111,8 @@ def environment(
         # vLLM's warnings are about choices of this file. Its processes must only write to stderr.
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",
-        "PYTHONWARNINGS": "ignore::FutureWarning",
+        # Python's own tracker complains of what a killed engine had, which we have removed.
+        "PYTHONWARNINGS": "ignore::FutureWarning,ignore:resource_tracker:UserWarning",
     }
     missing = {key: value for key, value in wanted.items() if key not in environ}
     return missing | {"VENEER_GATEWAY_PID": str(pid)}

@@ -31,8 +31,8 @@ _FOLDER = "VLLM_RPC_BASE_PATH"
 _SHARED = "/dev/shm/"  # noqa: S108 - where Linux shows shared memory, not a place for files
 _JOIN_S = 5.0
 _LOOK_S = 0.05
-_STOP_S = 10
-"""vLLM's worker needs five seconds to end by itself. If it were killed, its shared memory stays."""
+_STOP_S = 0.8
+"""How long an engine may take to end by itself; one that hangs is killed then."""
 
 
 class EngineProcesses:
