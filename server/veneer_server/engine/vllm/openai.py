@@ -46,7 +46,7 @@ from veneer_server.engine.base import (
 )
 from veneer_server.engine.vllm.constraints.admission import Admission
 from veneer_server.engine.vllm.generations import Generations, RecordingClient, current
-from veneer_server.engine.vllm.refusals import Refused, to_engine_error
+from veneer_server.engine.vllm.refusals import Refused, refuse_too_many_tokens, to_engine_error
 from veneer_server.engine.vllm.rendering.lanes import give_lanes
 from veneer_server.engine.vllm.rendering.texts import refuse_early
 from veneer_server.engine.vllm.validating import Validating
@@ -152,6 +152,7 @@ class OpenAIHandlers:
 
     async def _ask(self, call: Call, generations: Generations) -> Any:
         route = self._routes[call.endpoint]
+        refuse_too_many_tokens(call.body, self._client.model_config.max_model_len)
         request = await self._validating.request(route.request, call.body)
         raw = _RawRequest({**call.headers, "X-Request-Id": call.request_id})
         found = await route.create(request, raw)

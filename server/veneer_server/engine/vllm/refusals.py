@@ -54,14 +54,15 @@ def to_engine_error(
     return _by_its_kind(error, body, max_model_len)
 
 
-def _by_its_kind(error: Exception, body: Mapping[str, Any], max_model_len: int) -> EngineError:
+def _by_its_kind(error: Any, body: Mapping[str, Any], max_model_len: int) -> EngineError:
     if isinstance(error, ValidationError):
         return _invalid(error, body)
     if isinstance(error, Refused):
         return _from_response(error.response, body)
     parameter = getattr(error, "parameter", None)
     if parameter in _TOO_LONG:
-        return _too_long(error, body, max_model_len)
+        unit = "tokens" if parameter == "input_tokens" else "characters"
+        return _too_long(error.value, unit, body, max_model_len)
     # vLLM's handlers raise many errors, from ValueError to jinja2's. vLLM itself knows which
     # status each has.
     response = create_error_response(error)
@@ -80,11 +81,28 @@ def _from_response(response: ErrorResponse, body: Mapping[str, Any]) -> EngineEr
     return EngineError(error.message)
 
 
-def _too_long(error: Any, body: Mapping[str, Any], max_model_len: int) -> ContextLengthExceeded:
-    unit = "tokens" if error.parameter == "input_tokens" else "characters"
+def refuse_too_many_tokens(body: Mapping[str, Any], max_model_len: int) -> None:
+    """Return unless the prompt is tokens, and more than fit.
+
+    vLLM says the same, but first it looks at each of them in every way in which a prompt may be
+    written.
+
+    Raises:
+        ContextLengthExceeded: they do not fit.
+    """
+    prompt = body.get("prompt")
+    if not isinstance(prompt, list) or len(prompt) <= max_model_len:
+        return
+    if isinstance(prompt[0], int) and body.get("truncate_prompt_tokens") is None:
+        raise _too_long(len(prompt), "tokens", body, max_model_len)
+
+
+def _too_long(
+    found: int, unit: str, body: Mapping[str, Any], max_model_len: int
+) -> ContextLengthExceeded:
     return ContextLengthExceeded(
         f"This model's maximum context length is {max_model_len} tokens. However, your messages "
-        f"resulted in {error.value} {unit}. Please reduce the length of the messages.",
+        f"resulted in {found} {unit}. Please reduce the length of the messages.",
         param=prompt_of(body),
     )
 

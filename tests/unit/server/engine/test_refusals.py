@@ -59,6 +59,27 @@ def test_a_prompt_that_is_too_long_is_named_as_the_client_wrote_it() -> None:
     assert "101 tokens" in str(found)
 
 
+def test_too_many_tokens_are_refused_before_vllm_looks_at_each() -> None:
+    with pytest.raises(ContextLengthExceeded, match="101 tokens") as refused:
+        refusals.refuse_too_many_tokens({"prompt": [1] * 101}, 100)
+    assert refused.value.param == "prompt"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"prompt": [1] * 100},
+        {"prompt": [1] * 101, "truncate_prompt_tokens": 50},
+        {"prompt": "x" * 101},
+        {"prompt": ["x"] * 101},
+        {"messages": []},
+    ],
+    ids=["they fit", "to be truncated", "a text", "texts", "no prompt"],
+)
+def test_any_other_prompt_is_left_to_vllm(body: dict[str, Any]) -> None:
+    refusals.refuse_too_many_tokens(body, 100)
+
+
 def test_the_engines_own_faults_stay_its_own() -> None:
     assert type(told(KeyError("x"))) is EngineError
     assert type(told(vllm_errors.GenerationError())) is EngineError
