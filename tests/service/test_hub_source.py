@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -121,21 +122,33 @@ class There:
         self._cache = folder / "cache"
         self.into = into
 
+    def asking(
+        self,
+        *,
+        orgs: tuple[str, ...] = ("org",),
+        timeout_s: float = 20,
+        max_bytes: int = 1 << 20,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Fetching:
+        fetcher = HubFetcher(orgs, endpoint=self._endpoint, token=TOKEN, cache_dir=self._cache)
+        return Fetching(
+            [fetcher],
+            timeout_s=timeout_s,
+            max_bytes=max_bytes,
+            tries=3,
+            pause_s=0.01,
+            clock=clock,
+        )
+
     async def fetch(
         self,
         location: str = "hf://org/name",
         *,
-        orgs: tuple[str, ...] = ("org",),
         on_bytes: OnBytes = lambda done, total: None,
-        timeout_s: float = 20,
-        max_bytes: int = 1 << 20,
+        **options: Any,
     ) -> Fetched:
-        fetcher = HubFetcher(orgs, endpoint=self._endpoint, token=TOKEN, cache_dir=self._cache)
-        asking = Fetching(
-            [fetcher], timeout_s=timeout_s, max_bytes=max_bytes, tries=3, pause_s=0.01
-        )
         async with asyncio.timeout(30):
-            return await asking.fetch(location, self.into, on_bytes)
+            return await self.asking(**options).fetch(location, self.into, on_bytes)
 
     async def refused(self, location: str = "hf://org/name", **options: Any) -> AdapterError:
         with pytest.raises(AdapterError) as caught:
@@ -271,12 +284,50 @@ async def test_a_hub_that_refuses_is_asked_a_few_times_only(
     assert len(hub.asked) == asked
 
 
-async def test_a_hub_that_limits_the_rate_is_left_alone_as_it_asks(hub: Hub, there: There) -> None:
-    hub.trouble = lambda request: Response(status=429, headers={"Retry-After": "300"})
+LONG_AGO = "Wed, 18 Nov 2015 11:00:00 GMT"
+WINDOWS: list[tuple[str | None, float | None, int]] = [
+    ("300", 300, 1),
+    ("86400", 86400, 1),
+    ("0", 0, 3),
+    (LONG_AGO, 0, 3),
+    (None, None, 3),
+    ("soon", None, 3),
+    ("-1", None, 3),
+]
+
+
+@pytest.mark.parametrize(("header", "told_s", "asked"), WINDOWS)
+async def test_s3_a_hub_that_limits_the_rate_is_asked_as_often_as_it_allows(
+    header: str | None, told_s: float | None, asked: int, hub: Hub, there: There
+) -> None:
+    headers = {} if header is None else {"Retry-After": header}
+    hub.trouble = lambda request: Response(status=429, headers=headers)
     error = await there.refused()
     assert isinstance(error, SourceUnavailable)
-    assert error.retry_after_s == 300
-    assert len(hub.asked) == 1
+    assert error.retry_after_s == told_s
+    assert len(hub.asked) == asked
+
+
+async def test_s3_it_is_asked_once_in_each_window_whatever_is_wanted_of_it(
+    hub: Hub, there: There
+) -> None:
+    now_s = 0.0
+    asking = there.asking(orgs=("*",), clock=lambda: now_s)
+    hub.trouble = lambda request: Response(status=429, headers={"Retry-After": "300"})
+    for window in range(3):
+        now_s = 300.0 * window
+        for number in range(20):
+            with pytest.raises(SourceUnavailable) as refused:
+                await asking.fetch(f"hf://org{number}/name", there.into)
+            assert refused.value.retry_after_s == 300
+        assert len(hub.asked) == window + 1
+    hub.trouble = lambda request: None
+    now_s = 899.0
+    with pytest.raises(SourceUnavailable, match="ends in 1 s"):
+        await asking.fetch("hf://org/name", there.into)
+    now_s = 900.0
+    await asking.fetch("hf://org/name", there.into)
+    assert files(there.into) == OLD
 
 
 async def test_a_limit_reached_at_the_files_holds_until_the_deadline(

@@ -5,6 +5,8 @@ for how many bytes. A fetch that failed leaves nothing behind.
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ import structlog
 from veneer_adapters.artifact.files import FILES
 from veneer_adapters.errors import SourceNotAllowed, SourceUnavailable, TooLarge, quoted
 from veneer_adapters.sources.locations import parse_location
+from veneer_adapters.sources.pauses import Pauses
 
 logger = structlog.get_logger(__name__)
 
@@ -48,6 +51,13 @@ class Fetcher(Protocol):
 
     schemes: frozenset[str]
 
+    def whom(self, location: str) -> str:
+        """Return who is asked for ``location``: its pause holds for all that it has.
+
+        Raises:
+            SourceNotAllowed: the location is malformed.
+        """
+
     async def fetch(self, location: str, into: Path, on_bytes: OnBytes) -> Fetched:
         """Fetch both files into the empty folder ``into``; ask the source once.
 
@@ -70,17 +80,19 @@ class Fetching:
         max_bytes: int = 4 << 30,
         tries: int = 4,
         pause_s: float = 0.2,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Ask at most ``tries`` times within ``timeout_s``, for at most ``max_bytes``.
 
         The first pause is ``pause_s`` long, each further one about twice as long, at most five
-        seconds.
+        seconds. A source that asks for a pause is left alone for as long, at most ten minutes.
         """
         self._fetchers = {scheme: fetcher for fetcher in fetchers for scheme in fetcher.schemes}
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
         self._tries = tries
         self._pause_s = pause_s
+        self._pauses = Pauses(clock)
 
     def check(self, location: str) -> None:
         """Return when ``location`` is well-formed and there is a fetcher for its scheme.
@@ -102,10 +114,12 @@ class Fetching:
             MissingFile: the source has no such adapter.
             TooLarge: both files together are larger than allowed.
             ChecksumMismatch: a file that arrived does not match the source's checksum.
-            SourceUnavailable: the source failed or was too slow, each time.
+            SourceUnavailable: the source failed or was too slow, each time, or asked for a pause
+                that goes on; ``retry_after_s`` says how long.
             StorageFailed: the folder could not be written.
         """
         fetcher = self._fetcher_for(location)
+        self._require_no_pause(fetcher.whom(location))
         failures: list[TryAgain] = []
         deadline = asyncio.timeout(self._timeout_s)
         try:
@@ -133,6 +147,7 @@ class Fetching:
         failures: list[TryAgain],
     ) -> Fetched:
         ends_s = asyncio.get_running_loop().time() + self._timeout_s
+        whom = fetcher.whom(location)
 
         def pause(error: Exception) -> bool | float:
             if not isinstance(error, TryAgain):
@@ -140,6 +155,7 @@ class Fetching:
             failures.append(error)
             if error.retry_after_s is None:
                 return True
+            self._pauses.begin(whom, error.retry_after_s)
             # The source wants no earlier request; after the deadline nobody needs the answer.
             fits = asyncio.get_running_loop().time() + error.retry_after_s < ends_s
             return error.retry_after_s if fits else False
@@ -156,6 +172,14 @@ class Fetching:
                 _empty(into)
                 return await fetcher.fetch(location, into, on_bytes)
         raise AssertionError("unreachable: stamina raises when the tries are used up")
+
+    def _require_no_pause(self, whom: str) -> None:
+        left_s = self._pauses.left_s(whom)
+        if left_s:
+            raise SourceUnavailable(
+                f"The source asked for a pause, which ends in {math.ceil(left_s)} s.",
+                retry_after_s=left_s,
+            )
 
     def _capped(self, on_bytes: OnBytes) -> OnBytes:
         def count(done: int, total: int | None) -> None:

@@ -23,6 +23,7 @@ from veneer_adapters.errors import (
 )
 from veneer_adapters.sources.fetching import Fetched, OnBytes, TryAgain
 from veneer_adapters.sources.locations import parse_host, parse_location
+from veneer_adapters.sources.pauses import asked_pause_s
 from veneer_adapters.sources.vetting import Vetting
 from veneer_adapters.sources.writing import receive
 
@@ -49,6 +50,11 @@ class HttpsFetcher:
         self._trust = httpx.create_ssl_context(trust_env=False)
         if ca_file is not None:
             self._trust.load_verify_locations(ca_file)
+
+    def whom(self, location: str) -> str:
+        """Return the host, with its port."""
+        host, port = parse_host(parse_location(location).place)
+        return f"{host}:{port}"
 
     async def fetch(self, location: str, into: Path, on_bytes: OnBytes) -> Fetched:
         """Fetch both files of the folder at ``location``; see ``Fetcher``."""
@@ -151,16 +157,12 @@ def _require_file(response: httpx.Response, name: str) -> None:
     if status in _MISSING:
         raise MissingFile(f"The source has no {quoted(name)} there.")
     if status in _PASSING:
-        raise TryAgain(f"The source answered with status {status}.", retry_after_s=_pause(response))
+        pause_s = asked_pause_s(response.headers.get("retry-after", ""))
+        raise TryAgain(f"The source answered with status {status}.", retry_after_s=pause_s)
     if status != httpx.codes.OK:
         raise SourceUnavailable(f"The source answered with status {status}.")
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise SourceUnavailable("The source sends compressed content, which is not accepted.")
-
-
-def _pause(response: httpx.Response) -> float | None:
-    text = response.headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else None
 
 
 def _announced_bytes(response: httpx.Response) -> int | None:

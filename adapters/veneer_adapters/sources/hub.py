@@ -79,6 +79,10 @@ class HubFetcher:
         self._cache_dir = cache_dir
         self._threads = Threads()
 
+    def whom(self, location: str) -> str:
+        """Return the Hub: it limits what one address or token asks, whatever that is."""
+        return "hf"
+
     async def fetch(self, location: str, into: Path, on_bytes: OnBytes) -> Fetched:
         """Fetch both files of the repository at ``location``; see ``Fetcher``."""
         repository = parse_repository(location)

@@ -16,9 +16,9 @@ from veneer_adapters.errors import (
     quoted,
 )
 from veneer_adapters.sources.fetching import TryAgain
+from veneer_adapters.sources.pauses import asked_pause_s
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-_DIGITS = 9
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS})
 _OFFLINE = "The Hub may not be asked, and this revision of {} is not in the cache."
 # The first row that fits counts.
@@ -62,6 +62,5 @@ def _answered(error: hub.HfHubHTTPError) -> SourceUnavailable | TryAgain:
     sentence = f"The Hub answered with status {status}."
     if status not in _PASSING:
         return SourceUnavailable(sentence)
-    text = error.response.headers.get("retry-after", "")
-    known = text.isascii() and text.isdecimal() and len(text) <= _DIGITS
-    return TryAgain(sentence, retry_after_s=float(text) if known else None)
+    pause_s = asked_pause_s(error.response.headers.get("retry-after", ""))
+    return TryAgain(sentence, retry_after_s=pause_s)

@@ -60,6 +60,11 @@ class ObjectStoreFetcher:
         self._part_bytes = part_bytes
         self._stores: dict[tuple[str, str], ObjectStore] = {}
 
+    def whom(self, location: str) -> str:
+        """Return the bucket."""
+        parsed = parse_location(location)
+        return f"{parsed.scheme}://{parsed.place}"
+
     async def fetch(self, location: str, into: Path, on_bytes: OnBytes) -> Fetched:
         """Fetch both files below the prefix ``location``; see ``Fetcher``.
 

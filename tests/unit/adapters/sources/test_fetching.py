@@ -30,6 +30,9 @@ class Source:
 
     schemes = frozenset({"https"})
 
+    def whom(self, location: str) -> str:
+        return location.split("/")[2]
+
     def __init__(self, *answers: Exception | Answer | None) -> None:
         self.answers = list(answers)
         self.asked = 0
