@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from support import faulty
+from support.tcp_faults import Fault, Proxy, proxied
 from veneer_adapters.artifact.files import CONFIG_FILE, FILES, WEIGHTS_FILE
 from veneer_adapters.errors import (
     AdapterError,
@@ -108,10 +109,17 @@ def spoiled(answer: faulty.Answer, name: str = WEIGHTS_FILE) -> faulty.Answer:
 class Site:
     """A server and a fetching that may ask it."""
 
-    def __init__(self, server: faulty.Faulty, fetching: Fetching, into: Path) -> None:
+    def __init__(
+        self,
+        server: faulty.Faulty,
+        fetching: Fetching,
+        into: Path,
+        proxy: Proxy | None = None,
+    ) -> None:
         self.server = server
+        self.proxy = proxy or Proxy(Fault(), server.port)
         self.into = into
-        self.folder = f"https://{HOST}:{server.port}/adapters/x"
+        self.folder = f"https://{HOST}:{self.proxy.port}/adapters/x"
         self._fetching = fetching
 
     async def fetch(
@@ -133,9 +141,11 @@ Open = Callable[..., AbstractAsyncContextManager[Site]]
 @pytest.fixture
 def site(tls: ssl.SSLContext, ca_file: Path, into: Path) -> Open:
     @asynccontextmanager
-    async def opened(answer: faulty.Answer = serve_files, **options: Any) -> AsyncIterator[Site]:
-        async with faulty.serve(answer, tls) as server:
-            yield Site(server, fetching(server.port, ca_file, **options), into)
+    async def opened(
+        answer: faulty.Answer = serve_files, wire: Fault | None = None, **options: Any
+    ) -> AsyncIterator[Site]:
+        async with faulty.serve(answer, tls) as server, proxied(server.port, wire) as proxy:
+            yield Site(server, fetching(proxy.port, ca_file, **options), into, proxy)
 
     return opened
 
@@ -163,12 +173,6 @@ async def status_500(path: str, writer: asyncio.StreamWriter) -> None:
 
 async def cut(path: str, writer: asyncio.StreamWriter) -> None:
     writer.write(faulty.head(200, length=len(WEIGHTS)) + WEIGHTS[: len(WEIGHTS) // 2])
-
-
-async def reset(path: str, writer: asyncio.StreamWriter) -> None:
-    writer.write(faulty.head(200, length=len(WEIGHTS)) + WEIGHTS[:1000])
-    await writer.drain()
-    writer.transport.abort()
 
 
 async def too_short(path: str, writer: asyncio.StreamWriter) -> None:
@@ -220,7 +224,6 @@ async def other_content(path: str, writer: asyncio.StreamWriter) -> None:
 FAULTS: list[tuple[str, faulty.Answer, type[AdapterError], str, int]] = [
     ("status 500", status_500, SourceUnavailable, "status 500", 3),
     ("cut at half", cut, SourceUnavailable, "connection to the host", 3),
-    ("reset", reset, SourceUnavailable, "connection to the host", 3),
     ("a byte fewer than announced", too_short, SourceUnavailable, "connection to the host", 3),
     ("cut between chunks", cut_chunks, SourceUnavailable, "connection to the host", 3),
     ("two lengths", two_lengths, SourceUnavailable, "connection to the host", 3),
@@ -260,23 +263,49 @@ async def test_a_server_that_recovers_is_not_held_against_the_adapter(site: Open
     assert files(here.into) == CONTENT
 
 
-async def drip(path: str, writer: asyncio.StreamWriter) -> None:
-    """One byte, and the next when it is too late."""
-    writer.write(faulty.head(200, length=len(WEIGHTS)) + WEIGHTS[:1])
-    await writer.drain()
-    await asyncio.Event().wait()
+HANDSHAKE, HALF = 300, len(WEIGHTS) // 2
+"""Places in the bytes of a connection; only the second file is as long as HALF."""
+
+BROKEN = [
+    ("reset in the handshake", Fault(reset_at=HANDSHAKE), 3),
+    ("a wrong byte in the handshake", Fault(flip_at=HANDSHAKE), 3),
+    ("cut in the content", Fault(cut_at=HALF), 6),
+    ("reset in the content", Fault(reset_at=HALF), 6),
+    ("a wrong byte in the content", Fault(flip_at=HALF), 6),
+]
 
 
-async def silence(path: str, writer: asyncio.StreamWriter) -> None:
-    await asyncio.Event().wait()
+@pytest.mark.parametrize(
+    ("wire", "connections"), [b[1:] for b in BROKEN], ids=[b[0] for b in BROKEN]
+)
+async def test_s1_a_broken_connection_is_tried_again_and_its_bytes_are_never_taken(
+    wire: Fault, connections: int, site: Open
+) -> None:
+    async with site(wire=wire) as here:
+        error = await here.refused()
+        assert here.proxy.connections == connections
+    assert isinstance(error, SourceUnavailable)
+    assert "connection to the host" in str(error)
 
 
-@pytest.mark.parametrize("answer", [drip, silence])
-async def test_a_slow_server_is_given_up_at_the_deadline(answer: faulty.Answer, site: Open) -> None:
-    async with site(spoiled(answer), timeout_s=0.4) as here:
+SLOW = {
+    "nothing arrives any more": Fault(swallow_at=HALF),
+    "a trickle arrives": Fault(bytes_per_s=1e5),
+}
+
+
+@pytest.mark.parametrize("wire", SLOW.values(), ids=SLOW)
+async def test_s1_a_slow_connection_is_given_up_at_the_deadline(wire: Fault, site: Open) -> None:
+    async with site(wire=wire, timeout_s=1) as here:
         error = await here.refused()
     assert isinstance(error, SourceUnavailable)
-    assert "within 0.4 seconds" in str(error)
+    assert "within 1 seconds" in str(error)
+
+
+async def test_s1_a_long_way_is_no_fault(site: Open) -> None:
+    async with site(wire=Fault(latency_s=0.005, bytes_per_s=5e6)) as here:
+        await here.fetch()
+    assert files(here.into) == CONTENT
 
 
 async def test_a_server_that_is_down_is_told_as_such(site: Open) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from support import clients, faulty
+from support.tcp_faults import Fault, proxied
 from veneer_adapters.artifact.files import CONFIG_FILE, FILES, WEIGHTS_FILE
 from veneer_adapters.errors import (
     AdapterError,
@@ -262,10 +263,6 @@ def part() -> bytes:
     return described(206, Content_Range="bytes 0-999/1000")
 
 
-async def cut(path: str, writer: asyncio.StreamWriter) -> None:
-    writer.write(part() + bytes(500))
-
-
 async def not_a_part(path: str, writer: asyncio.StreamWriter) -> None:
     writer.write(described(200) + bytes(1000))
 
@@ -279,7 +276,6 @@ async def other_size(path: str, writer: asyncio.StreamWriter) -> None:
 
 
 BODIES = [
-    (cut, "cannot be read"),
     (not_a_part, "cannot be read"),
     (other_etag, "changed while"),
     (other_size, "changed while"),
@@ -297,27 +293,38 @@ async def test_what_is_not_what_was_seen_first_is_not_taken_for_it(
     assert sentence in str(error)
 
 
-async def drip(path: str, writer: asyncio.StreamWriter) -> None:
-    """One byte, and the next when it is too late."""
-    writer.write(part() + b"x")
-    await writer.drain()
-    await asyncio.Event().wait()
+HALF = PART // 2
+WIRES = [
+    ("reset at once", Fault(reset_at=0), "cannot be read"),
+    ("cut in a part", Fault(cut_at=HALF), "cannot be read"),
+    ("reset in a part", Fault(reset_at=HALF), "cannot be read"),
+    ("nothing arrives", Fault(swallow_at=0), "within 2 seconds"),
+    ("nothing arrives any more", Fault(swallow_at=HALF), "within 2 seconds"),
+    ("a trickle arrives", Fault(bytes_per_s=1e5), "within 2 seconds"),
+]
 
 
-async def test_a_slow_store_is_given_up_at_the_deadline(
-    into: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("wire", "sentence"), [w[1:] for w in WIRES], ids=[w[0] for w in WIRES])
+async def test_s2_a_broken_or_slow_connection_is_given_up_and_nothing_stays(
+    wire: Fault,
+    sentence: str,
+    s3: Any,
+    server: str,
+    into: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with faulty.serve(object_with(drip)) as store:
-        environment(monkeypatch, f"http://127.0.0.1:{store.port}")
-        error = await refused(into, timeout_s=0.5)
+    async with proxied(int(server.rpartition(":")[2]), wire) as proxy:
+        environment(monkeypatch, f"http://127.0.0.1:{proxy.port}")
+        error = await refused(into, timeout_s=2)
+        assert proxy.connections > 0
     assert isinstance(error, SourceUnavailable)
-    assert "within 0.5 seconds" in str(error)
+    assert sentence in str(error)
 
 
 async def test_a_store_that_is_down_is_told_as_such(
     into: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with faulty.serve(cut) as store:
+    async with faulty.serve(not_a_part) as store:
         port = store.port
     environment(monkeypatch, f"http://127.0.0.1:{port}")
     error = await refused(into, timeout_s=20)

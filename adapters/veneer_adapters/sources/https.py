@@ -192,7 +192,7 @@ def _require_digest(response: httpx.Response, name: str, sha256: bytes) -> None:
 async def _translated(host: str) -> AsyncIterator[None]:
     try:
         yield
-    except httpx.TransportError as error:
+    except (httpx.TransportError, ssl.SSLError) as error:  # httpx lets those of a read through
         if _is_untrusted(error):
             raise SourceUnavailable(
                 f"The certificate of the host {quoted(host)} is not trusted."
