@@ -83,8 +83,8 @@ class OpenAIHandlers:
         tool_strict_level: str = "auto",
         reasoning_parser: str,
     ) -> None:
-        admission = Admission(client.vllm_config, client.renderer.tokenizer)
-        recording: Any = RecordingClient(client, admission)
+        self._admission = Admission(client.vllm_config, client.renderer.tokenizer)
+        recording: Any = RecordingClient(client, self._admission)
         self._client = client
         self._validating = Validating()
         give_lanes(client.renderer)
@@ -131,8 +131,9 @@ class OpenAIHandlers:
         return {endpoint: _Route(TypeAdapter(kind), create) for endpoint, kind, create in table}
 
     def warm_up(self) -> None:
-        """Compile the chat template and warm up the tokenizer, so that no user waits for it."""
+        """Compile the chat template and prepare tokenizer and grammars, so that no user waits."""
         self._renderer.warmup()
+        self._admission.warm_up()
 
     async def respond(self, call: Call) -> Answer | Frames:
         """Answer ``call`` with a document or a stream; see ``Engine.respond``."""

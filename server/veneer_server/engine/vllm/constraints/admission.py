@@ -59,6 +59,14 @@ class Admission:
         vocabulary = self._model.get_vocab_size()
         return backend_guidance.GuidanceBackend._build_ll_tokenizer(self._tokenizer, vocabulary)
 
+    def warm_up(self) -> None:
+        """Prepare what every check needs and the simplest one; blocks, on a busy machine long.
+
+        Afterwards the request with which an engine starts is not refused for slowness.
+        """
+        if self._is_ours:
+            self._check(StructuredOutputsParams(json_object=True))
+
     async def admit(self, params: Any) -> None:
         """Return if the engine can follow what ``params`` ask for; may write it in another form.
 

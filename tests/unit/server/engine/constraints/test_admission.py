@@ -49,6 +49,13 @@ async def test_what_takes_too_much_to_follow_is_refused(
         await constraints.admit(**bomb)
 
 
+async def test_what_a_start_asks_for_was_judged_before_its_time_runs() -> None:
+    own = constraining.Constraints()
+    own.admission.warm_up()
+    await own.admit(json_object=True)
+    assert own.admission._verdict.cache_info().misses == 1
+
+
 @pytest.mark.parametrize(
     ("asked", "fits", "not_"),
     [
