@@ -1,11 +1,16 @@
 """The embedded model cut down to two layers: a real engine on it starts and answers quickly."""
 
 import json
+import os
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from support import builders
 from veneer_server.engine.vllm import embedded
+from veneer_server.engine.vllm.options import EngineOptions, environment
 
 LAYERS = 2
 MODULES = {
@@ -54,3 +59,18 @@ def adapter(folder: Path, *, seed: int = 0) -> Path:
     tensors = builders.tensors(MODULES, seed=seed)
     config = json.dumps(builders.config(base_model_name_or_path="tiny")).encode()
     return builders.write(folder, config_json=config, weights=builders.safetensors(tensors))
+
+
+@asynccontextmanager
+async def engine(folder: Path, **options: Any) -> AsyncIterator[Any]:
+    """Run the real engine on the model in this process, in fp32 so that answers can be compared."""
+    os.environ.update(environment(os.environ, os.sched_getaffinity(0), os.getpid()))
+    from veneer_server.engine.vllm.engine import VllmEngine
+
+    path = str(model(folder / "tiny"))
+    wanted = {"dtype": "float32", "max_len": 2048, "kv_cache_bytes": 2**28, **options}
+    engine = await VllmEngine.start(EngineOptions(model=path, name="tiny", root=path, **wanted))
+    try:
+        yield engine
+    finally:
+        engine.stop()
