@@ -22,6 +22,7 @@ from veneer_server import __version__
 from veneer_server.api import compare, errors, generation, models, operations, urls
 from veneer_server.api.access import AccessLog, Refusals
 from veneer_server.api.admin import adapters, aliases, vllm_routes
+from veneer_server.api.conversations import creating, stored, threads
 from veneer_server.api.deps import Server
 from veneer_server.api.listener import Listener, allow_open_files
 from veneer_server.background import Background
@@ -40,7 +41,10 @@ _BACKLOG = 2048
 
 
 # Most requests generate. The router tries routes in this order, so those are found first.
-_ROUTES = (generation, compare, models, operations, adapters, aliases, vllm_routes)
+_ROUTES = (
+    *(generation, creating, compare, models, operations),
+    *(stored, threads, adapters, aliases, vllm_routes),
+)
 
 
 def create_app(server: Server) -> FastAPI:
@@ -112,6 +116,7 @@ async def running(
         for threaded in parts.threads:
             stack.callback(threaded.close)
         stack.push_async_callback(parts.staging.close)
+        stack.push_async_callback(_end_runs, parts.server)
         watch = FolderWatch(roots(settings))
         stack.push_async_callback(background.close)  # before what the tasks use is closed
         if supervised is not None:
@@ -120,9 +125,15 @@ async def running(
         background.start("resume", parts.staging.resume, once=True)
         background.start("upkeep", parts.upkeep.run)
         background.start("hot set", parts.hot_set.keep)
+        background.start("conversations", parts.server.kept.upkeep.run)
         if await background.wait_for(parts.following.initial_scan_done, "following"):
             await parts.warm(settings.adapters.device_slots)
         yield parts
+
+
+async def _end_runs(server: Server) -> None:
+    # After a signal they may go on until the time for running requests is over.
+    await server.kept.runs.close(server.deadline, wait=server.draining.is_set())
 
 
 def _start_tracing(stack: AsyncExitStack) -> Tracing:

@@ -285,6 +285,26 @@ class StateSettings(_Section):
         return self.url.get_secret_value() if self.url else self.dir / "catalog.db"
 
 
+class ConversationSettings(_Section):
+    """Responses and conversations that are kept between requests."""
+
+    store: bool = Field(
+        default=True, description="Keep a response when the request does not say whether."
+    )
+    ttl_s: int = Field(
+        default=30 * 24 * 3600, ge=60, description="Seconds that responses and conversations stay."
+    )
+    max_bytes: int = Field(
+        default=1 << 30, ge=1 << 20, description="Bytes of all of them; the oldest go first."
+    )
+    max_background: int = Field(
+        default=32, ge=0, description="Responses generated in the background at the same time."
+    )
+    background_timeout_s: float = Field(
+        default=3600.0, gt=0, description="Seconds that one of them may take."
+    )
+
+
 class LimitSettings(_Section):
     """Bounds on the size of a request, and on the requests at work."""
 
@@ -334,6 +354,7 @@ class Settings(_Section):
     adapters: AdapterSettings = AdapterSettings()
     sources: SourceSettings = SourceSettings()
     state: StateSettings = StateSettings()
+    conversations: ConversationSettings = ConversationSettings()
     limits: LimitSettings = LimitSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
 

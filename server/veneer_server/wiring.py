@@ -40,7 +40,10 @@ from veneer_adapters.store.ownership import has_content, owner_of, set_owner
 from veneer_adapters.store.store import Store
 from veneer_server.api.admin.paths import RESERVED
 from veneer_server.api.deps import Server
+from veneer_server.api.official.bounds import MOST_ITEMS
+from veneer_server.api.official.response_events import to_last
 from veneer_server.background import Background
+from veneer_server.conversations.keeping import MIGRATIONS, Bounds, Kept
 from veneer_server.engine.base import Engine
 from veneer_server.serving.admission import Admission
 from veneer_server.serving.canaries.trials import Canaries
@@ -99,6 +102,7 @@ async def open_database(settings: Settings, *, new_catalog: bool) -> Database:
         settings.state.database(),
         may_be_new=new_catalog or not has_content(store),
         known=owner_of(store),
+        further=(MIGRATIONS,),
     )
     try:
         set_owner(store, database.identity)
@@ -158,6 +162,7 @@ async def assemble(
         adapters=Adapters(catalog, staging, publishing, residency, checkup),
         requests=RequestService(engine, resolver, residency, watching, admission),
         replays=Replays(database),
+        kept=_keep(settings, database),
         background=background,
         metrics=metrics,
         tracing=tracing,
@@ -180,6 +185,12 @@ async def assemble(
         background=background,
         threads=(canaries, checkup, intake, vouching, server.apart),
     )
+
+
+def _keep(settings: Settings, database: Database) -> Kept:
+    kept = settings.conversations
+    bounds = Bounds(max_items=MOST_ITEMS, **kept.model_dump(exclude={"store"}))
+    return Kept.within(bounds, database, to_last, by_default=kept.store)
 
 
 def _open_residency(

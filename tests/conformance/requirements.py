@@ -119,6 +119,48 @@ REQUIREMENTS: dict[str, Requirement] = {
         "The events of a response are numbered without a gap and add up to its text.",
         f"{_API}/responses-streaming",
     ),
+    # -- responses with state
+    "state:answers": Requirement(
+        "Every answer about what is stored has the official shape, and the strict client reads it.",
+        _OPENAPI,
+    ),
+    "state:previous": Requirement(
+        "previous_response_id puts all items of that response, and none of its instructions, into "
+        "the prompt; deleting an early turn breaks no later one.",
+        f"{_GUIDES}/conversation-state",
+    ),
+    "state:references": Requirement(
+        "An item_reference, or an item with only an id, stands for the stored item.",
+        f"{_API}/responses/create",
+    ),
+    "state:retrieve": Requirement(
+        "A stored response is found as soon as the client has its answer, as it was answered.",
+        f"{_API}/responses/get",
+    ),
+    "state:input-items": Requirement(
+        "The items that a response answers are listed in pages.", f"{_API}/responses/input-items"
+    ),
+    "state:input-tokens": Requirement(
+        "The tokens of a prompt are counted as the engine counts them.",
+        f"{_API}/responses/input-tokens",
+    ),
+    "state:background": Requirement(
+        "A response in the background is queued, polled and cancelled.", f"{_GUIDES}/background"
+    ),
+    "state:resume": Requirement(
+        "A stream in the background is read on after any of its events.", f"{_GUIDES}/background"
+    ),
+    "conversations:life": Requirement(
+        "A conversation is made, retrieved, changed and deleted.", f"{_API}/conversations"
+    ),
+    "conversations:items": Requirement(
+        "Items are added, listed, retrieved and deleted.", f"{_API}/conversations/items"
+    ),
+    "conversations:turns": Requirement(
+        "A turn has the conversation in its prompt and is added to it; turns at once are not lost "
+        "and do not mix.",
+        f"{_API}/responses/create",
+    ),
     "messages:answer": Requirement(
         "Anthropic's client reads messages, streams and token counts.", f"{_ANTHROPIC}/messages"
     ),

@@ -74,6 +74,31 @@ async def test_a_document_carries_the_text_the_usage_and_how_it_ended(engine: En
     assert body["usage"]["completion_tokens"] == 1
 
 
+def response(engine: Engine, given: Any, **more: Any) -> Call:
+    found = call(engine)
+    body = {"model": engine.model.id, "input": given, "max_output_tokens": 8, "temperature": 0}
+    return Call(Endpoint.RESPONSES, {**body, **more}, found.request_id)
+
+
+async def test_a_response_has_the_id_that_it_was_given(engine: Engine) -> None:
+    ids = iter(("resp_contract1", "resp_contract2"))
+    body = await document(engine, response(engine, "one two", request_id=next(ids), store=False))
+    assert (body["id"], body["object"]) == ("resp_contract1", "response")
+    asked = response(engine, "one two", request_id=next(ids), store=False, stream=True)
+    first, *_, last = await events(engine, asked)
+    for frame in (first, last):
+        assert orjson.loads(frame[frame.index(b"{") :])["response"]["id"] == "resp_contract2"
+
+
+async def test_the_tokens_of_an_input_are_counted_as_they_are_used(engine: Engine) -> None:
+    given = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]
+    given += [{"role": "user", "content": "three four"}]
+    asked = response(engine, given)
+    used = (await document(engine, asked))["usage"]["input_tokens"]
+    counted = await document(engine, Call(Endpoint.INPUT_TOKENS, asked.body, "contract-count"))
+    assert counted == {"object": "response.input_tokens", "input_tokens": used}
+
+
 async def test_n_asks_for_that_many_choices(engine: Engine) -> None:
     body = await document(engine, call(engine, n=3, temperature=1))
     assert [choice["index"] for choice in body["choices"]] == [0, 1, 2]

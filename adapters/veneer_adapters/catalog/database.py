@@ -5,8 +5,9 @@ both databases writers take turns, also across processes: each one first counts 
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
@@ -40,6 +41,19 @@ _MIGRATION_LOCK = 0x56454E45
 """Any number that no other program uses with the same database."""
 
 
+@dataclass(frozen=True, slots=True)
+class Migrations:
+    """A chain of migrations, for tables that no other chain touches."""
+
+    folder: str
+    """Where Alembic finds ``env.py`` and ``versions``."""
+    version_table: str
+    """The table that says how far the chain has come; no two chains share one."""
+
+
+_OWN = Migrations(str(files("veneer_adapters.catalog") / "migrations"), "alembic_version")
+
+
 class Database:
     """One open database, migrated to the schema of this version."""
 
@@ -58,12 +72,18 @@ class Database:
 
     @classmethod
     async def open(
-        cls, url: str | Path, *, may_be_new: bool = True, known: str | None = None
+        cls,
+        url: str | Path,
+        *,
+        may_be_new: bool = True,
+        known: str | None = None,
+        further: Sequence[Migrations] = (),
     ) -> Self:
         """Return the database at ``url``; create or migrate it if necessary.
 
         A path means SQLite in that file. Unless the database ``may_be_new``, it must name an
-        adapter or be the ``known`` one: the one with this identity.
+        adapter or be the ``known`` one: the one with this identity. ``further`` migrations make
+        the tables of others; they run after the catalog's own, in the same transaction.
 
         Raises:
             CatalogMissing: it may not be new, but it is. Nothing was created.
@@ -77,7 +97,7 @@ class Database:
         try:
             async with engine.connect() as connection:
                 await connection.run_sync(_require_sound)
-                await connection.run_sync(_migrate)
+                await connection.run_sync(_migrate, (_OWN, *further))
                 identity = await connection.run_sync(_identity_of)
                 if not may_be_new and identity != known and await connection.run_sync(_is_empty):
                     raise _missing(name)
@@ -221,17 +241,18 @@ def _is_empty(connection: sa.Connection) -> bool:
     return connection.scalars(sa.select(tables.adapters.c.name).limit(1)).first() is None
 
 
-def _migrate(connection: sa.Connection) -> None:
+def _migrate(connection: sa.Connection, chains: Sequence[Migrations]) -> None:
     if connection.dialect.name == "postgresql":
         # Two servers that start at once must not both create the tables.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
     else:
         # Python's sqlite3 begins no transaction for DDL, so half a migration could stay.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-    config = Config()
-    config.set_main_option("script_location", str(files("veneer_adapters.catalog") / "migrations"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    for chain in chains:
+        config = Config()
+        config.set_main_option("script_location", chain.folder)
+        config.attributes.update(connection=connection, version_table=chain.version_table)
+        command.upgrade(config, "head")
 
 
 @contextmanager

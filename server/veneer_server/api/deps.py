@@ -16,6 +16,7 @@ from veneer_server.api.apart import Apart
 from veneer_server.api.errors import BodyTooLarge, Unauthorized
 from veneer_server.api.parsing import parse_object
 from veneer_server.background import Background
+from veneer_server.conversations.keeping import Kept
 from veneer_server.engine.base import Engine
 from veneer_server.serving.requests import RequestService
 from veneer_server.serving.resolving import Asker
@@ -34,6 +35,7 @@ class Server:
     adapters: Adapters
     requests: RequestService
     replays: Replays
+    kept: Kept
     background: Background
     metrics: Metrics
     tracing: Tracing

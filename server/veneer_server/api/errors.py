@@ -34,6 +34,7 @@ from starlette.requests import ClientDisconnect
 
 from veneer_adapters import errors as adapters
 from veneer_server.api.urls import explain_method, explain_unknown, methods_of
+from veneer_server.conversations import errors as conversations
 from veneer_server.engine import base as engine
 from veneer_server.serving.admission import Overloaded
 
@@ -147,6 +148,11 @@ _TABLE: dict[type[Exception], ApiError] = {
     engine.RequestRejected: ApiError(400, _INVALID, None),
     engine.EngineLost: ApiError(503, _SERVER, "engine_lost", retry_after_s=10),
     engine.EngineUnavailable: ApiError(503, _SERVER, "engine_unavailable", retry_after_s=10),
+    conversations.NotKept: ApiError(404, _INVALID, None),
+    conversations.PreviousResponseNotFound: ApiError(400, _INVALID, "previous_response_not_found"),
+    conversations.StateRefused: ApiError(400, _INVALID, None),
+    conversations.RunsFull: ApiError(503, _SERVER, "server_overloaded", retry_after_s=5),
+    conversations.StateUnavailable: ApiError(503, _SERVER, "state_unavailable", retry_after_s=5),
     MalformedRequest: ApiError(400, _INVALID, "malformed_request"),
     HeadTooLarge: ApiError(431, _INVALID, "headers_too_large"),
     HeadTooSlow: ApiError(408, _INVALID, "headers_too_slow"),

@@ -1,4 +1,4 @@
-"""The endpoints that generate or count tokens.
+"""The endpoints that generate or count tokens, without state.
 
 Each reads the body, calls the service and answers in the official shape.
 """
@@ -9,6 +9,7 @@ import orjson
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from veneer_server.api.answering import note
 from veneer_server.api.deps import BodyDep, Server, ServerDep, asker_of, require_key
 from veneer_server.api.official.answers import to_document, to_events
 from veneer_server.api.official.bodies import prepare
@@ -21,7 +22,6 @@ router = APIRouter(dependencies=[Depends(require_key)])
 PATHS = {
     "/v1/chat/completions": Endpoint.CHAT,
     "/v1/completions": Endpoint.COMPLETIONS,
-    "/v1/responses": Endpoint.RESPONSES,
     "/v1/messages": Endpoint.MESSAGES,
     "/v1/messages/count_tokens": Endpoint.COUNT_TOKENS,
     "/tokenize": Endpoint.TOKENIZE,
@@ -47,25 +47,12 @@ def _answer(
     request: Request, endpoint: Endpoint, body: dict[str, Any], found: Any, server: Server
 ) -> Response:
     served: Served = found.served
-    if endpoint is Endpoint.RESPONSES:
-        body = {**body, "store": False}
-    headers = _headers(served)
-    request.state.adapter = headers.get("x-veneer-adapter")
-    request.state.seen = served.seen
+    headers = note(request, served)
     if isinstance(found, Document):
         document = to_document(endpoint, found.body, served.asked, body)
         return Response(orjson.dumps(document), headers=headers, media_type="application/json")
     convert = to_events(endpoint, model=served.asked, asked=body)
     return EventStream(found, convert, server.deadline, headers)
-
-
-def _headers(served: Served) -> dict[str, str]:
-    headers = {}
-    if served.revision is not None:
-        headers["x-veneer-adapter"] = served.revision.label
-    if served.cold_start_s is not None:
-        headers["x-veneer-cold-start-ms"] = str(round(served.cold_start_s * 1000))
-    return headers
 
 
 for _path in PATHS:

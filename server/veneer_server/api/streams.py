@@ -102,6 +102,6 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         async for frame in self._stream:
             body = self._convert(frame)
-            self._sent += 1
+            self._sent += body.count(b"\n\n")  # JSON escapes a newline inside of a text
             await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

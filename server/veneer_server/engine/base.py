@@ -37,9 +37,12 @@ class Endpoint(StrEnum):
     COUNT_TOKENS = "count_tokens"
     TOKENIZE = "tokenize"
     DETOKENIZE = "detokenize"
+    INPUT_TOKENS = "input_tokens"
 
 
-NO_WEIGHTS = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE, Endpoint.COUNT_TOKENS})
+NO_WEIGHTS = frozenset(
+    {Endpoint.TOKENIZE, Endpoint.DETOKENIZE, Endpoint.COUNT_TOKENS, Endpoint.INPUT_TOKENS}
+)
 """Endpoints that need only the tokenizer and the chat template, which belong to the base model."""
 
 

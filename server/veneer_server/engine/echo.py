@@ -1,7 +1,7 @@
 """An engine without a model, for development: it repeats the last message of a request.
 
-It speaks vLLM's wire format for plain chat and completions, and raises ``NotSupported`` for
-everything else. The same request always gets the same answer. A token is a word.
+It speaks vLLM's wire format for plain chat, completions and Responses, and raises ``NotSupported``
+for everything else. The same request always gets the same answer. A token is a word.
 """
 
 import time
@@ -26,6 +26,7 @@ from veneer_server.engine.base import (
     NotSupported,
     RequestRejected,
 )
+from veneer_server.engine.echo_responses import ResponseReply, read_input
 
 T = TypeVar("T")
 
@@ -33,6 +34,9 @@ _TOLD = "The echo engine was told to fail."
 PLAUSIBLE = Effect(modules=None, largest_change=1.0, finite=True, repeats=False)
 """The effect of every adapter here: its internal name stands before the answer."""
 
+_SUPPORTED = frozenset(
+    {Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.INPUT_TOKENS}
+)
 _UNSUPPORTED = ("tools", "response_format", "logprobs", "top_logprobs", "structured_outputs")
 
 
@@ -81,7 +85,10 @@ class EchoEngine:
         words, prompt_tokens = self._generate(call, scripted)
         limit = _limit(call.body)
         reason = "length" if limit is not None and limit < len(words) else "stop"
-        reply = _Reply(call, words[:limit], prompt_tokens, reason)
+        if call.endpoint is Endpoint.INPUT_TOKENS:
+            return Answer({"object": "response.input_tokens", "input_tokens": prompt_tokens})
+        kind = ResponseReply if call.endpoint is Endpoint.RESPONSES else _Reply
+        reply = kind(call, words[:limit], prompt_tokens, reason)
         fault = None if scripted is None or isinstance(scripted, str) else scripted(_TOLD)
         if call.body.get("stream"):
             return reply.frames(fault)
@@ -92,7 +99,7 @@ class EchoEngine:
     def _generate(
         self, call: Call, scripted: str | type[EngineError] | None
     ) -> tuple[list[str], int]:
-        if call.endpoint not in (Endpoint.CHAT, Endpoint.COMPLETIONS):
+        if call.endpoint not in _SUPPORTED:
             raise NotSupported(f"The echo engine does not support {call.endpoint}.")
         for name in _UNSUPPORTED:
             if scripted is None and call.body.get(name):
@@ -100,8 +107,7 @@ class EchoEngine:
         model = call.body.get("model")
         if model != self._model.id and model not in self._adapters.values():
             raise RequestRejected(f"The engine has not loaded {model!r}.", param="model")
-        text = _last_text(call)
-        prompt_tokens = len(text.split())
+        text, prompt_tokens = _read(call)
         if prompt_tokens > self._model.max_model_len:
             raise ContextLengthExceeded(
                 f"This model's maximum context length is {self._model.max_model_len} tokens. "
@@ -226,7 +232,17 @@ def _to_frame(body: Mapping[str, Any]) -> bytes:
 
 
 def _limit(body: Mapping[str, Any]) -> int | None:
-    return body.get("max_completion_tokens") or body.get("max_tokens")
+    return (
+        body.get("max_completion_tokens") or body.get("max_tokens") or body.get("max_output_tokens")
+    )
+
+
+def _read(call: Call) -> tuple[str, int]:
+    """Return the text to repeat, and how many words the whole prompt has."""
+    if call.endpoint in (Endpoint.RESPONSES, Endpoint.INPUT_TOKENS):
+        return read_input(call.body)
+    text = _last_text(call)
+    return text, len(text.split())
 
 
 def _last_text(call: Call) -> str:

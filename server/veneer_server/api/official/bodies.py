@@ -77,9 +77,6 @@ _COMPLETIONS: dict[str, _Refuses] = {
     "best_of": lambda value, body: value != body.get("n", 1),
 }
 _RESPONSES: dict[str, _Refuses] = {
-    "background": _when_true,
-    "conversation": _always,
-    "previous_response_id": _always,
     "prompt": _always,
 }
 _MESSAGES: dict[str, _Refuses] = {"container": _always, "mcp_servers": _when_true}

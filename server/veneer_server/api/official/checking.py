@@ -58,6 +58,11 @@ def check_bounds(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
             _check_size(name, found.characters, MOST_TOKENIZED, _TEXT)
 
 
+def check_metadata(metadata: Mapping[str, Any]) -> None:
+    """Return if ``metadata`` is within its bounds; raises InvalidRequest."""
+    _check_field("metadata", metadata, BOUNDS["metadata"])
+
+
 def _check_fields(body: Mapping[str, Any]) -> None:
     for path, bound in BOUNDS.items():
         _check_field(path, _at(body, path), bound)

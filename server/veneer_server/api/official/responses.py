@@ -58,8 +58,8 @@ def to_response(
     found = {**_NULLABLE, **without_nulls(body), **_ASKED, **given, "model": model}
     found["output"] = [to_item(item) for item in found["output"]]
     found["tools"] = [_to_tool(tool) for tool in found["tools"]]
-    found["text"] = _to_text(found.get("text", {}))
-    found["reasoning"] = {**_REASONING, **without_nulls(found.get("reasoning", {}))}
+    found["text"] = _to_text(found.get("text") or {})
+    found["reasoning"] = {**_REASONING, **without_nulls(found.get("reasoning") or {})}
     found["service_tier"] = "default"
     if "usage" in found:
         found["usage"] = _to_usage(found["usage"])
@@ -89,14 +89,18 @@ def to_unanswered(
         "instructions": asked.get("instructions"),
         "metadata": asked.get("metadata"),
         "parallel_tool_calls": asked.get("parallel_tool_calls", True),
-        "reasoning": asked.get("reasoning"),
+        "reasoning": _object(asked.get("reasoning")),
         "temperature": asked.get("temperature", 1.0),
-        "text": asked.get("text"),
-        "tools": asked.get("tools") or [],
+        "text": _object(asked.get("text")),
+        "tools": [tool for tool in asked.get("tools") or () if isinstance(tool, Mapping)],
         "top_p": asked.get("top_p", 1.0),
         "user": asked.get("user"),
     }
     return to_response(body, asked["model"], asked, now=now)
+
+
+def _object(value: Any) -> Any:
+    return value if isinstance(value, Mapping) else None
 
 
 def to_item(item: Mapping[str, Any]) -> dict[str, Any]:

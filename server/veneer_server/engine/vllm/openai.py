@@ -33,6 +33,7 @@ from vllm.entrypoints.serve.engine.protocol import ErrorInfo, ErrorResponse
 from vllm.entrypoints.serve.tokenize.protocol import DetokenizeRequest, TokenizeRequest
 from vllm.entrypoints.serve.tokenize.serving import ServingTokenization
 from vllm.renderers.chat_utils import load_chat_template
+from vllm.renderers.inputs.preprocess import extract_prompt_len
 from vllm.renderers.online_renderer import OnlineRenderer
 
 from veneer_server.engine.base import (
@@ -66,6 +67,13 @@ class _RawRequest:
 
     headers: Mapping[str, str]
     state: SimpleNamespace = field(default_factory=SimpleNamespace)
+
+
+class _InputTokens(BaseModel):
+    """OpenAI's ``TokenCountsResource``."""
+
+    object: str = "response.input_tokens"
+    input_tokens: int
 
 
 class OpenAIHandlers:
@@ -127,8 +135,16 @@ class OpenAIHandlers:
             (Endpoint.COUNT_TOKENS, AnthropicCountTokensRequest, messages.count_tokens),
             (Endpoint.TOKENIZE, TokenizeRequest, tokens.create_tokenize),
             (Endpoint.DETOKENIZE, DetokenizeRequest, tokens.create_detokenize),
+            (Endpoint.INPUT_TOKENS, ResponsesRequest, self._count_input),
         ]
         return {endpoint: _Route(TypeAdapter(kind), create) for endpoint, kind, create in table}
+
+    async def _count_input(self, request: ResponsesRequest, _raw: Any) -> BaseModel:
+        rendered = await self._renderer.render_responses(request)
+        if isinstance(rendered, ErrorResponse):
+            return rendered
+        count = extract_prompt_len(self._client.model_config, rendered.engine_input)
+        return _InputTokens(input_tokens=count)
 
     def warm_up(self) -> None:
         """Compile the chat template and prepare tokenizer and grammars, so that no user waits."""

@@ -11,6 +11,7 @@ from alembic.config import Config
 
 from veneer_adapters.catalog.database import Database
 from veneer_adapters.catalog.replays import Replay, Replays
+from veneer_server.conversations.keeping import MIGRATIONS
 
 REVISION = (
     "INSERT INTO revisions VALUES ('a', 1, 'd', 0, '{}', '{}', 'ready', NULL, NULL, NULL, 1, NULL)"
@@ -52,3 +53,17 @@ async def test_remembered_answers_and_permissions_survive_the_second_migration(
             assert found.scalar_one() == 1
     finally:
         await database.close()
+
+
+async def test_further_migrations_have_a_version_of_their_own(tmp_path: Path) -> None:
+    for _ in range(2):
+        database = await Database.open(tmp_path / "catalog.db", further=(MIGRATIONS,))
+        await database.close()
+    with closing(sqlite3.connect(tmp_path / "catalog.db")) as made:
+        versions = [
+            made.execute(f"SELECT version_num FROM {table}").fetchone()[0]  # noqa: S608
+            for table in ("alembic_version", MIGRATIONS.version_table)
+        ]
+    assert versions == ["0003", "0001"]
+    older = await Database.open(tmp_path / "catalog.db")
+    await older.close()

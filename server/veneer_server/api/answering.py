@@ -1,0 +1,23 @@
+"""What all routes that generate tell of who asks and who answers."""
+
+from fastapi import Request
+
+from veneer_server.api.deps import asker_of
+from veneer_server.serving.requests import Served
+
+
+def owner_of(request: Request) -> str:
+    """Return a digest of the key that the client sent, empty when it sent none."""
+    return asker_of(request, {}).key or ""
+
+
+def note(request: Request, served: Served) -> dict[str, str]:
+    """Tell the access log who answers, and return the headers that tell the client."""
+    headers = {}
+    if served.revision is not None:
+        headers["x-veneer-adapter"] = served.revision.label
+    if served.cold_start_s is not None:
+        headers["x-veneer-cold-start-ms"] = str(round(served.cold_start_s * 1000))
+    request.state.adapter = headers.get("x-veneer-adapter")
+    request.state.seen = served.seen
+    return headers

@@ -1,0 +1,92 @@
+"""``POST /v1/responses`` and the count of its input tokens.
+
+An engine gets a plain request: with all items that came before it, and nothing about state.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from veneer_server.api.answering import note, owner_of
+from veneer_server.api.conversations.recording import Followed, Recorded, steps
+from veneer_server.api.deps import BodyDep, Server, ServerDep, asker_of, require_key
+from veneer_server.api.official.answers import to_document
+from veneer_server.api.official.bodies import prepare
+from veneer_server.api.official.responses import to_unanswered
+from veneer_server.api.streams import ClientGone, EventStream, run_until_gone
+from veneer_server.conversations.turns import Turn
+from veneer_server.engine.base import Endpoint
+from veneer_server.serving.requests import Document
+from veneer_server.serving.resolving import Asker
+
+router = APIRouter(dependencies=[Depends(require_key)])
+
+
+@router.post("/v1/responses", response_model=None)
+async def create(request: Request, body: BodyDep, server: ServerDep) -> Response:
+    """Answer one turn with the base model or with the adapter that ``model`` names."""
+    request.state.model = body.get("model")
+    turn = await server.kept.turns.begin(owner_of(request), body)
+    plain = prepare(Endpoint.RESPONSES, turn.body(body))
+    plain = {**plain, "store": False, "request_id": turn.id}
+    asker = asker_of(request, body)
+    asked = {**body, **turn.shown()}
+    if turn.asked.background:
+        return await _begin(request, server, turn, (plain, asked, asker))
+    work = server.requests.respond(Endpoint.RESPONSES, plain, request.state.ids, asker)
+    try:
+        found = await run_until_gone(work, request.receive, server.deadline)
+    except ClientGone:
+        return Response(status_code=499)
+    headers = note(request, found.served)
+    if isinstance(found, Document):
+        document = to_document(Endpoint.RESPONSES, found.body, found.served.asked, asked)
+        document = await server.kept.turns.finish(turn, document)
+        return Response(orjson.dumps(document), headers=headers, media_type="application/json")
+    recorded = Recorded(found, asked, lambda response: server.kept.turns.finish(turn, response))
+    return EventStream(recorded, _as_it_is, server.deadline, headers)
+
+
+async def _begin(
+    request: Request,
+    server: Server,
+    turn: Turn,
+    asking: tuple[Mapping[str, Any], dict[str, Any], Asker],
+) -> Response:
+    plain, asked, asker = asking
+    # What is wrong with the request is said now: nobody waits for it when it is generated.
+    await server.requests.respond(Endpoint.INPUT_TOKENS, plain, request.state.ids, asker)
+    queued = to_unanswered(asked, turn.id, status="queued", now=time.time())
+    ids = dict(request.state.ids)
+    run = await server.kept.runs.start(
+        turn,
+        queued,
+        lambda: steps(
+            lambda: server.requests.respond(Endpoint.RESPONSES, plain, ids, asker), asked, queued
+        ),
+        streams=plain.get("stream") is True,
+    )
+    if run.log is None:
+        return Response(orjson.dumps(queued), media_type="application/json")
+    return EventStream(Followed(run.log.read(-1)), _as_it_is, server.deadline, {})
+
+
+@router.post("/v1/responses/input_tokens", response_model=None)
+async def count_input_tokens(request: Request, body: BodyDep, server: ServerDep) -> Response:
+    """Say how many tokens the prompt of such a request has, with all items before it."""
+    request.state.model = body.get("model")
+    whole = await server.kept.turns.items(owner_of(request), body)
+    plain = {**prepare(Endpoint.RESPONSES, whole), "store": False}
+    asker = asker_of(request, body)
+    found = await server.requests.respond(Endpoint.INPUT_TOKENS, plain, request.state.ids, asker)
+    assert isinstance(found, Document)  # noqa: S101
+    headers = note(request, found.served)
+    return Response(orjson.dumps(found.body), headers=headers, media_type="application/json")
+
+
+def _as_it_is(frames: bytes) -> bytes:
+    return frames

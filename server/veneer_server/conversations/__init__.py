@@ -1,0 +1,1 @@
+"""What the server keeps between requests: responses, conversations, and runs in the background."""

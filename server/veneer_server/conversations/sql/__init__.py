@@ -1,0 +1,1 @@
+"""What is kept, in SQL: the tables, their statements, and the transactions."""

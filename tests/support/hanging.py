@@ -1,0 +1,28 @@
+"""A server whose engine never answers, as a program that a test kills."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from support.serving import serve_echo
+from veneer_server.engine.base import Answer, Call, Frames
+from veneer_server.engine.echo import EchoEngine
+
+
+class HangingEngine(EchoEngine):
+    """Begins every answer and ends none."""
+
+    async def respond(self, call: Call) -> Answer | Frames:
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets the event")
+
+
+async def main(folder: Path) -> None:
+    """Serve what ``folder`` holds, print where, and never end."""
+    async with serve_echo(folder, HangingEngine()) as served:
+        print(served.url, flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
