@@ -27,6 +27,7 @@
     │   ├── GarbageOutput       with it, the engine answers with token 0 only
     │   ├── CrashesEngine       the engine was lost twice while it loaded or first used it
     │   ├── MissingFile         adapter_config.json or adapter_model.safetensors is not there
+    │   │   └── MissingFolder   the folder itself is not there
     │   ├── TooLarge            more bytes than the store accepts for one adapter
     │   ├── ContentLost         the stored files are lost, and the source cannot replace them
     │   ├── TargetsImpossible   an alias cannot point there, or cannot split traffic like that
@@ -59,7 +60,8 @@ _SHOWN_CHARS = 100
 
 def quoted(text: object) -> str:
     """Return ``text`` in backquotes, printable, on one line and at most 100 characters long."""
-    plain = str(text).encode("ascii", "backslashreplace").decode()
+    # A text may have megabytes, and each character may become ten.
+    plain = str(text)[: _SHOWN_CHARS + 1].encode("ascii", "backslashreplace").decode()
     plain = "".join(char if char.isprintable() else "?" for char in plain)
     return f"`{plain if len(plain) <= _SHOWN_CHARS else plain[:_SHOWN_CHARS] + '...'}`"
 
@@ -240,6 +242,10 @@ class MissingFile(AdapterRejected):
     """The artifact, or one of the files it must have, is not there."""
 
     reason = "missing_file"
+
+
+class MissingFolder(MissingFile):
+    """There is no folder at the path, which is inside one that adapters may come from."""
 
 
 class TooLarge(AdapterRejected):

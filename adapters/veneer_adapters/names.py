@@ -13,6 +13,7 @@ base models exist, but not which adapters exist.
 
 import difflib
 import heapq
+import math
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -33,8 +34,9 @@ _SELECTOR = re.compile(
 )
 
 _MAX_SUGGESTIONS = 3
-_MAX_COMPARED = 100
-_MAX_PAIRS = 24
+_MAX_COMPARED = 12
+_PIECES = 6
+"""Of so many pieces of a name, a misspelling leaves most as they are."""
 _MAX_LENGTH_APART = 8
 
 
@@ -89,14 +91,14 @@ def close_matches(text: str, known: Iterable[str]) -> tuple[str, ...]:
     # Bounded, because a client that guesses names must not cost much CPU time with each guess.
     near = [name for name in known if abs(len(name) - len(text)) <= _MAX_LENGTH_APART]
     if len(near) > _MAX_COMPARED:
-        pairs = _letter_pairs(text)
-        near = heapq.nlargest(_MAX_COMPARED, near, lambda name: sum(map(name.__contains__, pairs)))
+        pieces = _pieces(text)
+        near = heapq.nlargest(_MAX_COMPARED, near, lambda name: sum([p in name for p in pieces]))
     return tuple(difflib.get_close_matches(text, near, n=_MAX_SUGGESTIONS))
 
 
-def _letter_pairs(text: str) -> list[str]:
-    step = 1 + len(text) // _MAX_PAIRS
-    return [text[at : at + 2] for at in range(0, len(text) - 1, step)]
+def _pieces(text: str) -> list[str]:
+    size = max(2, math.ceil(len(text) / _PIECES))
+    return [text[at : at + size] for at in range(0, len(text), size)]
 
 
 def _without_base(text: str, bases: Collection[str]) -> str:

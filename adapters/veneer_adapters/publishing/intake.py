@@ -23,7 +23,7 @@ from veneer_adapters.catalog.revision import Revision, Source, SourceKind
 from veneer_adapters.errors import (
     AdapterError,
     ContentLost,
-    MissingFile,
+    MissingFolder,
     PathNotAllowed,
     SourceNotAllowed,
     SourceUnavailable,
@@ -230,7 +230,7 @@ def _inside(folder: Path, roots: Sequence[Root]) -> tuple[Path, Root]:
 def _existing(folder: Path, roots: Sequence[Root]) -> tuple[Path, Root]:
     path, root = _inside(folder, roots)
     if not _is_folder(path):
-        raise MissingFile("There is no such folder.")
+        raise MissingFolder("There is no such folder.")
     return path, root
 
 

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -47,7 +48,9 @@ _SERVER = "Server"
 UrlOption = Annotated[
     str | None,
     typer.Option(
-        "--url", help="URL of the server. Default: from the settings.", rich_help_panel=_SERVER
+        "--url",
+        help="URL of the server. Default: from the settings, then OPENAI_BASE_URL.",
+        rich_help_panel=_SERVER,
     ),
 ]
 KeyOption = Annotated[
@@ -82,7 +85,7 @@ def _server(url: str | None, key: str | None, config: Path | None) -> Iterator[A
     known_key = settings.api_key.get_secret_value() if settings.api_key else None
     set_on_retry_hooks(())  # the user need not know that a request was repeated
     try:
-        address = url or targets.server_url(settings.host, settings.port)
+        address = url or targets.address(settings, os.environ.get("OPENAI_BASE_URL"))
         with Connection(address, key or known_key) as connection:
             yield AdaptersApi(connection)
     except ClientError as error:

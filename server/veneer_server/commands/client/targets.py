@@ -10,6 +10,7 @@ from typing import Any
 from veneer_adapters.errors import AdapterNotFound, quoted
 from veneer_adapters.names import is_adapter_name, parse_model
 from veneer_server.commands.client.failures import BadArgument
+from veneer_server.settings import ServerSettings
 
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 _PAIR = re.compile(r"([1-9][0-9]{0,8})=([1-9][0-9]{0,8})")
@@ -23,6 +24,16 @@ def server_url(host: str, port: int) -> str:
         raise BadArgument("server.port is 0, so the server's port is unknown; give --url.")
     reachable = "127.0.0.1" if host in _EVERYWHERE else host
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def address(settings: ServerSettings, exported: str | None) -> str:
+    """Return the URL of the server that a command without ``--url`` means.
+
+    It is the one that ``settings`` place on this machine. Where they say nothing of that, it is
+    ``exported``: OPENAI_BASE_URL, which a server tells its user to export.
+    """
+    placed = {"host", "port"} & settings.model_fields_set
+    return exported if exported and not placed else server_url(settings.host, settings.port)
 
 
 def without_v1(url: str) -> str:

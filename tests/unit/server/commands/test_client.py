@@ -11,6 +11,7 @@ from veneer_server.commands.client import tables
 from veneer_server.commands.client.documents import Adapter, Alias, Revision
 from veneer_server.commands.client.failures import BadArgument, ContentRefused, Refused
 from veneer_server.commands.client.targets import (
+    address,
     server_url,
     to_alias,
     to_move,
@@ -20,6 +21,7 @@ from veneer_server.commands.client.targets import (
     without_v1,
 )
 from veneer_server.commands.client.watching import is_settled
+from veneer_server.settings import Settings
 
 
 def adapter(**members: Any) -> Adapter:
@@ -235,3 +237,21 @@ def test_members_this_version_does_not_know_are_passed_on() -> None:
         {"revision": 3, "weight": 90},
         {"revision": 4, "weight": 10},
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "exported", "url"),
+    [
+        ({}, None, "http://127.0.0.1:8000"),
+        ({}, "http://127.0.0.1:9000/v1", "http://127.0.0.1:9000/v1"),
+        ({}, "", "http://127.0.0.1:8000"),
+        ({"port": 8001}, "http://127.0.0.1:9000/v1", "http://127.0.0.1:8001"),
+        ({"host": "::1"}, "http://127.0.0.1:9000/v1", "http://[::1]:8000"),
+        ({"keep_alive_s": 5}, "http://127.0.0.1:9000/v1", "http://127.0.0.1:9000/v1"),
+    ],
+)
+def test_the_exported_url_is_the_last_default_but_one(
+    given: dict[str, Any], exported: str | None, url: str
+) -> None:
+    settings = Settings.load(environ={}, flags={"server": given} if given else {}).server
+    assert address(settings, exported) == url
