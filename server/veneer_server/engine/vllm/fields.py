@@ -66,6 +66,12 @@ def written(body: Mapping[str, Any], path: Iterable[str | int]) -> list[str]:
     return found
 
 
+def path_of(parts: Iterable[str]) -> str:
+    """Return ``parts`` as OpenAI writes a place in a body: ``messages[0].content``."""
+    path = "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in parts)
+    return path.removeprefix(".")
+
+
 def _has(here: Any, part: str | int) -> bool:
     if isinstance(here, list):
         return isinstance(part, int) and part < len(here)
@@ -82,7 +88,7 @@ def _as_written(body: Mapping[str, Any], param: str) -> str:
         if first in _INSIDE and (prompt := prompt_of(body)) is not None:
             return prompt
     parts = [int(part) if part.isdigit() else part for part in param.split(".")]
-    return ".".join(written(body, parts)) or param
+    return path_of(written(body, parts)) or param
 
 
 def _named(body: Mapping[str, Any], message: str) -> str | None:

@@ -18,7 +18,8 @@ from veneer_server.engine.base import (
     RequestRejected,
     SchemaTooComplex,
 )
-from veneer_server.engine.vllm.fields import constraint_of, field_of, prompt_of, written
+from veneer_server.engine.vllm.dialect.wording import for_clients
+from veneer_server.engine.vllm.fields import constraint_of, field_of, path_of, prompt_of, written
 
 _TOO_LONG = frozenset({"input_tokens", "input_text"})
 """Parameters that vLLM names when a prompt is too long (vLLM's renderers/params.py)."""
@@ -61,8 +62,7 @@ def _by_its_kind(error: Any, body: Mapping[str, Any], max_model_len: int) -> Eng
         return _from_response(error.response, body)
     parameter = getattr(error, "parameter", None)
     if parameter in _TOO_LONG:
-        unit = "tokens" if parameter == "input_tokens" else "characters"
-        return _too_long(error.value, unit, body, max_model_len)
+        return _too_long(_counted(error, max_model_len), body, max_model_len)
     # vLLM's handlers raise many errors, from ValueError to jinja2's. vLLM itself knows which
     # status each has.
     response = create_error_response(error)
@@ -77,7 +77,8 @@ def _from_response(response: ErrorResponse, body: Mapping[str, Any]) -> EngineEr
         return EngineUnavailable(error.message)
     if error.code == 501 or 400 <= error.code < 500:
         kind = NotSupported if error.code == 501 else RequestRejected
-        return kind(error.message, param=field_of(body, error.param, error.message))
+        said = for_clients(error.message)
+        return kind(said, param=field_of(body, error.param, error.message))
     return EngineError(error.message)
 
 
@@ -94,15 +95,20 @@ def refuse_too_many_tokens(body: Mapping[str, Any], max_model_len: int) -> None:
     if not isinstance(prompt, list) or len(prompt) <= max_model_len:
         return
     if isinstance(prompt[0], int) and body.get("truncate_prompt_tokens") is None:
-        raise _too_long(len(prompt), "tokens", body, max_model_len)
+        raise _too_long(str(len(prompt)), body, max_model_len)
 
 
-def _too_long(
-    found: int, unit: str, body: Mapping[str, Any], max_model_len: int
-) -> ContextLengthExceeded:
+def _counted(error: Any, max_model_len: int) -> str:
+    # vLLM stops counting one token above the limit; of a very long text it counts none at all.
+    least = max_model_len + 1
+    counted = error.value if error.parameter == "input_tokens" else least
+    return str(counted) if counted > least else f"at least {least}"
+
+
+def _too_long(number: str, body: Mapping[str, Any], max_model_len: int) -> ContextLengthExceeded:
     return ContextLengthExceeded(
         f"This model's maximum context length is {max_model_len} tokens. However, your messages "
-        f"resulted in {found} {unit}. Please reduce the length of the messages.",
+        f"resulted in {number} tokens. Please reduce the length of the messages.",
         param=prompt_of(body),
     )
 
@@ -117,8 +123,8 @@ def _with_field(error: EngineError, body: Mapping[str, Any]) -> EngineError:
 def _invalid(error: ValidationError, body: Mapping[str, Any]) -> RequestRejected:
     # A value may fit none of several types. The type that fits deepest is the one that was meant.
     path, message = max(_faults(error, body), key=lambda fault: len(fault[0]))
-    param = ".".join(path) or None
-    message = message.removeprefix("Value error, ")
+    param = path_of(path) or None
+    message = for_clients(message.removeprefix("Value error, "))
     return RequestRejected(f"Invalid '{param}': {message}" if param else message, param=param)
 
 

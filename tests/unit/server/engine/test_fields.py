@@ -19,7 +19,7 @@ SCHEMA = {"type": "json_schema"}
         ({"max_completion_tokens": 9}, "max_tokens", "9 > 8", "max_completion_tokens"),
         ({"max_output_tokens": 9}, "max_tokens", "9 > 8", "max_output_tokens"),
         ({"tool_choice": {"type": "x"}}, "tool_choice.function", "missing", "tool_choice"),
-        ({"tools": [{"a": 1}]}, "tools.0.a", "odd", "tools.0.a"),
+        ({"tools": [{"a": 1}]}, "tools.0.a", "odd", "tools[0].a"),
         ({}, "messages", "missing", "messages"),
         ({"min_p": 3}, None, "min_p must be in [0, 1]", "min_p"),
         ({"n": 2, "temperature": 0}, None, "n must be 1 when using greedy sampling", "n"),

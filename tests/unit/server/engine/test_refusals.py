@@ -52,11 +52,24 @@ def test_a_field_is_named_and_its_value_is_not_repeated() -> None:
 
 
 def test_a_prompt_that_is_too_long_is_named_as_the_client_wrote_it() -> None:
-    error = vllm_errors.VLLMValidationError("too long", parameter="input_tokens", value=101)
+    error = vllm_errors.VLLMValidationError("too long", parameter="input_tokens", value=150)
     found = told(error)
     assert isinstance(found, ContextLengthExceeded)
     assert found.param == "prompt"
-    assert "101 tokens" in str(found)
+    assert "resulted in 150 tokens" in str(found)
+
+
+@pytest.mark.parametrize(("parameter", "value"), [("input_tokens", 101), ("input_text", 5000)])
+def test_where_nobody_counted_all_tokens_the_message_says_at_least(
+    parameter: str, value: int
+) -> None:
+    error = vllm_errors.VLLMValidationError("too long", parameter=parameter, value=value)
+    assert "resulted in at least 101 tokens. " in str(told(error))
+
+
+def test_an_error_names_no_flag_of_vllms() -> None:
+    error = vllm_errors.VLLMValidationError("Too many. Set --max-n to 5.", parameter="seed")
+    assert str(told(error)) == "Too many."
 
 
 def test_too_many_tokens_are_refused_before_vllm_looks_at_each() -> None:
@@ -118,9 +131,9 @@ class Body(TypedDict):
     [
         ({}, "messages"),
         ({"messages": 5}, "messages"),
-        ({"messages": [{"content": None}]}, "messages.0.content"),
-        ({"messages": [{"content": [{"kind": 5}]}]}, "messages.0.content.0.kind"),
-        ({"messages": [{}]}, "messages.0.content"),
+        ({"messages": [{"content": None}]}, "messages[0].content"),
+        ({"messages": [{"content": [{"kind": 5}]}]}, "messages[0].content[0].kind"),
+        ({"messages": [{}]}, "messages[0].content"),
     ],
 )
 def test_a_value_that_fits_no_type_is_named_by_its_place_in_the_body(

@@ -1,0 +1,1 @@
+"""Where vLLM says or does something else than OpenAI and Anthropic do."""
