@@ -30,6 +30,7 @@ lint:
 	.venv/bin/hadolint Dockerfile
 	$(PY) deploy/grafana/generate.py --check
 	$(PY) scripts/lock.py --check
+	$(PY) scripts/members.py --check
 
 types:
 	.venv/bin/mypy
@@ -68,6 +69,9 @@ bench:  ## Measure the server against its peers, side by side: BENCH=--quick for
 dashboards:  ## Write Grafana's files again, after a change of deploy/grafana/*.py
 	$(PY) deploy/grafana/generate.py
 
+docs:  ## Write docs/members.md again, after a change of the tables of members
+	$(PY) scripts/members.py
+
 lock: tools  ## Write requirements/ again, after a change of dependencies: LOCK=--upgrade for newer versions
 	$(PY) scripts/lock.py $(LOCK)
 
@@ -78,4 +82,4 @@ train:  ## Train the demo adapters again
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: serve setup dev tools check lint types test test-tools quick-tests slow-tests engine-tests test-services faults soak bench dashboards lock train help
+.PHONY: serve setup dev tools check lint types test test-tools quick-tests slow-tests engine-tests test-services faults soak bench dashboards docs lock train help

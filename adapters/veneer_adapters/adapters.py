@@ -44,6 +44,10 @@ class Adapters:
         """Return every adapter, failed ones too, in the order of their names."""
         return [self._as_it_is(adapter) for adapter in self._catalog.adapters()]
 
+    def knows(self, name: str) -> bool:
+        """Return whether there is an adapter called ``name``; a failed one counts."""
+        return self._catalog.knows(name)
+
     def get(self, name: str) -> Adapter:
         """Return the adapter called ``name``, also while its first content is being staged.
 

@@ -20,11 +20,12 @@ from veneer_adapters.sources.local import FolderWatch
 from veneer_adapters.state_lock import state_folder
 from veneer_server import __version__
 from veneer_server.api import compare, errors, generation, models, operations, urls
-from veneer_server.api.access import AccessLog, Refusals
+from veneer_server.api.access import EXPOSED, AccessLog, Refusals
 from veneer_server.api.admin import adapters, aliases, vllm_routes
 from veneer_server.api.conversations import creating, stored, threads
 from veneer_server.api.deps import Server
 from veneer_server.api.listener import Listener, allow_open_files
+from veneer_server.api.pages import routes as pages
 from veneer_server.background import Background
 from veneer_server.collecting import exempt_what_lives
 from veneer_server.engine.base import Engine
@@ -61,6 +62,8 @@ def create_app(server: Server) -> FastAPI:
     errors.install(app)
     for routes in _ROUTES:
         app.include_router(routes.router)
+    if server.settings.server.shows_pages():
+        app.include_router(pages.router)
     urls.add_head(app.routes)
     if server.settings.server.cors_origins:
         app.add_middleware(
@@ -68,6 +71,7 @@ def create_app(server: Server) -> FastAPI:
             allow_origins=list(server.settings.server.cors_origins),
             allow_methods=["*"],
             allow_headers=["*"],
+            expose_headers=EXPOSED,
         )
     return app
 

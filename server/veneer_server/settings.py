@@ -67,6 +67,15 @@ class ServerSettings(_Section):
         default=75.0, gt=0, description="Seconds an idle connection stays open."
     )
 
+    pages: bool | None = Field(
+        default=None,
+        description="Serve pages for people: /, /docs and /openapi.json; by default on loopback.",
+    )
+
+    def shows_pages(self) -> bool:
+        """Return whether people may read what this server is and what it can do."""
+        return self.is_loopback() if self.pages is None else self.pages
+
     def is_loopback(self) -> bool:
         """Return whether only this machine can reach the server."""
         if self.host == "localhost":
@@ -102,6 +111,10 @@ class ModelSettings(_Section):
     )
     name: str | None = Field(
         default=None, min_length=1, description="Model id clients use; by default the folder's."
+    )
+    name_required: bool = Field(
+        default=False,
+        description="Refuse a request that names no model; by default the base answers it.",
     )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         default="auto", description="Precision of weights and activations."

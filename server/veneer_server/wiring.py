@@ -151,7 +151,13 @@ async def assemble(
     guarding = Guarding(catalog, observers)
     canaries = Canaries(guarding)
     puller = _puller(settings, staging, reserved)
-    resolver = Resolver(engine.model.id, catalog, puller, on_failed=canaries.failed)
+    resolver = Resolver(
+        engine.model,
+        catalog,
+        puller,
+        name_required=settings.model.name_required,
+        on_failed=canaries.failed,
+    )
     _observe(metrics, settings, engine, catalog, residency)
     watching = Watching(engine.model.id, metrics, tracing, usage, canaries)
     admission = Admission(settings.limits.max_seqs, settings.limits.max_queue)

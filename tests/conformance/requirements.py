@@ -31,12 +31,23 @@ REQUIREMENTS: dict[str, Requirement] = {
     "models:retrieve": Requirement(
         "A model is found under its id, in OpenAI's shape.", f"{_API}/models/retrieve"
     ),
+    "models:anthropic": Requirement(
+        "Anthropic's client lists and retrieves models in its own shape.",
+        f"{_ANTHROPIC}/models-list",
+    ),
+    "models:other-names": Requirement(
+        "The base answers to its Hub id and to the name of its folder too.", _OWN
+    ),
     "models:delete": Requirement(
         "Deleting a model that was added answers in OpenAI's shape, and the model is gone.",
         f"{_API}/models/delete",
     ),
     "models:unknown": Requirement(
         "An unknown model is 404 model_not_found.", f"{_GUIDES}/error-codes"
+    ),
+    "vllm:load-route": Requirement(
+        "vLLM's route refuses a name that is taken, unless in place, and a path that is not there.",
+        "https://docs.vllm.ai/en/latest/features/lora.html",
     ),
     # -- answers
     "answers:vllm-shapes": Requirement(
@@ -84,6 +95,14 @@ REQUIREMENTS: dict[str, Requirement] = {
     "chat:json-object": Requirement(
         "An answer to response_format json_object is a JSON object.",
         f"{_GUIDES}/structured-outputs",
+    ),
+    "chat:stream:continuous-usage": Requirement(
+        "With continuous_usage_stats every chunk has the usage so far, as at vLLM.",
+        "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
+    ),
+    "usage:cached": Requirement(
+        "Usage tells how many tokens of the prompt came from the cache.",
+        f"{_GUIDES}/prompt-caching",
     ),
     "completions:answer": Requirement(
         "A completion has OpenAI's shape.", f"{_API}/completions/object"
@@ -164,6 +183,19 @@ REQUIREMENTS: dict[str, Requirement] = {
     "messages:answer": Requirement(
         "Anthropic's client reads messages, streams and token counts.", f"{_ANTHROPIC}/messages"
     ),
+    "messages:citations": Requirement(
+        "The citations of a text are a list, which both majors of @ai-sdk/anthropic read.",
+        "https://www.npmjs.com/package/@ai-sdk/anthropic",
+    ),
+    "messages:prefill": Requirement(
+        "A last message of the assistant is continued.",
+        "https://docs.anthropic.com/en/docs/build-with-claude/prompt-engineering"
+        "/prefill-claudes-response",
+    ),
+    "messages:unreadable-blocks": Requirement(
+        "A block that the server cannot read is refused with its place and what to write instead.",
+        f"{_ANTHROPIC}/messages",
+    ),
     "tokenize:round-trip": Requirement("Tokens of a text detokenize to the text.", _OWN),
     # -- tools
     "tools:forced": Requirement(
@@ -184,6 +216,10 @@ REQUIREMENTS: dict[str, Requirement] = {
     "tools:empty-list": Requirement(
         "An empty list of tools means none.", f"{_API}/chat/create#chat-create-tools"
     ),
+    "tools:allowed": Requirement(
+        "With allowed_tools only those can be called, on chat and Responses.",
+        f"{_API}/chat/create#chat-create-tool_choice",
+    ),
     "tools:hosted": Requirement(
         "A hosted tool in a response is refused, never silently left out.",
         f"{_API}/responses/create#responses-create-tools",
@@ -202,6 +238,25 @@ REQUIREMENTS: dict[str, Requirement] = {
     "requests:no-silent-loss": Requirement(
         "Official fields the engine would ignore are refused when that changes the answer.", _OWN
     ),
+    "requests:every-member": Requirement(
+        "A table says of every member of OpenAI's, Anthropic's and vLLM's requests what becomes of"
+        " it.",
+        _OPENAPI,
+    ),
+    "requests:other-spellings": Requirement(
+        "What other servers call it is taken or refused by name, never dropped.",
+        "https://github.com/vllm-project/vllm/issues/53975",
+    ),
+    "requests:unknown-members": Requirement(
+        "A member that nobody knows is 400 in OpenAI's sentence, unless it asks for nothing.",
+        f"{_GUIDES}/error-codes",
+    ),
+    "requests:openais-bounds": Requirement(
+        "What OpenAI takes is taken: top_p 0, n with temperature 0, an empty suffix.", _OPENAPI
+    ),
+    "requests:text-parts": Requirement(
+        "The model reads the text parts of a message with a newline between them.", _OWN
+    ),
     "requests:bounds": Requirement(
         "Numbers, lists and texts beyond their bounds are 400 with the field's name.",
         f"{_API}/chat/create",
@@ -214,8 +269,13 @@ REQUIREMENTS: dict[str, Requirement] = {
         "An unknown model is 404 model_not_found and names close matches.",
         f"{_GUIDES}/error-codes",
     ),
+    "errors:missing-schema": Requirement(
+        "A format json_schema without a schema is 400 and says where the schema should be.",
+        f"{_GUIDES}/structured-outputs",
+    ),
     "errors:missing-model": Requirement(
-        "A request without a model is 400 with param model.", f"{_GUIDES}/error-codes"
+        "A request without a model is the base's, or 400 with param model where that is set.",
+        "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
     ),
     "errors:context-length": Requirement(
         "A prompt that does not fit is 400 context_length_exceeded in OpenAI's sentence.",
@@ -245,6 +305,17 @@ REQUIREMENTS: dict[str, Requirement] = {
         f"{_API}/debugging-requests",
     ),
     # -- this list
+    "headers:anthropic-request-id": Requirement(
+        "Anthropic's clients find the id of a request in request-id.", f"{_ANTHROPIC}/errors"
+    ),
+    "errors:other-kinds": Requirement(
+        "Embeddings, images, audio and moderations are 400 with a sentence that helps.",
+        f"{_GUIDES}/error-codes",
+    ),
+    "errors:no-flags": Requirement("No message tells a client to set a flag of the server.", _OWN),
+    "errors:keys": Requirement(
+        "A missing key and a wrong key get different sentences.", f"{_GUIDES}/error-codes"
+    ),
     "requirements:kept": Requirement("Every promise listed here has a test.", _OWN),
     # -- clients
     "client:strict": Requirement(

@@ -4,7 +4,7 @@ OpenAPI 3.0 habits that JSON Schema does not know are rewritten first: ``nullabl
 choice with null, a boolean ``exclusiveMinimum`` is the bound itself. Nothing else is relaxed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -16,6 +16,7 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 _URI = "urn:official"
+_CHOICES = ("allOf", "anyOf", "oneOf")
 
 
 class OfficialSchema:
@@ -25,7 +26,8 @@ class OfficialSchema:
         contents = normalise({"components": {"schemas": document["components"]["schemas"]}})
         resource = DRAFT202012.create_resource(contents)
         self._registry: Registry[Any] = Registry().with_resource(_URI, resource)
-        self.names = frozenset(contents["components"]["schemas"])
+        self._schemas = contents["components"]["schemas"]
+        self.names = frozenset(self._schemas)
 
     def fault(self, name: str, document: object) -> str | None:
         """Return why ``document`` is not a ``name``, or None when it is one."""
@@ -35,6 +37,17 @@ class OfficialSchema:
         validator = Draft202012Validator(reference, registry=self._registry)
         error = best_match(validator.iter_errors(document))
         return None if error is None else f"{name}: {_explain(error)}"
+
+    def members(self, name: str) -> frozenset[str]:
+        """Return the names of the members that a ``name`` may have."""
+        return frozenset(self._members(self._schemas[name]))
+
+    def _members(self, schema: Mapping[str, Any]) -> Iterator[str]:
+        yield from schema.get("properties", {})
+        if "$ref" in schema:
+            yield from self._members(self._schemas[schema["$ref"].rpartition("/")[2]])
+        for part in (part for word in _CHOICES for part in schema.get(word, [])):
+            yield from self._members(part)
 
     def check(self, name: str, document: object) -> None:
         """Fail when ``document`` is not a ``name``, saying where and why."""

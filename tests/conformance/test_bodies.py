@@ -15,6 +15,7 @@ from veneer_server.api.official.bounds import (
     MOST_TOKEN_IDS,
     MOST_TOKENIZED,
 )
+from veneer_server.api.official.members.tables import TABLES
 from veneer_server.engine.base import Endpoint
 
 CHAT, RESPONSES, MESSAGES = Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.MESSAGES
@@ -52,7 +53,7 @@ def test_a_responses_handler_sees_the_metadata_it_must_repeat() -> None:
 @pytest.mark.requirement("requests:nulls")
 @pytest.mark.parametrize("endpoint", Endpoint)
 def test_a_null_is_absent(endpoint: Endpoint) -> None:
-    nulls = dict.fromkeys(("n", "stop", "tools", "cache_salt", "functions", "max_tokens", "seed"))
+    nulls = dict.fromkeys(("n", "stop", "tools", "cache_salt", "functions", "max_tokens", "nope"))
     assert prepare(endpoint, {"model": "m", **nulls}) == {"model": "m"}
 
 
@@ -110,6 +111,14 @@ OUT_OF_BOUNDS = [
     ("max_tokens", 0),
     ("max_completion_tokens", -1),
     ("max_output_tokens", 1.5),
+    ("stream", "false"),
+    ("parallel_tool_calls", 1),
+    ("temperature", 2.1),
+    ("temperature", "0.5"),
+    ("top_p", -0.1),
+    ("top_p", 1.01),
+    ("frequency_penalty", 3),
+    ("presence_penalty", -2.5),
 ]
 
 
@@ -117,14 +126,14 @@ OUT_OF_BOUNDS = [
 @pytest.mark.parametrize(("name", "value"), OUT_OF_BOUNDS)
 def test_a_value_out_of_bounds_is_refused_with_its_name(name: str, value: Any) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        prepare(CHAT, {"model": "m", name: value})
+        prepare(home(name), {"model": "m", name: value})
     assert refused.value.param == name
     assert f"'{name}'" in str(refused.value)
 
 
 @pytest.mark.requirement("requests:bounds")
 def test_values_on_the_bounds_pass() -> None:
-    body = {"n": 128, "max_tokens": 1}
+    body = {"n": 128, "max_tokens": 1, "temperature": 2, "top_p": 1.0, "frequency_penalty": -2}
     assert prepare(CHAT, body) == body
 
 
@@ -140,6 +149,11 @@ def sized(kind: str, size: int) -> Any:
         "key": {"k" * size: "x"},
     }
     return made[kind]
+
+
+def home(path: str) -> Endpoint:
+    """Return an endpoint whose requests have the member at ``path``."""
+    return next(e for e, table in TABLES.items() if path.partition(".")[0] in table)
 
 
 def placed(path: str, value: Any) -> dict[str, Any]:
@@ -185,9 +199,10 @@ SIZES = [
 def test_a_field_may_be_as_large_as_its_bound_and_no_larger(
     path: str, kind: str, most: int, fault: str, param: str
 ) -> None:
-    prepare(CHAT, placed(path, sized(kind, most)))
+    endpoint = home(path)
+    prepare(endpoint, placed(path, sized(kind, most)))
     with pytest.raises(InvalidRequest) as refused:
-        prepare(CHAT, placed(path, sized(kind, most + 1)))
+        prepare(endpoint, placed(path, sized(kind, most + 1)))
     assert refused.value.param == param
     assert str(refused.value).startswith(f"Invalid '{param}': ")
     for said in (fault, str(most), str(most + 1)):
@@ -283,7 +298,7 @@ def test_what_all_messages_hold_together_is_bounded(
 )
 def test_a_list_of_token_ids_holds_nothing_else(path: str, value: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest, match="expected an integer") as refused:
-        prepare(Endpoint.COMPLETIONS, value)
+        prepare(home(next(iter(value))), value)
     assert refused.value.param == path
 
 
@@ -295,7 +310,7 @@ def test_a_text_of_which_only_the_tokens_are_wanted_is_bounded(name: str) -> Non
         return {name: [{"content": text}] if name == "messages" else text}
 
     prepare(Endpoint.TOKENIZE, body(MOST_TOKENIZED))
-    prepare(CHAT, body(MOST_TOKENIZED + 1))
+    prepare(home(name), body(MOST_TOKENIZED + 1))
     with pytest.raises(InvalidRequest, match=str(MOST_TOKENIZED + 1)) as refused:
         prepare(Endpoint.TOKENIZE, body(MOST_TOKENIZED + 1))
     assert refused.value.param == name
@@ -305,7 +320,7 @@ def test_a_text_of_which_only_the_tokens_are_wanted_is_bounded(name: str) -> Non
 @pytest.mark.parametrize("path", BOUNDS)
 @pytest.mark.parametrize("value", [1, True, 1.5, "", [], {}])
 def test_a_field_of_another_type_is_left_to_the_engine(path: str, value: Any) -> None:
-    prepare(CHAT, placed(path, value))
+    prepare(home(path), placed(path, value))
 
 
 FORCED = [

@@ -28,11 +28,67 @@ async def test_an_unknown_model_is_404_and_names_close_ones(echo: Served) -> Non
 
 
 @pytest.mark.requirement("errors:missing-model")
-@pytest.mark.parametrize("model", [{}, {"model": None}, {"model": ""}, {"model": 7}])
-async def test_a_request_without_a_model_is_400(echo: Served, model: dict[str, Any]) -> None:
+@pytest.mark.parametrize("model", [{}, {"model": None}, {"model": ""}])
+async def test_the_base_answers_a_request_without_a_model(
+    echo: Served, model: dict[str, Any]
+) -> None:
     response = await post(echo.url, PATH, {"messages": CHAT["messages"], **model})
+    assert response.status_code == 200, response.text
+    assert response.json()["model"] == "echo"
+    assert "x-veneer-adapter" not in response.headers
+
+
+@pytest.mark.requirement("errors:missing-model")
+@pytest.mark.parametrize("model", [{}, {"model": None}, {"model": ""}, {"model": 7}])
+async def test_where_a_name_is_required_a_request_without_a_model_is_400(
+    tmp_path: Path, model: dict[str, Any]
+) -> None:
+    async with serve_echo(tmp_path, model={"name_required": True}) as served:
+        response = await post(served.url, PATH, {"messages": CHAT["messages"], **model})
     assert response.status_code == 400
     assert error_of(response)["param"] == "model"
+
+
+@pytest.mark.requirement("errors:missing-model")
+async def test_a_model_that_is_no_text_is_400(echo: Served) -> None:
+    response = await post(echo.url, PATH, {**CHAT, "model": 7})
+    assert (response.status_code, error_of(response)["param"]) == (400, "model")
+
+
+KINDS = ["embeddings", "images/generations", "audio/speech", "audio/transcriptions", "moderations"]
+
+
+@pytest.mark.requirement("errors:other-kinds")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_a_route_to_a_model_of_another_kind_is_400_and_says_why(
+    echo: Served, kind: str, slash: str
+) -> None:
+    response = await post(echo.url, f"/v1/{kind}{slash}", {"model": "echo", "input": "x"})
+    error = error_of(response)
+    assert (response.status_code, error["code"]) == (400, "unsupported_endpoint")
+    assert error["message"].startswith(f"There is no POST /v1/{kind}{slash} here. This server ")
+
+
+@pytest.mark.requirement("errors:unknown-route")
+@pytest.mark.parametrize("area", ["files", "batches", "assistants", "fine_tuning/jobs"])
+async def test_a_route_to_openais_platform_is_404_and_says_what_to_do(
+    echo: Served, area: str
+) -> None:
+    response = await post(echo.url, f"/v1/{area}", {})
+    error = error_of(response)
+    assert (response.status_code, error["code"]) == (404, "unknown_url")
+    assert error["message"].startswith(f"There is no POST /v1/{area} here. This server ")
+
+
+@pytest.mark.requirement("errors:keys")
+async def test_a_missing_key_and_a_wrong_one_get_their_own_sentence(tmp_path: Path) -> None:
+    async with serve_echo(tmp_path, server={"api_key": "secret"}) as served:
+        missing = error_of(await post(served.url, PATH, CHAT))
+        wrong = error_of(await post(served.url, PATH, CHAT, authorization="Bearer x"))
+    assert missing["message"].startswith("You didn't provide an API key.")
+    assert wrong["message"] == "Incorrect API key provided."
+    assert missing["code"] == wrong["code"] == "invalid_api_key"
 
 
 @pytest.mark.requirement("errors:context-length")

@@ -31,7 +31,8 @@ def converted(name: str) -> list[Any]:
     recorded = RECORDED[name]
     endpoint = Endpoint(recorded["endpoint"])
     if "document" in recorded:
-        return [to_document(endpoint, json.loads(json.dumps(recorded["document"])), MODEL)]
+        document = json.loads(json.dumps(recorded["document"]))
+        return [to_document(endpoint, document, model=MODEL, asked=recorded.get("asked", {}))]
     convert = to_events(endpoint, model=MODEL, asked=recorded["asked"])
     return events(b"".join(convert(event.encode()) for event in recorded["events"]).decode())
 
@@ -176,3 +177,11 @@ def test_the_first_token_of_an_echoed_prompt_has_no_logprob(openai_schema: Offic
     assert logprobs["token_logprobs"].pop(0) is None
     assert logprobs["top_logprobs"].pop(0) is None
     openai_schema.check("CreateCompletionResponse", document)
+
+
+@pytest.mark.requirement("messages:citations")
+def test_citations_are_a_list_which_every_client_reads() -> None:
+    [message] = converted("messages")
+    texts = [block for block in message["content"] if block["type"] == "text"]
+    assert texts
+    assert all(block["citations"] == [] for block in texts)

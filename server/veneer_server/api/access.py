@@ -5,7 +5,7 @@ This file decides nothing about a request.
 
 import re
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 from uuid import uuid4
 
@@ -13,13 +13,22 @@ import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from veneer_server.api.errors import answer
+from veneer_server.api.errors import answer, is_anthropic
 from veneer_server.api.http.crowd import PROBES
 from veneer_server.telemetry.observation import Observation
 from veneer_server.telemetry.tracing import Tracing
 
 logger = structlog.get_logger(__name__)
 
+EXPOSED = (
+    "openai-processing-ms",
+    "request-id",
+    "retry-after",
+    "x-request-id",
+    "x-veneer-adapter",
+    "x-veneer-cold-start-ms",
+)
+"""The headers of answers that a page of another origin may read, where any may call at all."""
 _FIELDS = ("model", "adapter", "code", "why")
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -94,14 +103,16 @@ class _Line:
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self.status = message["status"]
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"x-request-id", self._id.encode()),
-                    (b"openai-processing-ms", str(self._elapsed_ms()).encode()),
-                ]
+                message["headers"] = [*message.get("headers", ()), *self._headers()]
             await send(message)
 
         return watched
+
+    def _headers(self) -> Iterator[tuple[bytes, bytes]]:
+        yield b"x-request-id", self._id.encode()
+        yield b"openai-processing-ms", str(self._elapsed_ms()).encode()
+        if is_anthropic(self._scope):
+            yield b"request-id", self._id.encode()  # the only name that Anthropic's clients know
 
     def write(self) -> None:
         known = logger.warning if "why" in self._state else logger.info

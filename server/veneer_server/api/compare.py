@@ -8,9 +8,10 @@ import orjson
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from veneer_server.api.deps import BodyDep, ServerDep, asker_of, require_key
+from veneer_server.api.deps import STREAMED, BodyDep, ServerDep, asker_of, require_key, with_body
 from veneer_server.api.errors import InvalidRequest
 from veneer_server.api.official.bodies import prepare
+from veneer_server.api.official.members.schemas import body_of
 from veneer_server.api.streams import ClientGone, EventStream, run_until_gone
 from veneer_server.api.variants import Variants
 from veneer_server.engine.base import Endpoint
@@ -22,13 +23,25 @@ MOST_MODELS = 16
 router = APIRouter(dependencies=[Depends(require_key)])
 
 
-@router.post("/v1/veneer/compare", response_model=None)
+def _schema() -> dict[str, Any]:
+    chat = body_of(Endpoint.CHAT)
+    members = {name: found for name, found in chat["properties"].items() if name != "model"}
+    names = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MOST_MODELS}
+    return {**chat, "required": ["models", "messages"], "properties": {"models": names, **members}}
+
+
+@router.post(
+    "/v1/veneer/compare",
+    response_model=None,
+    responses=STREAMED,
+    openapi_extra=with_body(_schema()),
+)
 async def compare(request: Request, body: BodyDep, server: ServerDep) -> Response:
     """Ask each of ``models`` the same chat request; stream all answers, then one report."""
     bodies = to_bodies(body)
     request.state.model = ", ".join(each["model"] for each in bodies)
     comparison = Comparison(server.requests, bodies, request.state.ids, asker_of(request, body))
-    variants = Variants(comparison, bodies, request.url.path)
+    variants = Variants(comparison, bodies)
     try:
         await run_until_gone(comparison.begin(), request.receive, server.deadline)
         if bodies[0]["stream"]:

@@ -63,12 +63,17 @@ def require_key(request: Request, server: ServerDep) -> None:
     """Return if the request carries the configured key, or if no key is configured.
 
     Raises:
-        Unauthorized: the key is missing or wrong; the two get the same message.
+        Unauthorized: the key is missing or wrong; the message says which.
     """
     expected = server.settings.server.api_key
     if expected is None:
         return
     given = presented_key(request)
+    if not given:
+        raise Unauthorized(
+            "You didn't provide an API key. Send it as 'Authorization: Bearer YOUR_KEY' or as"
+            " 'x-api-key: YOUR_KEY'."
+        )
     if not hmac.compare_digest(given.encode(), expected.get_secret_value().encode()):
         raise Unauthorized("Incorrect API key provided.")
 
@@ -86,6 +91,17 @@ def asker_of(request: Request, body: Mapping[str, Any]) -> Asker:
     key = presented_key(request)
     digest = hashlib.blake2b(key.encode(), digest_size=16).hexdigest() if key else None
     return Asker(user if isinstance(user, str) else None, digest)
+
+
+_EVENTS = {"text/event-stream": {"schema": {"type": "object", "required": ["data"]}}}
+STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": _EVENTS}}
+"""What a route adds to its description when its answer may be a stream."""
+
+
+def with_body(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a route adds to its description for a body of ``schema``, which it reads."""
+    content = {"application/json": {"schema": dict(schema)}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 async def read_object(request: Request, server: ServerDep) -> dict[str, Any]:

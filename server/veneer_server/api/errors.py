@@ -9,7 +9,9 @@ plain answer and, once a stream has begun, its last event.
     ├── InvalidJson, NotAnObject   the body is not a JSON object
     ├── BodyTooLarge, BodyTooSlow  the body is over a limit, of size or of time
     ├── InvalidRequest             a field, a header or a query has an impossible value
-    │   └── UnsupportedParameter   a field would have no effect, or only the server may set it
+    │   ├── UnsupportedParameter   a field would have no effect, or only the server may set it
+    │   └── NoAdapterAtPath        vLLM's route was told to load what is not there
+    ├── NotServed                  OpenAI has such a route, but this server no such model
     ├── Unauthorized               the key is missing or wrong
     ├── KeyReused                  the Idempotency-Key belongs to another request
     ├── OutcomeUnknown             nobody knows what the first request with the key did
@@ -20,7 +22,7 @@ plain answer and, once a stream has begun, its last event.
 """
 
 import math
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,7 +35,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from veneer_adapters import errors as adapters
-from veneer_server.api.urls import explain_method, explain_unknown, methods_of
+from veneer_server.api.urls import explain_method, explain_unknown, explain_unserved, methods_of
 from veneer_server.conversations import errors as conversations
 from veneer_server.engine import base as engine
 from veneer_server.serving.admission import Overloaded
@@ -85,8 +87,16 @@ class UnsupportedParameter(InvalidRequest):
     """A field would have no effect here, or only the server may set it."""
 
 
+class NoAdapterAtPath(InvalidRequest):
+    """vLLM's route to load an adapter was given a path where there is none."""
+
+
+class NotServed(ApiFault):
+    """OpenAI has the route, but it asks for a model of a kind that is not served here."""
+
+
 class Unauthorized(ApiFault):
-    """The key is missing or wrong; the client does not learn which."""
+    """The key is missing or wrong."""
 
 
 class KeyReused(ApiFault):
@@ -126,6 +136,7 @@ class ApiError:
 
 
 _LONGEST_RETRY_S = 60
+_MESSAGES = "/v1/messages"
 _INVALID, _SERVER = "invalid_request_error", "server_error"
 _TABLE: dict[type[Exception], ApiError] = {
     adapters.AdapterNotFound: ApiError(404, _INVALID, "model_not_found", param="model"),
@@ -159,7 +170,9 @@ _TABLE: dict[type[Exception], ApiError] = {
     InvalidJson: ApiError(400, _INVALID, "invalid_json"),
     NotAnObject: ApiError(400, _INVALID, "invalid_json"),
     UnsupportedParameter: ApiError(400, _INVALID, "unsupported_parameter"),
+    NoAdapterAtPath: ApiError(404, _INVALID, "adapter_not_found"),
     InvalidRequest: ApiError(400, _INVALID, None),
+    NotServed: ApiError(400, _INVALID, "unsupported_endpoint"),
     BodyTooSlow: ApiError(408, _INVALID, "body_too_slow"),
     BodyTooLarge: ApiError(413, _INVALID, "request_too_large"),
     Unauthorized: ApiError(401, _INVALID, "invalid_api_key"),
@@ -221,12 +234,21 @@ def _code_of(error: HTTPException) -> str | None:
     return {404: "unknown_url", 405: "method_not_allowed"}.get(error.status_code)
 
 
-def to_body(error: ApiError, path: str, request_id: str | None = None) -> dict[str, Any]:
-    """Return the JSON document for ``error``: Anthropic's form on its paths, else OpenAI's.
+def is_anthropic(scope: Mapping[str, Any]) -> bool:
+    """Return whether Anthropic's client sent the request: by its path, or by its header."""
+    if scope["path"].startswith(_MESSAGES):
+        return True
+    return any(name == b"anthropic-version" for name, _ in scope["headers"])
+
+
+def to_body(
+    error: ApiError, *, anthropic: bool = False, request_id: str | None = None
+) -> dict[str, Any]:
+    """Return the JSON document for ``error``: in Anthropic's form for its clients, else OpenAI's.
 
     Only Anthropic's form has ``request_id``.
     """
-    if path.startswith("/v1/messages"):
+    if anthropic:
         kind = _ANTHROPIC_TYPES.get(error.status, "api_error")
         shown = {"type": kind, "message": error.message}
         return {"type": "error", "error": shown, "request_id": request_id}
@@ -244,8 +266,8 @@ def to_event(
     error: ApiError, path: str, sequence_number: int, request_id: str | None = None
 ) -> bytes:
     """Return the event that ends a stream with ``error``; no event may follow it."""
-    if path.startswith("/v1/messages"):
-        body = orjson.dumps(to_body(error, path, request_id))
+    if path.startswith(_MESSAGES):
+        body = orjson.dumps(to_body(error, anthropic=True, request_id=request_id))
         return b"event: error\ndata: " + body + b"\n\n"
     if path.startswith("/v1/responses"):
         event = {
@@ -256,7 +278,7 @@ def to_event(
             "sequence_number": sequence_number,
         }
         return b"event: error\ndata: " + orjson.dumps(event) + b"\n\n"
-    return b"data: " + orjson.dumps(to_body(error, path)) + b"\n\n"
+    return b"data: " + orjson.dumps(to_body(error)) + b"\n\n"
 
 
 def report(error: Exception, api_error: ApiError, state: MutableMapping[str, Any]) -> None:
@@ -279,6 +301,8 @@ def to_reason(api_error: ApiError) -> str:
 
 async def answer(request: Request, error: Exception) -> Response:
     """Return the response for ``error``."""
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        error = _not_served(request) or error
     api_error = to_api_error(error)
     report(error, api_error, request.scope.setdefault("state", {}))
     path = request.scope["path"]
@@ -292,8 +316,14 @@ async def answer(request: Request, error: Exception) -> Response:
     if api_error.status == 401:
         headers["www-authenticate"] = "Bearer"
     request_id = getattr(request.state, "request_id", None)
-    body = orjson.dumps(to_body(api_error, path, request_id))
+    shown = to_body(api_error, anthropic=is_anthropic(request.scope), request_id=request_id)
+    body = orjson.dumps(shown)
     return Response(body, status_code=api_error.status, headers=headers)
+
+
+def _not_served(request: Request) -> NotServed | None:
+    told = explain_unserved(request.method, request.scope["path"])
+    return None if told is None else NotServed(told)
 
 
 def _about_url(request: Request, api_error: ApiError) -> str:

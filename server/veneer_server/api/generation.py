@@ -10,9 +10,19 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from veneer_server.api.answering import note
-from veneer_server.api.deps import BodyDep, Server, ServerDep, asker_of, require_key
+from veneer_server.api.deps import (
+    STREAMED,
+    BodyDep,
+    Server,
+    ServerDep,
+    asker_of,
+    require_key,
+    with_body,
+)
 from veneer_server.api.official.answers import to_document, to_events
-from veneer_server.api.official.bodies import prepare
+from veneer_server.api.official.bodies import in_the_clients_words, prepare
+from veneer_server.api.official.members.schemas import body_of
+from veneer_server.api.official.members.tables import TABLES
 from veneer_server.api.streams import ClientGone, EventStream, run_until_gone
 from veneer_server.engine.base import Endpoint
 from veneer_server.serving.requests import Document, Served
@@ -37,7 +47,8 @@ async def generate(request: Request, body: BodyDep, server: ServerDep) -> Respon
     asked = prepare(endpoint, body)
     work = server.requests.respond(endpoint, asked, request.state.ids, asker_of(request, body))
     try:
-        found = await run_until_gone(work, request.receive, server.deadline)
+        with in_the_clients_words(endpoint, body):
+            found = await run_until_gone(work, request.receive, server.deadline)
     except ClientGone:
         return Response(status_code=499)
     return _answer(request, endpoint, body, found, server)
@@ -55,5 +66,12 @@ def _answer(
     return EventStream(found, convert, server.deadline, headers)
 
 
-for _path in PATHS:
-    router.add_api_route(_path, generate, methods=["POST"], response_model=None)
+for _path, _endpoint in PATHS.items():
+    router.add_api_route(
+        _path,
+        generate,
+        methods=["POST"],
+        response_model=None,
+        responses=STREAMED if "stream" in TABLES[_endpoint] else None,
+        openapi_extra=with_body(body_of(_endpoint)),
+    )

@@ -5,21 +5,24 @@ These routes never wait for a load.
 
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from starlette.exceptions import HTTPException
 
 from veneer_adapters.catalog.revision import Adapter
-from veneer_adapters.names import parse_model
 from veneer_server.api.deps import Server, ServerDep, require_key
-from veneer_server.api.errors import InvalidRequest
+from veneer_server.api.errors import InvalidRequest, is_anthropic
+from veneer_server.api.official.models import to_anthropic_list, to_anthropic_model
+from veneer_server.serving.resolving import selected
 
 router = APIRouter(dependencies=[Depends(require_key)])
 
 
 @router.get("/v1/models")
-async def list_models(server: ServerDep) -> dict[str, Any]:
+async def list_models(request: Request, server: ServerDep) -> dict[str, Any]:
     """Return a card for the base model and one for each adapter."""
     cards = [_base_card(server), *(_adapter_card(a, server) for a in server.adapters.every())]
+    if is_anthropic(request.scope):
+        return to_anthropic_list(cards)
     return {"object": "list", "data": cards}
 
 
@@ -30,12 +33,15 @@ def _require_name(model_id: str) -> None:
 
 
 @router.get("/v1/models/{model_id:path}", dependencies=[Depends(_require_name)])
-async def retrieve_model(model_id: str, server: ServerDep) -> dict[str, Any]:
+async def retrieve_model(request: Request, model_id: str, server: ServerDep) -> dict[str, Any]:
     """Return the card of one model, under the name that the client used for it."""
-    selector = parse_model(model_id, {server.engine.model.id})
+    selector = selected(model_id, server.engine.model, server.adapters.knows)
     if selector is None:
-        return {**_base_card(server), "id": model_id}
-    return {**_adapter_card(server.adapters.select(selector), server), "id": model_id}
+        card = _base_card(server)
+    else:
+        card = _adapter_card(server.adapters.select(selector), server)
+    card["id"] = model_id
+    return to_anthropic_model(card) if is_anthropic(request.scope) else card
 
 
 @router.delete("/v1/models/{model_id:path}", dependencies=[Depends(_require_name)])
@@ -45,7 +51,7 @@ async def delete_model(model_id: str, server: ServerDep) -> dict[str, Any]:
         raise InvalidRequest(
             "This route deletes whole adapters only; name the adapter without '@'.", param="model"
         )
-    selector = parse_model(model_id, {server.engine.model.id})
+    selector = selected(model_id, server.engine.model, server.adapters.knows)
     if selector is None:
         raise InvalidRequest("The base model cannot be deleted.", param="model")
     await server.adapters.remove(selector.adapter)

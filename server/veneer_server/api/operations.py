@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import REGISTRY, Metric
 from prometheus_client.exposition import choose_encoder, generate_latest
 from prometheus_client.registry import Collector
@@ -62,7 +62,7 @@ async def version(server: ServerDep) -> JSONResponse:
     )
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request, server: ServerDep) -> Response:
     """Return vLLM's metrics and Veneer's.
 

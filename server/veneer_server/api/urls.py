@@ -11,11 +11,11 @@ _DEEPEST = 10
 def methods_of(routes: Sequence[BaseRoute], path: str) -> list[str]:
     """Return the methods that any of ``routes`` takes at ``path``, in order; [] for no route."""
     scope = {"type": "http", "method": "GET", "path": path, "root_path": ""}
-    found: set[str] = set()
-    for route in routes:
-        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
-            found |= route.methods or set()
-    return sorted(found)
+    known = [route for route in routes if isinstance(route, Route)]
+    found = [route for route in known if route.matches(scope)[0] is not Match.NONE]
+    # The path of an action also fits the pattern of names, of which it is none.
+    exact = [route for route in found if route.path == path] or found
+    return sorted({method for route in exact for method in route.methods or ()})
 
 
 def add_head(routes: Sequence[BaseRoute]) -> None:
@@ -29,12 +29,50 @@ def explain_unknown(routes: Sequence[BaseRoute], method: str, path: str) -> str:
     """Return the sentence for a ``path`` that no route has; it names the path that was meant."""
     sentence = f"There is no {method} {_short(path)} here."
     meant = next((other for other in _similar(path) if methods_of(routes, other)), None)
-    return sentence if meant is None else f"{sentence} Did you mean {_short(meant)}?"
+    if meant is not None:
+        return f"{sentence} Did you mean {_short(meant)}?"
+    told = _ABSENT.get(_area(path))
+    return sentence if told is None else f"{sentence} {told}"
 
 
 def explain_method(routes: Sequence[BaseRoute], method: str, path: str) -> str:
     """Return the sentence for a ``path`` that has routes, but none for ``method``."""
     return f"{_short(path)} does not take {method}, only {', '.join(methods_of(routes, path))}."
+
+
+_KINDS = {
+    "audio": "This server serves a text model, which neither hears nor speaks.",
+    "embeddings": "This server serves a model that writes text, not one of embeddings.",
+    "images": "This server serves a text model, which makes no images.",
+    "moderations": "This server serves no moderation model.",
+    "rerank": "This server serves a model that writes text, not a reranker.",
+    "score": "This server serves a model that writes text, not a reranker.",
+    "videos": "This server serves a text model, which makes no videos.",
+}
+"""OpenAI's and others' routes to models of another kind, and what to say of each."""
+_ABSENT = {
+    "assistants": "This server runs no assistants; use /v1/responses.",
+    "batches": "This server takes no batches; send the requests one by one.",
+    "containers": "This server runs no code.",
+    "files": "This server stores no files; put what the model is to read into the messages.",
+    "fine_tuning": "This server trains no models; add an adapter with POST /v1/adapters.",
+    "realtime": "This server speaks HTTP only; use /v1/responses with 'stream'.",
+    "threads": "This server stores no threads; use /v1/responses.",
+    "uploads": "This server stores no files; put what the model is to read into the messages.",
+    "vector_stores": "This server stores no vectors.",
+}
+"""OpenAI's routes to its platform, and what to do instead."""
+
+
+def explain_unserved(method: str, path: str) -> str | None:
+    """Return the sentence for a route of OpenAI's to another kind of model, None for any other."""
+    told = _KINDS.get(_area(path))
+    return None if told is None else f"There is no {method} {_short(path)} here. {told}"
+
+
+def _area(path: str) -> str:
+    parts = [part for part in path[:_LONGEST].split("/") if part and part != "v1"]
+    return parts[0] if parts else ""
 
 
 def _similar(path: str) -> Iterator[str]:

@@ -36,11 +36,8 @@ class Variants:
     The caller must close it.
     """
 
-    def __init__(
-        self, comparison: Comparison, bodies: Sequence[Mapping[str, Any]], path: str
-    ) -> None:
+    def __init__(self, comparison: Comparison, bodies: Sequence[Mapping[str, Any]]) -> None:
         self._comparison = comparison
-        self._path = path
         self._served: dict[int, Served] = {}
         self._results = [_Result(place, body["model"]) for place, body in enumerate(bodies)]
         self._convert = [
@@ -84,7 +81,7 @@ class Variants:
             return "variant.completed", asdict(result)
         api_error = to_api_error(told.error)
         report(told.error, api_error, {})
-        result.error = to_body(api_error, self._path)["error"]
+        result.error = to_body(api_error)["error"]
         return "variant.failed", asdict(result)
 
     def _chunk(self, result: _Result, frame: bytes) -> dict[str, Any] | None:

@@ -81,6 +81,11 @@ class ModelFacts:
     max_model_len: int
     """The most tokens of prompt and answer together."""
 
+    def other_names(self) -> frozenset[str]:
+        """Return how else people call the model: where it comes from, and its folder's name."""
+        folder = self.root.rstrip("/").rpartition("/")[2]
+        return frozenset({self.root, folder}) - {self.id, ""}
+
 
 class EngineError(Exception):
     """An error that an engine reports; the base class of all of them."""

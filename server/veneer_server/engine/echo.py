@@ -247,7 +247,10 @@ def _read(call: Call) -> tuple[str, int]:
 
 def _last_text(call: Call) -> str:
     if call.endpoint is Endpoint.COMPLETIONS:
-        return str(call.body.get("prompt", ""))
+        prompt = call.body.get("prompt")
+        if not isinstance(prompt, str | list):
+            raise RequestRejected("'prompt' must be a text or a list.", param="prompt")
+        return str(prompt)
     messages = call.body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise RequestRejected(

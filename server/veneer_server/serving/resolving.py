@@ -13,13 +13,26 @@ from veneer_adapters.catalog.splitting import Caller
 from veneer_adapters.errors import AdapterFailed, AdapterNotFound, CacheFull, StorageFailed
 from veneer_adapters.names import Selector, close_matches, parse_model
 from veneer_adapters.publishing.pulling import Puller
-from veneer_server.engine.base import Endpoint, RequestRejected
+from veneer_server.engine.base import Endpoint, ModelFacts, RequestRejected
 
 _MODEL_OPTIONAL = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE, Endpoint.INPUT_TOKENS})
+"""Endpoints at which a request need never name a model."""
+
+
+def selected(asked: str, model: ModelFacts, knows: Callable[[str], bool]) -> Selector | None:
+    """Return what ``asked`` selects, or None when it is a name of the base ``model``.
+
+    An adapter that ``knows`` has a name comes before another name of the base.
+
+    Raises:
+        AdapterNotFound: ``asked`` cannot be a name.
+    """
+    others = {name for name in model.other_names() if not knows(name)}
+    return parse_model(asked, {model.id, *others})
 
 
 class ModelMissing(RequestRejected):
-    """The body does not say which model to use."""
+    """The body does not say which model to use, and must."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +67,24 @@ class Resolver:
 
     def __init__(
         self,
-        base: str,
+        model: ModelFacts,
         catalog: Catalog,
         puller: Puller,
         *,
+        name_required: bool = False,
         on_failed: OnFailed = lambda *told: None,
         draw: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Resolve the names in ``catalog``; ``puller`` may fetch an adapter that is not there.
 
-        ``on_failed`` is called for each request that a guarded alias sends to a failed revision.
+        ``model`` is the base; it also answers requests that name no model, unless a name is
+        required. ``on_failed`` is called for each request that a guarded alias sends to a failed
+        revision.
         ``draw`` returns a random number in [0, 1) for an alias that splits its traffic.
         """
-        self._base = base
+        self._model = model
+        self._name_required = name_required
         self._catalog = catalog
         self._puller = puller
         self._on_failed = on_failed
@@ -80,16 +97,18 @@ class Resolver:
         """Return which model answers ``body``; wait only for an adapter that must be fetched.
 
         Raises:
-            ModelMissing: the body names no model, and the endpoint needs one.
+            ModelMissing: the body names no model and must, or names it by something else than text.
             AdapterError: no model can answer; the leaf says why.
         """
         asked = body.get("model")
-        if asked is None and endpoint in _MODEL_OPTIONAL:
-            return Resolved(self._base, None)
-        if not isinstance(asked, str) or not asked:
-            raise ModelMissing("you must provide a model parameter", param="model")
+        if asked in (None, ""):
+            if self._name_required and endpoint not in _MODEL_OPTIONAL:
+                raise ModelMissing("you must provide a model parameter", param="model")
+            return Resolved(self._model.id, None)
+        if not isinstance(asked, str):
+            raise ModelMissing("Invalid type for 'model': expected a string.", param="model")
         try:
-            selector = parse_model(asked, {self._base})
+            selector = selected(asked, self._model, self._catalog.knows)
             if selector is None:
                 return Resolved(asked, None)
             pulled_s = await self._pull_unknown(selector.adapter)
@@ -129,5 +148,5 @@ class Resolver:
 
     def _with_base(self, error: AdapterNotFound, asked: str) -> AdapterNotFound:
         # The catalog knows only adapters, but the client may have meant the base.
-        near = close_matches(asked, [self._base])
+        near = close_matches(asked, [self._model.id])
         return AdapterNotFound(error.name, tuple(dict.fromkeys((*error.close_matches, *near))))

@@ -32,8 +32,11 @@ def with_usage(endpoint: Endpoint, body: Mapping[str, Any]) -> tuple[Mapping[str
     options = body.get("stream_options") or {}
     if endpoint not in _ASKS_FOR_USAGE or not body.get("stream") or not isinstance(options, dict):
         return body, False
-    asking = {**body, "stream_options": {**options, "include_usage": True}}
-    return asking, not options.get("include_usage")
+    wanted = bool(options.get("include_usage"))
+    asking = {**options, "include_usage": True}
+    if not wanted:
+        asking.pop("continuous_usage_stats", None)  # without include_usage it means nothing
+    return {**body, "stream_options": asking}, not wanted
 
 
 def token_test(endpoint: Endpoint) -> Callable[[bytes], bool]:

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from veneer_adapters.names import LIVE
-from veneer_server.api.admin.bodies import Body, parse, require_alias_name
+from veneer_server.api.admin.bodies import Body, described, parse, require_alias_name
 from veneer_server.api.admin.once import once
 from veneer_server.api.admin.pages import page
 from veneer_server.api.admin.paths import AdapterRoute, NameDep
@@ -57,7 +57,7 @@ async def list_adapters(request: Request, server: ServerDep) -> dict[str, Any]:
     return page(request, server.adapters.every(), lambda a: a.name, adapter_json)
 
 
-@router.post("/v1/adapters")
+@router.post("/v1/adapters", openapi_extra=described(AddBody))
 async def add_adapter(request: Request, body: BodyDep, server: ServerDep) -> Response:
     """Add a new adapter from a source."""
     asked = parse(AddBody, body)
@@ -75,7 +75,7 @@ async def add_adapter(request: Request, body: BodyDep, server: ServerDep) -> Res
     return await once(request, server, body, act)
 
 
-@router.post("/v1/adapters/check")
+@router.post("/v1/adapters/check", openapi_extra=described(CheckBody))
 async def check_adapter(body: BodyDep, server: ServerDep) -> Response:
     """Return the doctor's report on a source: whether it loads, its cost, what to change."""
     report = await server.adapters.check(parse(CheckBody, body).source)
@@ -88,7 +88,7 @@ async def show_adapter(name: NameDep, server: ServerDep) -> dict[str, Any]:
     return adapter_json(server.adapters.get(name))
 
 
-@router.patch("/v1/adapters/{name}")
+@router.patch("/v1/adapters/{name}", openapi_extra=described(PatchBody))
 async def change_adapter(name: NameDep, body: BodyDep, server: ServerDep) -> dict[str, Any]:
     """Pin the live revision to its device slot, or unpin it."""
     return adapter_json(await server.adapters.pin(name, pinned=parse(PatchBody, body).pinned))
@@ -107,7 +107,7 @@ async def list_revisions(request: Request, name: NameDep, server: ServerDep) -> 
     return page(request, server.adapters.revisions(name), lambda r: str(r.number), revision_json)
 
 
-@router.post("/v1/adapters/{name}/revisions")
+@router.post("/v1/adapters/{name}/revisions", openapi_extra=described(PublishBody))
 async def publish_revision(
     request: Request, name: NameDep, body: BodyDep, server: ServerDep
 ) -> Response:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from veneer_adapters.catalog.alias import Alias, Guard, Sticky, Target
 from veneer_adapters.publishing.publishing import Wanted
-from veneer_server.api.admin.bodies import Body, parse, require_alias_name
+from veneer_server.api.admin.bodies import Body, described, parse, require_alias_name
 from veneer_server.api.admin.once import once
 from veneer_server.api.admin.pages import page
 from veneer_server.api.admin.paths import AdapterRoute, NameDep
@@ -54,7 +54,7 @@ async def show_alias(name: NameDep, alias: str, server: ServerDep) -> Response:
     return _answer(name, server.adapters.alias(name, alias))
 
 
-@router.put(_PATH)
+@router.put(_PATH, openapi_extra=described(AliasBody))
 async def move_alias(
     request: Request, name: NameDep, alias: str, body: BodyDep, server: ServerDep
 ) -> Response:

@@ -5,29 +5,57 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from fastapi.responses import PlainTextResponse
 
-from veneer_server.api.deps import BodyDep, ServerDep, require_key
-from veneer_server.api.errors import InvalidRequest
+from veneer_adapters.errors import MissingFolder, quoted
+from veneer_server.api.deps import BodyDep, Server, ServerDep, require_key, with_body
+from veneer_server.api.errors import InvalidRequest, NoAdapterAtPath
 
 router = APIRouter(dependencies=[Depends(require_key)])
 
+_TEXT = {"type": "string", "minLength": 1}
+_UNLOAD = {"type": "object", "required": ["lora_name"], "properties": {"lora_name": _TEXT}}
+_LOAD = {
+    "type": "object",
+    "required": ["lora_name", "lora_path"],
+    "properties": {"lora_name": _TEXT, "lora_path": _TEXT, "load_inplace": {"type": "boolean"}},
+}
 
-@router.post("/v1/load_lora_adapter")
+
+@router.post(
+    "/v1/load_lora_adapter", response_class=PlainTextResponse, openapi_extra=with_body(_LOAD)
+)
 async def load_lora_adapter(body: BodyDep, server: ServerDep) -> PlainTextResponse:
     """Publish the content of a source as the live revision of a name, and load it.
 
-    The name may be new.
+    A name that is taken needs ``load_inplace``, as at vLLM.
     """
     name, path = _text(body, "lora_name"), _text(body, "lora_path")
-    await server.adapters.put(name, path)
+    if not body.get("load_inplace") and _is_loaded(server, name):
+        raise InvalidRequest(
+            f"The lora adapter '{name}' has already been loaded. If you want to load the adapter "
+            "in place, set 'load_inplace' to True.",
+            param="lora_name",
+        )
+    try:
+        await server.adapters.put(name, path)
+    except MissingFolder as error:
+        raise NoAdapterAtPath(
+            f"Loading lora {name} failed: No adapter found for {quoted(path)}.", param="lora_path"
+        ) from error
     return PlainTextResponse(f"Success: LoRA adapter '{name}' added successfully.")
 
 
-@router.post("/v1/unload_lora_adapter")
+@router.post(
+    "/v1/unload_lora_adapter", response_class=PlainTextResponse, openapi_extra=with_body(_UNLOAD)
+)
 async def unload_lora_adapter(body: BodyDep, server: ServerDep) -> PlainTextResponse:
     """Remove an adapter; running requests finish on it."""
     name = _text(body, "lora_name")
     await server.adapters.remove(name)
     return PlainTextResponse(f"Success: LoRA adapter '{name}' removed successfully.")
+
+
+def _is_loaded(server: Server, name: str) -> bool:
+    return server.adapters.knows(name) and server.adapters.get(name).live is not None
 
 
 def _text(body: dict[str, Any], field: str) -> str:

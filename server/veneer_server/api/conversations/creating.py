@@ -13,9 +13,18 @@ from fastapi.responses import Response
 
 from veneer_server.api.answering import note, owner_of
 from veneer_server.api.conversations.recording import Followed, Recorded, steps
-from veneer_server.api.deps import BodyDep, Server, ServerDep, asker_of, require_key
+from veneer_server.api.deps import (
+    STREAMED,
+    BodyDep,
+    Server,
+    ServerDep,
+    asker_of,
+    require_key,
+    with_body,
+)
 from veneer_server.api.official.answers import to_document
-from veneer_server.api.official.bodies import prepare
+from veneer_server.api.official.bodies import in_the_clients_words, prepare
+from veneer_server.api.official.members.schemas import body_of
 from veneer_server.api.official.responses import to_unanswered
 from veneer_server.api.streams import ClientGone, EventStream, run_until_gone
 from veneer_server.conversations.turns import Turn
@@ -26,10 +35,13 @@ from veneer_server.serving.resolving import Asker
 router = APIRouter(dependencies=[Depends(require_key)])
 
 
-@router.post("/v1/responses", response_model=None)
+_BODY = with_body(body_of(Endpoint.RESPONSES))
+
+
+@router.post("/v1/responses", response_model=None, responses=STREAMED, openapi_extra=_BODY)
 async def create(request: Request, body: BodyDep, server: ServerDep) -> Response:
     """Answer one turn with the base model or with the adapter that ``model`` names."""
-    request.state.model = body.get("model")
+    _note_model(request, body)
     turn = await server.kept.turns.begin(owner_of(request), body)
     plain = prepare(Endpoint.RESPONSES, turn.body(body))
     plain = {**plain, "store": False, "request_id": turn.id}
@@ -39,7 +51,8 @@ async def create(request: Request, body: BodyDep, server: ServerDep) -> Response
         return await _begin(request, server, turn, (plain, asked, asker))
     work = server.requests.respond(Endpoint.RESPONSES, plain, request.state.ids, asker)
     try:
-        found = await run_until_gone(work, request.receive, server.deadline)
+        with in_the_clients_words(Endpoint.RESPONSES, body):
+            found = await run_until_gone(work, request.receive, server.deadline)
     except ClientGone:
         return Response(status_code=499)
     headers = note(request, found.served)
@@ -59,7 +72,8 @@ async def _begin(
 ) -> Response:
     plain, asked, asker = asking
     # What is wrong with the request is said now: nobody waits for it when it is generated.
-    await server.requests.respond(Endpoint.INPUT_TOKENS, plain, request.state.ids, asker)
+    with in_the_clients_words(Endpoint.RESPONSES, asked):
+        await server.requests.respond(Endpoint.INPUT_TOKENS, plain, request.state.ids, asker)
     queued = to_unanswered(asked, turn.id, status="queued", now=time.time())
     ids = dict(request.state.ids)
     run = await server.kept.runs.start(
@@ -75,17 +89,25 @@ async def _begin(
     return EventStream(Followed(run.log.read(-1)), _as_it_is, server.deadline, {})
 
 
-@router.post("/v1/responses/input_tokens", response_model=None)
+@router.post("/v1/responses/input_tokens", response_model=None, openapi_extra=_BODY)
 async def count_input_tokens(request: Request, body: BodyDep, server: ServerDep) -> Response:
     """Say how many tokens the prompt of such a request has, with all items before it."""
-    request.state.model = body.get("model")
+    _note_model(request, body)
     whole = await server.kept.turns.items(owner_of(request), body)
     plain = {**prepare(Endpoint.RESPONSES, whole), "store": False}
     asker = asker_of(request, body)
-    found = await server.requests.respond(Endpoint.INPUT_TOKENS, plain, request.state.ids, asker)
+    with in_the_clients_words(Endpoint.RESPONSES, body):
+        found = await server.requests.respond(
+            Endpoint.INPUT_TOKENS, plain, request.state.ids, asker
+        )
     assert isinstance(found, Document)  # noqa: S101
     headers = note(request, found.served)
     return Response(orjson.dumps(found.body), headers=headers, media_type="application/json")
+
+
+def _note_model(request: Request, body: Mapping[str, Any]) -> None:
+    if isinstance(model := body.get("model"), str):
+        request.state.model = model
 
 
 def _as_it_is(frames: bytes) -> bytes:

@@ -66,3 +66,14 @@ INTEGERS: dict[str, tuple[int, int | None]] = {
     "max_output_tokens": (1, None),
 }
 """Source: https://platform.openai.com/docs/api-reference/chat/create"""
+
+NUMBERS: dict[str, tuple[float, float]] = {
+    "frequency_penalty": (-2, 2),
+    "presence_penalty": (-2, 2),
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+}
+"""Source: https://platform.openai.com/docs/api-reference/chat/create"""
+
+BOOLEANS = frozenset({"parallel_tool_calls", "stream"})
+"""Members that are true or false and nothing that resembles them; others read ``stream`` too."""

@@ -13,6 +13,7 @@ import orjson
 from veneer_server.api.official.nulls import without_nulls
 
 _CHOICE_EXTRAS = ("token_ids", "stop_reason", "prompt_token_ids")
+_DETAILS = frozenset({"prompt_tokens_details", "completion_tokens_details"})
 _CHUNK_EXTRAS = ("prompt_token_ids", "prompt_text")
 
 
@@ -38,8 +39,15 @@ def _to_answer(
 ) -> dict[str, Any]:
     answer = {**without_nulls(body), "model": model, "choices": choices}
     if "usage" in answer:
-        answer["usage"] = without_nulls(answer["usage"])
+        answer["usage"] = _to_usage(answer["usage"])
     return answer
+
+
+def _to_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
+    found = without_nulls(usage)
+    for name in _DETAILS & found.keys():
+        found[name] = without_nulls(found[name])
+    return found
 
 
 def _to_message(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +82,7 @@ def chunks(model: str, asked: Mapping[str, Any]) -> Callable[[bytes], bytes]:
         for choice in body["choices"]:
             _to_chunk_choice(choice)
         if body.get("usage"):
-            body["usage"] = without_nulls(body["usage"])
+            body["usage"] = _to_usage(body["usage"])
         elif with_usage and body["object"] == "chat.completion.chunk":
             body["usage"] = None
         return b"data: " + orjson.dumps(body) + b"\n\n"

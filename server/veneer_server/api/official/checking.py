@@ -8,6 +8,7 @@ from typing import Any
 
 from veneer_server.api.errors import InvalidRequest
 from veneer_server.api.official.bounds import (
+    BOOLEANS,
     BOUNDS,
     INTEGERS,
     MOST_ARGUMENTS,
@@ -16,6 +17,7 @@ from veneer_server.api.official.bounds import (
     MOST_SEQUENCES,
     MOST_TOKEN_IDS,
     MOST_TOKENIZED,
+    NUMBERS,
     Bound,
 )
 from veneer_server.api.official.weights import weigh
@@ -46,10 +48,7 @@ def check_bounds(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
     Raises:
         InvalidRequest: a field is too large; the message says how large it is and may be.
     """
-    for name in INTEGERS.keys() & body.keys():
-        least, most = INTEGERS[name]
-        # A completion may ask for 0 tokens, to get only the echo of its prompt.
-        _check_integer(name, body[name], 0 if endpoint is Endpoint.COMPLETIONS else least, most)
+    _check_scalars(endpoint, body)
     _check_fields(body)
     _check_inside(body)
     if endpoint is Endpoint.TOKENIZE:
@@ -61,6 +60,18 @@ def check_bounds(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
 def check_metadata(metadata: Mapping[str, Any]) -> None:
     """Return if ``metadata`` is within its bounds; raises InvalidRequest."""
     _check_field("metadata", metadata, BOUNDS["metadata"])
+
+
+def _check_scalars(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
+    for name in INTEGERS.keys() & body.keys():
+        least, most = INTEGERS[name]
+        # A completion may ask for 0 tokens, to get only the echo of its prompt.
+        _check_integer(name, body[name], 0 if endpoint is Endpoint.COMPLETIONS else least, most)
+    for name in NUMBERS.keys() & body.keys():
+        _check_number(name, body[name], *NUMBERS[name])
+    for name in BOOLEANS & body.keys():
+        if not isinstance(body[name], bool):
+            raise InvalidRequest(f"Invalid type for '{name}': expected a boolean.", param=name)
 
 
 def _check_fields(body: Mapping[str, Any]) -> None:
@@ -151,18 +162,28 @@ def _check_sequences(prompt: Any, n: Any) -> None:
         _check_size("prompt", len(prompt), MOST_SEQUENCES // max(n, 1), _ARRAY)
 
 
+def _check_number(name: str, value: Any, least: float, most: float) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise InvalidRequest(f"Invalid type for '{name}': expected a decimal.", param=name)
+    _check_range(name, value, "decimal", least, most)
+
+
 def _check_integer(name: str, value: Any, least: int, most: int | None) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidRequest(f"Invalid type for '{name}': expected an integer.", param=name)
+    _check_range(name, value, "integer", least, most)
+
+
+def _check_range(name: str, value: float, kind: str, least: float, most: float | None) -> None:
     if value < least:
         raise InvalidRequest(
-            f"Invalid '{name}': integer below minimum value. Expected a value >= {least},"
+            f"Invalid '{name}': {kind} below minimum value. Expected a value >= {least},"
             f" but got {value} instead.",
             param=name,
         )
     if most is not None and value > most:
         raise InvalidRequest(
-            f"Invalid '{name}': integer above maximum value. Expected a value <= {most},"
+            f"Invalid '{name}': {kind} above maximum value. Expected a value <= {most},"
             f" but got {value} instead.",
             param=name,
         )

@@ -27,7 +27,7 @@ _DELTA_USAGE = {
 }
 _USAGE = {**_DELTA_USAGE, "cache_creation": None, "inference_geo": None, "service_tier": None}
 _BLOCKS: dict[str, dict[str, Any]] = {
-    "text": {"citations": None},
+    "text": {"citations": []},  # null is as official, but @ai-sdk/anthropic 3 refuses it
     "tool_use": {"caller": {"type": "direct"}},
 }
 """Members that vLLM's blocks lack, by the type of the block."""

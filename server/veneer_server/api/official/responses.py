@@ -10,6 +10,8 @@ from types import MappingProxyType
 from typing import Any
 
 from veneer_server.api.official.nulls import without_nulls
+from veneer_server.api.official.translating.choices import is_allowed_tools
+from veneer_server.api.official.translating.sampling import as_asked
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 _NULLABLE = {
@@ -56,6 +58,9 @@ def to_response(
     """
     given = {name: asked[name] for name in _ASKED if asked.get(name) is not None}
     found = {**_NULLABLE, **without_nulls(body), **_ASKED, **given, "model": model}
+    found = as_asked(found, asked)
+    if is_allowed_tools(asked.get("tool_choice")):
+        found["tools"] = asked["tools"]  # the engine got only those that may be called
     found["output"] = [to_item(item) for item in found["output"]]
     found["tools"] = [_to_tool(tool) for tool in found["tools"]]
     found["text"] = _to_text(found.get("text") or {})

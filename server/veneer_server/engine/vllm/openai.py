@@ -20,7 +20,6 @@ from vllm.entrypoints.anthropic.protocol import (
     AnthropicCountTokensRequest,
     AnthropicMessagesRequest,
 )
-from vllm.entrypoints.anthropic.serving import AnthropicServingMessages
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
@@ -46,6 +45,7 @@ from veneer_server.engine.base import (
     RequestRejected,
 )
 from veneer_server.engine.vllm.constraints.admission import Admission
+from veneer_server.engine.vllm.dialect.messages import Messages
 from veneer_server.engine.vllm.generations import Generations, RecordingClient, current
 from veneer_server.engine.vllm.refusals import Refused, refuse_too_many_tokens, to_engine_error
 from veneer_server.engine.vllm.rendering.lanes import give_lanes
@@ -120,12 +120,13 @@ class OpenAIHandlers:
         self, client: Any, renderer: OnlineRenderer, shared: dict[str, Any], tools: dict[str, Any]
     ) -> dict[Endpoint, _Route]:
         models, more = self.models, {"online_renderer": renderer, **shared, **tools}
-        chat = OpenAIServingChat(client, models, "assistant", **more)
+        details = {"enable_prompt_tokens_details": True}
+        chat = OpenAIServingChat(client, models, "assistant", **more, **details)
         completion = OpenAIServingCompletion(
-            client, models, online_renderer=renderer, request_logger=None
+            client, models, online_renderer=renderer, request_logger=None, **details
         )
-        responses = OpenAIServingResponses(client, models, renderer, **shared, **tools)
-        messages = AnthropicServingMessages(client, models, "assistant", **more)
+        responses = OpenAIServingResponses(client, models, renderer, **shared, **tools, **details)
+        messages = Messages(client, models, "assistant", **more)
         tokens = ServingTokenization(models, renderer, **shared)
         table: list[tuple[Endpoint, Any, Callable[[Any, Any], Awaitable[Any]]]] = [
             (Endpoint.CHAT, ChatCompletionRequest, chat.create_chat_completion),

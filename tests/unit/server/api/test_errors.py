@@ -118,7 +118,7 @@ def test_the_frameworks_own_errors_keep_their_status(status: int, code: str | No
 
 
 def test_openai_clients_get_all_four_fields() -> None:
-    body = to_body(to_api_error(errors.Unauthorized("No.")), "/v1/chat/completions")
+    body = to_body(to_api_error(errors.Unauthorized("No.")))
     assert body == {
         "error": {
             "message": "No.",
@@ -140,11 +140,25 @@ ANTHROPIC = [
 
 
 @pytest.mark.parametrize(("error", "kind"), ANTHROPIC, ids=[kind for _, kind in ANTHROPIC])
-@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
-def test_anthropic_clients_get_their_own_shape(error: Exception, kind: str, path: str) -> None:
-    body = to_body(to_api_error(error), path)
+def test_anthropic_clients_get_their_own_shape(error: Exception, kind: str) -> None:
+    body = to_body(to_api_error(error), anthropic=True)
     assert body["type"] == "error"
     assert body["error"]["type"] == kind
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "expected"),
+    [
+        ("/v1/messages", [], True),
+        ("/v1/messages/count_tokens", [], True),
+        ("/v1/models", [(b"anthropic-version", b"2023-06-01")], True),
+        ("/v1/models", [(b"x-api-key", b"k")], False),
+    ],
+)
+def test_anthropics_clients_are_known_by_path_or_header(
+    path: str, headers: list[tuple[bytes, bytes]], expected: bool
+) -> None:
+    assert errors.is_anthropic({"path": path, "headers": headers}) is expected
 
 
 def parse_event(raw: bytes) -> tuple[str | None, Any]:

@@ -49,6 +49,14 @@ def test_a_method_that_a_path_does_not_take_names_all_that_it_takes() -> None:
     assert sentence == "/v1/messages does not take GET, only POST."
 
 
+def test_an_action_takes_its_own_methods_only() -> None:
+    router = APIRouter()
+    router.add_api_route("/things/check", print, methods=["POST"])
+    router.add_api_route("/things/{name}", print, methods=["GET"])
+    assert methods_of(router.routes, "/things/check") == ["POST"]
+    assert methods_of(router.routes, "/things/mine") == ["GET"]
+
+
 def test_head_comes_with_get_and_only_with_get() -> None:
     router = APIRouter()
     router.add_api_route("/both", print, methods=["GET", "POST"])
