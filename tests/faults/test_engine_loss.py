@@ -1,10 +1,11 @@
-"""E: the engine is killed or stopped under load; the gateway tells the truth and recovers."""
+"""E: the engine is killed, stopped or starved under load; the gateway is honest and recovers."""
 
 import asyncio
 import os
 import re
+import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -102,8 +103,30 @@ async def until_status(client: httpx.AsyncClient, status: int, within_s: float) 
             await asyncio.sleep(0.05)
 
 
-async def lose_under_load(served: Served, how: signal.Signals, victims: list[int]) -> None:
-    """Send ten requests, send ``how`` to the ``victims`` among the engine's processes, and look."""
+Strike = Callable[[httpx.AsyncClient, list[psutil.Process]], Awaitable[None]]
+"""Does something to the engine's processes."""
+
+
+def send(how: signal.Signals, victims: list[int]) -> Strike:
+    async def strike(client: httpx.AsyncClient, engine: list[psutil.Process]) -> None:
+        for victim in victims:
+            os.kill(engine[victim].pid, how)
+
+    return strike
+
+
+async def starve(client: httpx.AsyncClient, engine: list[psutil.Process]) -> None:
+    """Let the worker get no more memory than it has, and ask for what needs more."""
+    worker = engine[1]
+    has_bytes = worker.memory_info().vms
+    resource.prlimit(worker.pid, resource.RLIMIT_AS, (has_bytes, has_bytes))
+    asked = {"model": "tiny", "prompt": "a " * 3000, "max_tokens": 1, "prompt_logprobs": 5}
+    refused = await client.post("/v1/completions", json=asked)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "engine_lost")
+
+
+async def lose_under_load(served: Served, strike: Strike, reason: str) -> None:
+    """Send ten requests, lose the engine by ``strike``, and look."""
     async with httpx.AsyncClient(base_url=served.url, timeout=100) as client:
         for name in MODELS:  # resident before: they are to come back
             await client.post("/v1/completions", json={"model": name, "prompt": "a"})
@@ -113,8 +136,7 @@ async def lose_under_load(served: Served, how: signal.Signals, victims: list[int
         async with asyncio.timeout(60):
             await asyncio.gather(*(event.wait() for event in begun))
         lost, found = engine_of(served), None
-        for victim in victims:
-            os.kill(lost[victim].pid, how)
+        await strike(client, lost)
         await until_status(client, 503, STALL_S + 10)
         async with asyncio.timeout(10):
             found = await asyncio.gather(*streams, *plains)
@@ -133,7 +155,6 @@ async def lose_under_load(served: Served, how: signal.Signals, victims: list[int
             assert answer.status_code == 200
             assert "x-veneer-cold-start-ms" not in answer.headers
         text = (await client.get("/metrics")).text
-        reason = "hung" if how is signal.SIGSTOP else "died"
         assert f'veneer_engine_restarts_total{{reason="{reason}"}} 1.0' in text
     _gone, alive = psutil.wait_procs(lost, timeout=10)
     assert alive == []
@@ -149,21 +170,23 @@ def engine_folders(served: Rig) -> list[Path]:
 
 
 LATER = pytest.mark.matrix
-VICTIMS = [
-    pytest.param(signal.SIGKILL, [0], id="E1: the engine core is killed"),
-    pytest.param(signal.SIGKILL, [1], id="E2: a worker is killed", marks=LATER),
-    pytest.param(signal.SIGSTOP, [0, 1], id="E3: the engine core and its worker are stopped"),
-    pytest.param(signal.SIGSTOP, [1], id="E3: the worker alone is stopped", marks=LATER),
+KILL, STOP = signal.SIGKILL, signal.SIGSTOP
+STRIKES = [
+    pytest.param(send(KILL, [0]), "died", id="E1: the engine core is killed"),
+    pytest.param(send(KILL, [1]), "died", id="E2: a worker is killed", marks=LATER),
+    pytest.param(send(STOP, [0, 1]), "hung", id="E3: the engine core and its worker are stopped"),
+    pytest.param(send(STOP, [1]), "hung", id="E3: the worker alone is stopped", marks=LATER),
+    pytest.param(starve, "died", id="E5: the worker gets no more memory", marks=LATER),
 ]
 
 
-@pytest.mark.parametrize(("how", "victims"), VICTIMS)
+@pytest.mark.parametrize(("strike", "reason"), STRIKES)
 async def test_a_lost_engine_is_replaced_and_every_request_gets_one_honest_end(
-    served: Rig, how: signal.Signals, victims: list[int]
+    served: Rig, strike: Strike, reason: str
 ) -> None:
     [folder], memory = engine_folders(served), shared_memory_of(engine_of(served.running))
     assert memory
-    await lose_under_load(served.running, how, victims)
+    await lose_under_load(served.running, strike, reason)
     assert memory.isdisjoint(os.listdir(SHARED)), "the shared memory of the lost engine is gone"
     [new] = engine_folders(served)
     assert new != folder
