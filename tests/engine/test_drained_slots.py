@@ -1,7 +1,6 @@
 """With the real engine in this process: the slot of a revision nobody means any more is freed."""
 
 import asyncio
-import itertools
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,9 +10,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from support.lending import Lent
 from support.places import DEMO
 from support.serving import POLL_S, Served, serve_app
-from veneer_adapters.catalog.proof import Effect
 from veneer_server.settings import Settings
 
 pytestmark = [
@@ -22,40 +21,7 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
-numbers = itertools.count(90_000)
 CONTENT = {1: "pirate", 2: "haiku"}
-
-
-class Lent:
-    """The engine all tests share: it outlives the server it is lent to, whose ids count from 1."""
-
-    def __init__(self, engine: Any) -> None:
-        self._engine = engine
-        self._numbers: dict[int, int] = {}
-        self._digests: dict[int, str] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
-
-    async def load_adapter(self, engine_id: int, name: str, path: Path) -> None:
-        number = self._numbers[engine_id] = next(numbers)
-        self._digests[number] = name.partition(":")[2]
-        await self._engine.load_adapter(number, name, path)
-
-    async def unload_adapter(self, engine_id: int) -> None:
-        await self._engine.unload_adapter(self._numbers[engine_id])
-
-    async def measure_effect(self, engine_id: int, name: str) -> Effect:
-        found: Effect = await self._engine.measure_effect(self._numbers[engine_id], name)
-        return found
-
-    def stop(self) -> None:
-        """Leave it running."""
-
-    async def on_device(self) -> set[str]:
-        """Return the digests of what the worker itself says is in its device slots."""
-        resident = (await self._engine.resident())["device"]
-        return {digest for number, digest in self._digests.items() if number in resident}
 
 
 @pytest.fixture

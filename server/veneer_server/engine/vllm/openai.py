@@ -21,7 +21,6 @@ from vllm.entrypoints.anthropic.protocol import (
     AnthropicMessagesRequest,
 )
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
-from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
@@ -46,6 +45,7 @@ from veneer_server.engine.base import (
 )
 from veneer_server.engine.vllm.constraints.admission import Admission
 from veneer_server.engine.vllm.dialect.messages import Messages
+from veneer_server.engine.vllm.dialect.whole import Chat, as_streamed
 from veneer_server.engine.vllm.generations import Generations, RecordingClient, current
 from veneer_server.engine.vllm.refusals import Refused, refuse_too_many_tokens, to_engine_error
 from veneer_server.engine.vllm.rendering.lanes import give_lanes
@@ -121,12 +121,15 @@ class OpenAIHandlers:
     ) -> dict[Endpoint, _Route]:
         models, more = self.models, {"online_renderer": renderer, **shared, **tools}
         details = {"enable_prompt_tokens_details": True}
-        chat = OpenAIServingChat(client, models, "assistant", **more, **details)
+        chat = Chat(client, models, "assistant", **more, **details)
         completion = OpenAIServingCompletion(
             client, models, online_renderer=renderer, request_logger=None, **details
         )
         responses = OpenAIServingResponses(client, models, renderer, **shared, **tools, **details)
         messages = Messages(client, models, "assistant", **more)
+        for handler in (chat, messages):
+            handler.parser_cls = as_streamed(handler.parser_cls)
+        responses.parser = as_streamed(responses.parser)
         tokens = ServingTokenization(models, renderer, **shared)
         table: list[tuple[Endpoint, Any, Callable[[Any, Any], Awaitable[Any]]]] = [
             (Endpoint.CHAT, ChatCompletionRequest, chat.create_chat_completion),
