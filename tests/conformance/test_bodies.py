@@ -111,6 +111,7 @@ OUT_OF_BOUNDS = [
     ("max_tokens", 0),
     ("max_completion_tokens", -1),
     ("max_output_tokens", 1.5),
+    ("structured_outputs", 5),
     ("stream", "false"),
     ("parallel_tool_calls", 1),
     ("temperature", 2.1),
@@ -310,7 +311,7 @@ def test_a_text_of_which_only_the_tokens_are_wanted_is_bounded(name: str) -> Non
         return {name: [{"content": text}] if name == "messages" else text}
 
     prepare(Endpoint.TOKENIZE, body(MOST_TOKENIZED))
-    prepare(home(name), body(MOST_TOKENIZED + 1))
+    prepare(MESSAGES if name == "messages" else home(name), body(MOST_TOKENIZED + 1))
     with pytest.raises(InvalidRequest, match=str(MOST_TOKENIZED + 1)) as refused:
         prepare(Endpoint.TOKENIZE, body(MOST_TOKENIZED + 1))
     assert refused.value.param == name

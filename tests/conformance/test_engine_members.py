@@ -212,7 +212,7 @@ async def test_every_chunk_has_the_usage_so_far_only_where_both_are_asked_for(
     assert numbers[-1] == 4
 
 
-LONG = "The quick brown fox jumps over the lazy dog. " * 12
+LONG = "The quick brown fox jumps over the lazy dog. " * 60
 
 
 @pytest.mark.requirement("usage:cached")

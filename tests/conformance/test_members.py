@@ -383,3 +383,12 @@ def test_a_format_without_its_schema_says_where_that_should_be(
     with pytest.raises(InvalidRequest, match="Missing required parameter") as refused:
         prepare(endpoint, body)
     assert str(refused.value.param).startswith(param)
+
+
+@pytest.mark.requirement("errors:wrong-type")
+@pytest.mark.parametrize("message", [{"content": "x"}, {"role": None, "content": "x"}])
+def test_a_message_without_a_role_is_named_by_its_place(message: dict[str, Any]) -> None:
+    messages = [{"role": "user", "content": "x"}, message]
+    with pytest.raises(InvalidRequest, match="Missing required parameter") as refused:
+        prepare(CHAT, {"messages": messages})
+    assert refused.value.param == "messages[1].role"

@@ -14,7 +14,7 @@ from typing import Any
 from veneer_server.api.errors import InvalidRequest
 from veneer_server.api.official.blocks import refuse_unreadable
 from veneer_server.api.official.checking import check_bounds
-from veneer_server.api.official.formats import require_schema
+from veneer_server.api.official.formats import require_roles, require_schema
 from veneer_server.api.official.members.tables import TABLES, as_written, decided
 from veneer_server.api.official.tools import hold_schema, without_empty_tools
 from veneer_server.api.official.translating.choices import only_allowed
@@ -35,6 +35,7 @@ def prepare(endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
         kept = decided(TABLES[endpoint], given)
         check_bounds(endpoint, {**given, **kept})
         refuse_unreadable(endpoint, kept)
+        require_roles(endpoint, kept)
         require_schema(endpoint, kept)
         kept = only_allowed(without_empty_tools(kept))
         return as_vllm_takes_it(endpoint, joined(hold_schema(endpoint, kept)))

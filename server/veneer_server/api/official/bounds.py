@@ -75,5 +75,8 @@ NUMBERS: dict[str, tuple[float, float]] = {
 }
 """Source: https://platform.openai.com/docs/api-reference/chat/create"""
 
+OBJECTS = frozenset({"structured_outputs"})
+"""Members that vLLM takes for objects without looking."""
+
 BOOLEANS = frozenset({"parallel_tool_calls", "stream"})
 """Members that are true or false and nothing that resembles them; others read ``stream`` too."""

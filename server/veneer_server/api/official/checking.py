@@ -18,6 +18,7 @@ from veneer_server.api.official.bounds import (
     MOST_TOKEN_IDS,
     MOST_TOKENIZED,
     NUMBERS,
+    OBJECTS,
     Bound,
 )
 from veneer_server.api.official.weights import weigh
@@ -69,6 +70,9 @@ def _check_scalars(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
         _check_integer(name, body[name], 0 if endpoint is Endpoint.COMPLETIONS else least, most)
     for name in NUMBERS.keys() & body.keys():
         _check_number(name, body[name], *NUMBERS[name])
+    for name in OBJECTS & body.keys():
+        if not isinstance(body[name], Mapping):
+            raise InvalidRequest(f"Invalid type for '{name}': expected an object.", param=name)
     for name in BOOLEANS & body.keys():
         if not isinstance(body[name], bool):
             raise InvalidRequest(f"Invalid type for '{name}': expected a boolean.", param=name)

@@ -1,4 +1,4 @@
-"""A format that must have a schema has one, in the words of the endpoint. Pure.
+"""What a body must have besides what vLLM asks for: a role, a schema. Pure.
 
 vLLM takes a format without a schema and fails on it later.
 """
@@ -33,6 +33,19 @@ def require_schema(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
     if _at(found, inside) is None:
         param = f"{place}.{inside}"
         raise InvalidRequest(f"Missing required parameter: '{param}'.", param=param)
+
+
+def require_roles(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
+    """Return unless a message of a chat does not say whose it is.
+
+    Raises:
+        InvalidRequest: one does not; vLLM would name a member of another kind of message.
+    """
+    messages = body.get("messages")
+    for index, message in enumerate(messages if isinstance(messages, list) else ()):
+        if endpoint is Endpoint.CHAT and isinstance(message, Mapping) and not message.get("role"):
+            param = f"messages[{index}].role"
+            raise InvalidRequest(f"Missing required parameter: '{param}'.", param=param)
 
 
 def _at(body: Mapping[str, Any], path: str) -> Any:

@@ -1,6 +1,6 @@
 """From vLLM's errors to ours: whose fault it is, why, and which field of the body is wrong."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,8 +18,9 @@ from veneer_server.engine.base import (
     RequestRejected,
     SchemaTooComplex,
 )
+from veneer_server.engine.vllm.dialect.faults import to_message
 from veneer_server.engine.vllm.dialect.wording import for_clients
-from veneer_server.engine.vllm.fields import constraint_of, field_of, path_of, prompt_of, written
+from veneer_server.engine.vllm.fields import constraint_of, field_of, prompt_of
 
 _TOO_LONG = frozenset({"input_tokens", "input_text"})
 """Parameters that vLLM names when a prompt is too long (vLLM's renderers/params.py)."""
@@ -121,21 +122,8 @@ def _with_field(error: EngineError, body: Mapping[str, Any]) -> EngineError:
 
 
 def _invalid(error: ValidationError, body: Mapping[str, Any]) -> RequestRejected:
-    # A value may fit none of several types. The type that fits deepest is the one that was meant.
-    path, message = max(_faults(error, body), key=lambda fault: len(fault[0]))
-    param = path_of(path) or None
+    param, message = to_message(error.errors(include_url=False, include_input=False), body)
     message = for_clients(message.removeprefix("Value error, "))
-    return RequestRejected(f"Invalid '{param}': {message}" if param else message, param=param)
-
-
-def _faults(error: ValidationError, body: Mapping[str, Any]) -> Iterator[tuple[list[str], str]]:
-    for fault in error.errors(include_url=False, include_input=False):
-        *outer, last = fault["loc"] or [""]
-        path = written(body, fault["loc"])
-        # Between the fields, the location also names types. Without any, the field is just missing.
-        if fault["type"] == "missing" and len(path) == len(outer):
-            path.append(str(last))
-        # vLLM checks a part of a message once more on its own, so that its place is not known.
-        if not path and last and (prompt := prompt_of(body)) is not None:
-            path.append(prompt)
-        yield path, fault["msg"]
+    return RequestRejected(
+        f"Invalid '{param}': {message}" if param else message, param=param or None
+    )

@@ -1,7 +1,7 @@
 """Whose fault an error of vLLM's is, and what the client learns of it."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -124,6 +124,43 @@ class Message(TypedDict):
 
 class Body(TypedDict):
     messages: list[Message]
+
+
+class Said(TypedDict):
+    type: Literal["message"]
+    role: Literal["user"]
+    content: str
+
+
+class Called(TypedDict):
+    type: Literal["call"]
+    name: str
+    arguments: str
+
+
+class Items(TypedDict):
+    input: str | list[Said | Called]
+
+
+@pytest.mark.parametrize(
+    ("item", "param"),
+    [
+        ({"type": "call", "name": "f"}, "input[0].arguments"),
+        ({"type": "message", "role": "user"}, "input[0].content"),
+        ({"type": "message", "role": "user", "content": 5}, "input[0].content"),
+        ({"type": "nonsense"}, "input[0].type"),
+        ({}, "input[0].type"),
+    ],
+)
+def test_of_several_kinds_the_one_that_was_meant_tells_the_fault(
+    item: dict[str, Any], param: str
+) -> None:
+    body = {"input": [item]}
+    with pytest.raises(ValidationError) as raised:
+        TypeAdapter(Items).validate_python(body)
+    found = told(raised.value, body)
+    assert found.param == param
+    assert "Input should be 'message'" not in str(found)
 
 
 @pytest.mark.parametrize(

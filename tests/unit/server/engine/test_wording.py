@@ -15,6 +15,7 @@ CASES = [
      "This server does not know how this model writes tool calls, so it takes no tools."),
     ("You must set `--enable-prompt-embeds` to input `prompt_embeds`.",
      "This server takes no embeddings in a prompt."),
+    ("None are specified: {'json': None, 'regex': None}", "None are specified."),
     ("Start it with --foo.", "This server is not set up for what the request asks for."),
     ("A dash -- like this -- is no flag; nor is pre--fix.",
      "A dash -- like this -- is no flag; nor is pre--fix."),

@@ -50,9 +50,7 @@ def as_vllm_takes_it(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]
 
 def as_asked(answer: dict[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return an ``answer`` that repeats ``top_p`` with the value that was asked for."""
-    if answer.get("top_p") == LEAST_TOP_P and asked.get("top_p") is not None:
-        return {**answer, "top_p": asked["top_p"]}
-    return answer
+    return answer if asked.get("top_p") is None else {**answer, "top_p": asked["top_p"]}
 
 
 def _is_zero(value: Any) -> bool:

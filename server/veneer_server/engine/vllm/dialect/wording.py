@@ -17,11 +17,17 @@ _KNOWN: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile("enable-(prompt|mm)-embeds"), "This server takes no embeddings in a prompt."),
 )
 """What some messages mean, when all that they say is which flag is missing."""
+_INSIDE = re.compile(r":? \{'.*\}\.?$", re.DOTALL)
+"""An object of vLLM's at the end of a message, as Python writes it."""
 _NOTHING_LEFT = "This server is not set up for what the request asks for."
 
 
 def for_clients(message: str) -> str:
-    """Return ``message`` without the sentences that name a flag or a variable of vLLM's."""
+    """Return ``message`` without the sentences that name a flag or a variable of vLLM's.
+
+    Objects of vLLM's, as Python writes them, are left out too.
+    """
+    message = _INSIDE.sub(".", message)
     known = next((said for pattern, said in _KNOWN if pattern.search(message)), None)
     if known is not None:
         return known
