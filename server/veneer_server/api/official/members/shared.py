@@ -35,6 +35,7 @@ ENGINE_ONLY = refused(
 
 PLATFORM = ignored(
     "It only concerns OpenAI's platform.",
+    "client_metadata",
     "prediction",
     "prompt_cache_key",
     "prompt_cache_options",
