@@ -174,10 +174,11 @@ class Connection(HttpToolsProtocol):
 
         While a request is answered no clock runs, because the client may wait for the answer.
         """
-        if self._begun:
+        # A request that arrived whole has ended as a message, and its answer has not begun yet.
+        if self._begun or not self._is_idle():
             self._unset_keepalive_if_required()
-            if not self._in_head and not self._refused:
-                self._body_clock.run()
+        if self._begun and not self._in_head and not self._refused:
+            self._body_clock.run()
         if self._refused or not self._is_idle():
             return
         if self._in_head and self._head_timer is None:
