@@ -163,11 +163,11 @@ async def test_a_streamed_completion_adds_up(engine_url: str) -> None:
 WRONG: list[tuple[str, dict[str, Any]]] = [
     ("temperature", {"temperature": "hot"}),
     ("temperature", {"temperature": 3}),
-    ("top_p", {"top_p": 0}),
+    ("top_p", {"top_p": 1.5}),
     ("messages", {"messages": "hi"}),
     ("stream_options", {"stream_options": {"include_usage": True}}),
     ("tool_choice", {"tool_choice": "required"}),
-    ("response_format", {"response_format": {"type": "json_schema"}}),
+    ("response_format.json_schema.schema", {"response_format": {"type": "json_schema"}}),
 ]
 
 
