@@ -127,7 +127,7 @@ REQUIREMENTS: dict[str, Requirement] = {
         "A response has every member that OpenAI's schema or Open Responses requires, and repeats "
         "what the request asked for.",
         "https://www.openresponses.org/specification",
-        "As long as a response is generated it has no usage: Open Responses wants null, which "
+        "As long as a response is generated its usage has zeros: Open Responses wants null, which "
         "OpenAI's schema forbids.",
     ),
     "responses:usage": Requirement(

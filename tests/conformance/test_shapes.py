@@ -122,6 +122,7 @@ def test_the_first_event_says_what_the_request_asked_for() -> None:
     shown = first["response"]
     assert (shown["tool_choice"], shown["store"], shown["top_logprobs"]) == ("required", False, 3)
     assert shown["max_output_tokens"] is None
+    assert shown["usage"]["total_tokens"] == 0
 
 
 @pytest.mark.requirement("chat:content-of-a-call")

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from support.serving import POLL_S, Served, serve_echo
-from veneer_server.engine.base import Answer, Call, EngineLost, Frames
+from veneer_server.engine.base import Answer, Call, Endpoint, EngineLost, Frames
 from veneer_server.engine.echo import EchoEngine
 
 PATH = "/v1/responses"
@@ -19,7 +19,7 @@ KEY = {"authorization": "Bearer mine"}
 
 
 class Waiting(EchoEngine):
-    """Says what it is asked, and answers when the test says so."""
+    """Says what it is asked, and generates when the test says so."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,9 +28,10 @@ class Waiting(EchoEngine):
         self.go = asyncio.Event()
 
     async def respond(self, call: Call) -> Answer | Frames:
-        self.asked.append(call)
-        self.begun.set()
-        await self.go.wait()
+        if call.endpoint is Endpoint.RESPONSES:
+            self.asked.append(call)
+            self.begun.set()
+            await self.go.wait()
         return await super().respond(call)
 
 
@@ -218,6 +219,8 @@ async def test_what_is_impossible_is_refused(echo: Served) -> None:
         for wrong, param in (
             ({"items": [{"role": "user", "content": "x"}] * 21}, "items"),
             ({"items": [{"type": "web_search_call"}]}, "items[0]"),
+            ({"items": [{"type": ["message"]}]}, "items[0]"),
+            ({"items": [{"role": "critic", "content": "x"}]}, "items[0]"),
             ({"items": "x"}, "items"),
             ({"metadata": {"a": 1}}, "metadata"),
             ({"metadata": {str(n): "x" for n in range(17)}}, "metadata"),
@@ -228,8 +231,24 @@ async def test_what_is_impossible_is_refused(echo: Served) -> None:
         for query in ("limit=0", "limit=101", "order=up", "after=msg_1"):
             refused = await client.get(f"{PATH}/{made}/input_items?{query}")
             assert refused.status_code == 400, query
-        odd = await client.get(f"{PATH}/resp_%00")
-        assert odd.status_code == 404
+        for odd in (client.get(f"{PATH}/resp_%00"), client.post(f"{PATH}/compact", json={})):
+            assert (await odd).status_code == 404
+
+
+async def test_the_base_answers_where_no_model_is_named_unless_one_must_be(tmp_path: Path) -> None:
+    unnamed = {"input": "one two", "background": True}
+    async with serve_echo(tmp_path / "a") as served, asking(served) as client:
+        counted = await client.post(f"{PATH}/input_tokens", json={"input": "one two"})
+        assert counted.json() == {"object": "response.input_tokens", "input_tokens": 2}
+        begun = (await client.post(PATH, json=unnamed)).json()
+        assert begun["model"] == "echo"
+        assert (await ended(client, begun["id"]))["status"] == "completed"
+    must = {"name_required": True}
+    async with serve_echo(tmp_path / "b", model=must) as served, asking(served) as client:
+        refused = await client.post(PATH, json=unnamed)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "model")
+        counted = await client.post(f"{PATH}/input_tokens", json={"input": "one two"})
+        assert counted.status_code == 200
 
 
 async def test_a_long_chain_is_bounded_like_an_input(echo: Served) -> None:

@@ -5,16 +5,17 @@ import sys
 from pathlib import Path
 
 from support.serving import serve_echo
-from veneer_server.engine.base import Answer, Call, Frames
+from veneer_server.engine.base import Answer, Call, Endpoint, Frames
 from veneer_server.engine.echo import EchoEngine
 
 
 class HangingEngine(EchoEngine):
-    """Begins every answer and ends none."""
+    """Begins every response and ends none."""
 
     async def respond(self, call: Call) -> Answer | Frames:
-        await asyncio.Event().wait()
-        raise AssertionError("nobody sets the event")
+        if call.endpoint is Endpoint.RESPONSES:
+            await asyncio.Event().wait()
+        return await super().respond(call)
 
 
 async def main(folder: Path) -> None:

@@ -133,6 +133,8 @@ _TEXTS: dict[str, tuple[str, ...]] = {
 }
 """The kinds of items that a conversation may be given, and the texts that each must have."""
 
+_ROLES = ("user", "assistant", "system", "developer")
+
 
 def _checked(items: list[Any]) -> list[Item]:
     if len(items) > MOST_ADDED:
@@ -152,11 +154,13 @@ def _fault(item: Any) -> str | None:
     if not isinstance(item, dict):
         return "expected an object"
     kind = item.get("type") or "message"
-    if kind not in _TEXTS:
+    if not isinstance(kind, str) or kind not in _TEXTS:
         return f"this server keeps no items of type {kind!r}"
     for name in _TEXTS[kind]:
         if not isinstance(item.get(name), str):
             return f"{name!r} must be a string"
+    if kind == "message" and item["role"] not in _ROLES:
+        return f"'role' must be one of {', '.join(_ROLES)}"
     if kind == "message" and not _is_content(item.get("content")):
         return "'content' must be a string or an array of parts, each with a type and a text"
     return None

@@ -84,6 +84,9 @@ class Turns:
         asked = read_state(body, by_default=self._by_default)
         if asked.keep is Keep.ASKED or asked.conversation is not None:
             self._store.require_writable()
+        return await self._found(owner, asked, body)
+
+    async def _found(self, owner: str, asked: Asked, body: Mapping[str, Any]) -> Turn:
         context = await self._context(owner, asked)
         given = body.get("input")
         if asked.references:
@@ -91,9 +94,13 @@ class Turns:
         return Turn(new_id("resp"), owner, asked, context, given)
 
     async def items(self, owner: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return ``body`` with all items before it, and without state; raises as ``begin``."""
-        turn = await self.begin(owner, {**body, "store": False, "background": False})
-        return turn.body({**body, "input": body.get("input") or []})
+        """Return ``body`` with all items before it, and without state.
+
+        Raises as ``begin``, but nothing has to be kept.
+        """
+        given = {**body, "input": body.get("input") or []}
+        turn = await self._found(owner, read_state(given, by_default=False), given)
+        return turn.body(given)
 
     async def finish(self, turn: Turn, document: dict[str, Any]) -> dict[str, Any]:
         """Keep the response ``document``, and return it.

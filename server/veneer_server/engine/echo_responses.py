@@ -15,11 +15,14 @@ def read_input(body: Mapping[str, Any]) -> tuple[str, int]:
     Raises:
         RequestRejected: there is no item.
     """
-    given = body.get("input")
-    texts = [given] if isinstance(given, str) else [_text_of(item) for item in given or ()]
-    if not texts:
+    given, told = body.get("input"), body.get("instructions") or ""
+    if isinstance(given, str):
+        texts = [given]
+    else:
+        texts = [_text_of(item) for item in given] if isinstance(given, list) else []
+    if not texts or not isinstance(told, str):
         raise RequestRejected("'input' must be a text or an array of items.", param="input")
-    return texts[-1], sum(len(text.split()) for text in [*texts, body.get("instructions") or ""])
+    return texts[-1], sum(len(text.split()) for text in [*texts, told])
 
 
 def _text_of(item: Any) -> str:
@@ -30,7 +33,8 @@ def _text_of(item: Any) -> str:
     content = item.get("content") or item.get("output") or item.get("arguments") or ""
     if isinstance(content, str):
         return content
-    return " ".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
+    parts = content if isinstance(content, list) else ()
+    return " ".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping))
 
 
 class ResponseReply:

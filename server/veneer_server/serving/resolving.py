@@ -15,7 +15,7 @@ from veneer_adapters.names import Selector, close_matches, parse_model
 from veneer_adapters.publishing.pulling import Puller
 from veneer_server.engine.base import Endpoint, ModelFacts, RequestRejected
 
-_MODEL_OPTIONAL = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE, Endpoint.INPUT_TOKENS})
+_MODEL_OPTIONAL = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE})
 """Endpoints at which a request need never name a model."""
 
 

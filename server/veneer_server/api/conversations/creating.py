@@ -73,9 +73,10 @@ async def _begin(
     plain, asked, asker = asking
     # What is wrong with the request is said now: nobody waits for it when it is generated.
     with in_the_clients_words(Endpoint.RESPONSES, asked):
-        await server.requests.respond(Endpoint.INPUT_TOKENS, plain, request.state.ids, asker)
-    queued = to_unanswered(asked, turn.id, status="queued", now=time.time())
-    ids = dict(request.state.ids)
+        ids = dict(request.state.ids)
+        tried = await server.requests.respond(Endpoint.INPUT_TOKENS, plain, ids, asker)
+    model = tried.served.asked
+    queued = to_unanswered(asked, model, turn.id, status="queued", now=time.time())
     run = await server.kept.runs.start(
         turn,
         queued,
@@ -94,7 +95,7 @@ async def count_input_tokens(request: Request, body: BodyDep, server: ServerDep)
     """Say how many tokens the prompt of such a request has, with all items before it."""
     _note_model(request, body)
     whole = await server.kept.turns.items(owner_of(request), body)
-    plain = {**prepare(Endpoint.RESPONSES, whole), "store": False}
+    plain = {"model": server.engine.model.id, **prepare(Endpoint.RESPONSES, whole), "store": False}
     asker = asker_of(request, body)
     with in_the_clients_words(Endpoint.RESPONSES, body):
         found = await server.requests.respond(

@@ -9,6 +9,7 @@ from veneer_server.api.answering import owner_of
 from veneer_server.api.conversations.recording import Followed
 from veneer_server.api.deps import ServerDep, require_key
 from veneer_server.api.streams import EventStream
+from veneer_server.conversations.errors import NotKept
 from veneer_server.conversations.records import Page
 
 router = APIRouter(dependencies=[Depends(require_key)])
@@ -31,6 +32,12 @@ async def retrieve(
         events = await server.kept.responses.events(owner, response_id, max(starting_after, -1))
         return EventStream(Followed(events), lambda event: event, server.deadline, {})
     return JSONResponse((await server.kept.responses.find(owner, response_id)).document)
+
+
+@router.post("/v1/responses/compact")
+async def compact() -> None:
+    """Answer 404: without this route it would be a response that takes no POST."""
+    raise NotKept("This server does not compact responses.")
 
 
 @router.delete("/v1/responses/{response_id}")

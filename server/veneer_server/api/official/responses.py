@@ -42,6 +42,9 @@ _ASKED: dict[str, Any] = {
 schemas disagree whether the two texts may be null; an empty text is right for all of them."""
 _REASONING = {"effort": None, "summary": None}
 _USAGE = ("input_tokens", "output_tokens", "total_tokens")
+_NO_USAGE = dict.fromkeys(_USAGE, 0)
+"""Of a response whose tokens are not counted yet: Open Responses requires usage, and OpenAI's
+schema has no null there."""
 
 
 def to_response(
@@ -66,8 +69,7 @@ def to_response(
     found["text"] = _to_text(found.get("text") or {})
     found["reasoning"] = {**_REASONING, **without_nulls(found.get("reasoning") or {})}
     found["service_tier"] = "default"
-    if "usage" in found:
-        found["usage"] = _to_usage(found["usage"])
+    found["usage"] = _to_usage(found.get("usage") or _NO_USAGE)
     if isinstance(conversation := asked.get("conversation"), Mapping):
         found["conversation"] = {"id": conversation["id"]}
     _end(found, time.time() if now is None else now)
@@ -82,7 +84,7 @@ def _end(found: dict[str, Any], now: float) -> None:
 
 
 def to_unanswered(
-    asked: Mapping[str, Any], response_id: str, *, status: str, now: float
+    asked: Mapping[str, Any], model: str, response_id: str, *, status: str, now: float
 ) -> dict[str, Any]:
     """Return the response to a request that ``asked`` this, as long as nothing is generated."""
     body = {
@@ -101,7 +103,7 @@ def to_unanswered(
         "top_p": asked.get("top_p", 1.0),
         "user": asked.get("user"),
     }
-    return to_response(body, asked["model"], asked, now=now)
+    return to_response(body, model, asked, now=now)
 
 
 def _object(value: Any) -> Any:
