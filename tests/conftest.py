@@ -66,7 +66,7 @@ def engine_url(engine_server: Served) -> str:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def vllm_engine() -> AsyncIterator[Engine]:
     """The real engine in this process, in fp32 so that answers can be compared exactly."""
-    os.environ.update(environment(os.environ, os.sched_getaffinity(0), os.getpid()))
+    os.environ.update(environment(os.environ, os.sched_getaffinity(0), os.getpid(), 600.0))
     from veneer_server.engine.vllm.engine import VllmEngine
 
     options = EngineOptions(

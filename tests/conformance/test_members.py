@@ -47,6 +47,8 @@ VALUES: dict[str, Any] = {
     "suffix": "",
 }
 """A value for each translated member; others take 1."""
+STATE = {"background", "conversation", "previous_response_id", "store"}
+"""What a response is kept and found by: the server does it, and the engine never sees it."""
 EVERY = [(endpoint, name) for endpoint, table in TABLES.items() for name in table]
 
 
@@ -103,7 +105,7 @@ def test_the_tables_know_every_member_of_vllms_requests_and_honour_no_other() ->
         table = TABLES[endpoint]
         assert fields <= table.keys(), endpoint
         passed = {n for n, found in table.items() if found.kind is Kind.HONOURED and "." not in n}
-        assert passed <= fields, endpoint
+        assert passed - STATE <= fields, endpoint
 
 
 @pytest.mark.requirement("requests:every-member")

@@ -48,7 +48,7 @@ async def test_the_document_describes_every_route_and_its_body(echo: Served) -> 
             assert operation["description"], path
             assert {"4XX", "5XX"} <= operation["responses"].keys(), path
             has_body = "requestBody" in operation
-            is_action = path.endswith(("/load", "/unload", "/rollback"))
+            is_action = path.endswith(("/load", "/unload", "/rollback", "/cancel", "/compact"))
             assert has_body == (method in ("post", "put", "patch") and not is_action), path
     page = (await get(echo.url, "/docs")).text
     for path in document["paths"]:

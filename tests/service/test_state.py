@@ -26,12 +26,18 @@ class Waiting(EchoEngine):
         self.asked: list[Call] = []
         self.begun = asyncio.Event()
         self.go = asyncio.Event()
+        self.given_up = asyncio.Event()
+        """Set when the server gave up a request that waited."""
 
     async def respond(self, call: Call) -> Answer | Frames:
         if call.endpoint is Endpoint.RESPONSES:
             self.asked.append(call)
             self.begun.set()
-            await self.go.wait()
+            try:
+                await self.go.wait()
+            except asyncio.CancelledError:
+                self.given_up.set()
+                raise
         return await super().respond(call)
 
 
@@ -98,6 +104,8 @@ async def test_a_client_that_hangs_up_leaves_nothing(tmp_path: Path) -> None:
             await engine.begun.wait()
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
+            async with asyncio.timeout(20):
+                await engine.given_up.wait()
             left = engine.asked[0].body["request_id"]
         engine.go.set()
         async with asking(served) as client:

@@ -10,16 +10,21 @@ from fastapi.responses import JSONResponse
 
 from veneer_server.api.answering import owner_of
 from veneer_server.api.conversations.stored import LimitDep, OrderDep, to_list
-from veneer_server.api.deps import BodyDep, ServerDep, require_key
+from veneer_server.api.deps import BodyDep, ServerDep, require_key, with_body
 from veneer_server.api.errors import InvalidRequest
 from veneer_server.api.official.checking import check_metadata
 from veneer_server.conversations.records import Conversation, Page
 
 router = APIRouter(dependencies=[Depends(require_key)])
 _ONE = "/v1/conversations/{conversation_id}"
+_METADATA = {"metadata": {"type": "object", "additionalProperties": {"type": "string"}}}
+_ITEMS = {"items": {"type": "array", "items": {"type": "object"}}}
+_NEW = with_body({"type": "object", "properties": {**_METADATA, **_ITEMS}})
+_CHANGE = with_body({"type": "object", "required": ["metadata"], "properties": _METADATA})
+_MORE = with_body({"type": "object", "required": ["items"], "properties": _ITEMS})
 
 
-@router.post("/v1/conversations")
+@router.post("/v1/conversations", openapi_extra=_NEW)
 async def create(request: Request, body: BodyDep, server: ServerDep) -> dict[str, Any]:
     """Make a conversation, empty or with its first items."""
     made = await server.kept.conversations.create(
@@ -34,7 +39,7 @@ async def retrieve(request: Request, conversation_id: str, server: ServerDep) ->
     return _to_resource(await server.kept.conversations.find(owner_of(request), conversation_id))
 
 
-@router.post(_ONE)
+@router.post(_ONE, openapi_extra=_CHANGE)
 async def update(
     request: Request, conversation_id: str, body: BodyDep, server: ServerDep
 ) -> dict[str, Any]:
@@ -51,7 +56,7 @@ async def delete(request: Request, conversation_id: str, server: ServerDep) -> d
     return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
 
 
-@router.post(_ONE + "/items", response_model=None)
+@router.post(_ONE + "/items", response_model=None, openapi_extra=_MORE)
 async def add_items(
     request: Request, conversation_id: str, body: BodyDep, server: ServerDep
 ) -> JSONResponse:
