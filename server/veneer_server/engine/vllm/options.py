@@ -26,6 +26,11 @@ TARGET_MODULES = (
 """Modules that an adapter may change. lm_head is not one of them, because its LoRA path would run
 for every sampled token."""
 
+STEP_TOKENS = 256
+"""Most tokens that a step computes on a CPU, where every stream waits for the step to end; vLLM's
+own default is 2048. tests/bench/LOG.md has the figures."""
+PROMPT_TOKENS = 128
+"""Most tokens of one prompt in such a step, while other requests run."""
 MAX_KV_BYTES = 4 * 2**30
 EXTENSION = "veneer_server.engine.vllm.inside.worker.VeneerWorkerExtension"
 EXECUTOR = "veneer_server.engine.vllm.inside.executor.PatientExecutor"
@@ -80,7 +85,12 @@ def engine_fields(options: EngineOptions, *, on_cpu: bool, available_bytes: int)
         "structured_outputs_config": {"backend": "guidance"},
         "renderer_num_workers": THREADS,  # vLLM makes a tokenizer for each
     }
+    own = {key: value for key, value in options.args.items() if key not in PARSER_OPTIONS}
     if on_cpu:
+        # vLLM refuses steps with fewer tokens than sequences.
+        most_seqs = own.get("max_num_seqs", options.max_seqs)
+        fields["max_num_batched_tokens"] = max(STEP_TOKENS, most_seqs)
+        fields["long_prefill_token_threshold"] = PROMPT_TOKENS
         # With LoRA vLLM compiles nothing on a CPU; without this field it would not even use its
         # fused ops.
         fields["enforce_eager"] = True
@@ -88,7 +98,6 @@ def engine_fields(options: EngineOptions, *, on_cpu: bool, available_bytes: int)
         fields["kv_cache_memory_bytes"] = options.kv_cache_bytes or min(
             MAX_KV_BYTES, available_bytes // 4
         )
-    own = {key: value for key, value in options.args.items() if key not in PARSER_OPTIONS}
     return fields | own
 
 

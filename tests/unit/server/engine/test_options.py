@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from veneer_server.engine.vllm.options import (
     EXTENSION,
     MAX_KV_BYTES,
+    STEP_TOKENS,
     EngineOptions,
     available_memory_bytes,
     engine_fields,
@@ -99,7 +102,22 @@ def test_on_a_cpu_the_engine_runs_eagerly_and_its_core_does_not_spin() -> None:
 
 def test_off_a_cpu_vllm_compiles_and_runs_as_it_does() -> None:
     found = fields(on_cpu=False)
-    assert not found.keys() & {"enforce_eager", "distributed_executor_backend"}
+    assert not found.keys() & {
+        *("enforce_eager", "distributed_executor_backend"),
+        *("max_num_batched_tokens", "long_prefill_token_threshold"),
+    }
+
+
+def test_on_a_cpu_a_step_is_small_so_that_streams_do_not_wait_for_long_prompts() -> None:
+    found = fields()
+    assert found["long_prefill_token_threshold"] < found["max_num_batched_tokens"] == STEP_TOKENS
+
+
+@pytest.mark.parametrize(
+    "given", [{"max_seqs": 1000}, {"args": {"max_num_seqs": 1000}}], ids=["setting", "argument"]
+)
+def test_a_step_has_room_for_every_sequence(given: dict[str, Any]) -> None:
+    assert fields(**given)["max_num_batched_tokens"] == 1000
 
 
 def test_vllm_gives_up_no_sooner_than_the_start_as_a_whole() -> None:
