@@ -23,6 +23,7 @@ from veneer_adapters.catalog.upkeep import Upkeep
 from veneer_adapters.catalog.usage import Usage
 from veneer_adapters.events import Observers
 from veneer_adapters.lifecycle import State
+from veneer_adapters.publishing.arriving import Arriving
 from veneer_adapters.publishing.checkup import Checkup
 from veneer_adapters.publishing.following import Following
 from veneer_adapters.publishing.intake import Intake, source_of
@@ -151,10 +152,12 @@ async def assemble(
     guarding = Guarding(catalog, observers)
     canaries = Canaries(guarding)
     puller = _puller(settings, staging, reserved)
+    arriving = Arriving(roots(settings), catalog.knows, reserved=reserved)
     resolver = Resolver(
         engine.model,
         catalog,
         puller,
+        arriving,
         name_required=settings.model.name_required,
         on_failed=canaries.failed,
     )

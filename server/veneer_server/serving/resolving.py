@@ -12,6 +12,7 @@ from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.catalog.splitting import Caller
 from veneer_adapters.errors import AdapterFailed, AdapterNotFound, CacheFull, StorageFailed
 from veneer_adapters.names import Selector, close_matches, parse_model
+from veneer_adapters.publishing.arriving import Arriving
 from veneer_adapters.publishing.pulling import Puller
 from veneer_server.engine.base import Endpoint, ModelFacts, RequestRejected
 
@@ -70,6 +71,7 @@ class Resolver:
         model: ModelFacts,
         catalog: Catalog,
         puller: Puller,
+        arriving: Arriving,
         *,
         name_required: bool = False,
         on_failed: OnFailed = lambda *told: None,
@@ -80,13 +82,15 @@ class Resolver:
 
         ``model`` is the base; it also answers requests that name no model, unless a name is
         required. ``on_failed`` is called for each request that a guarded alias sends to a failed
-        revision.
+        revision. ``arriving`` waits for an adapter whose watched folder has just
+        appeared.
         ``draw`` returns a random number in [0, 1) for an alias that splits its traffic.
         """
         self._model = model
         self._name_required = name_required
         self._catalog = catalog
         self._puller = puller
+        self._arriving = arriving
         self._on_failed = on_failed
         self._draw = draw
         self._clock = clock
@@ -94,7 +98,9 @@ class Resolver:
     async def resolve(
         self, endpoint: Endpoint, body: Mapping[str, Any], asker: Asker | None = None
     ) -> Resolved:
-        """Return which model answers ``body``; wait only for an adapter that must be fetched.
+        """Return which model answers ``body``.
+
+        Wait only for an adapter that must be fetched, or whose folder has just appeared.
 
         Raises:
             ModelMissing: the body names no model and must, or names it by something else than text.
@@ -111,6 +117,7 @@ class Resolver:
             selector = selected(asked, self._model, self._catalog.knows)
             if selector is None:
                 return Resolved(asked, None)
+            await self._arriving.arrive(selector.adapter)
             pulled_s = await self._pull_unknown(selector.adapter)
             revision = self._find(endpoint, selector, asker)
             return Resolved(asked, revision, self._guarded(selector), pulled_s)
