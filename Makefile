@@ -31,6 +31,7 @@ lint:
 	$(PY) deploy/grafana/generate.py --check
 	$(PY) scripts/lock.py --check
 	$(PY) scripts/members.py --check
+	cd tests && ../$(PY) -m conformance.compatibility --check
 
 types:
 	.venv/bin/mypy

@@ -7,11 +7,8 @@ written in ``divergence``, and its test pins what the server really does.
 
 from dataclasses import dataclass
 
-_API = "https://platform.openai.com/docs/api-reference"
-_GUIDES = "https://platform.openai.com/docs/guides"
-_ANTHROPIC = "https://docs.anthropic.com/en/api"
-_OPENAPI = "https://github.com/openai/openai-openapi"
-_OWN = "veneer"
+from conformance.probes import PROBES
+from conformance.sources import ANTHROPIC, API, GUIDES, OPENAPI, OWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +24,23 @@ class Requirement:
 
 REQUIREMENTS: dict[str, Requirement] = {
     # -- models
-    "models:list": Requirement("The list of models has OpenAI's shape.", f"{_API}/models/list"),
+    "models:list": Requirement("The list of models has OpenAI's shape.", f"{API}/models/list"),
     "models:retrieve": Requirement(
-        "A model is found under its id, in OpenAI's shape.", f"{_API}/models/retrieve"
+        "A model is found under its id, in OpenAI's shape.", f"{API}/models/retrieve"
     ),
     "models:anthropic": Requirement(
         "Anthropic's client lists and retrieves models in its own shape.",
-        f"{_ANTHROPIC}/models-list",
+        f"{ANTHROPIC}/models-list",
     ),
     "models:other-names": Requirement(
-        "The base answers to its Hub id and to the name of its folder too.", _OWN
+        "The base answers to its Hub id and to the name of its folder too.", OWN
     ),
     "models:delete": Requirement(
         "Deleting a model that was added answers in OpenAI's shape, and the model is gone.",
-        f"{_API}/models/delete",
+        f"{API}/models/delete",
     ),
     "models:unknown": Requirement(
-        "An unknown model is 404 model_not_found.", f"{_GUIDES}/error-codes"
+        "An unknown model is 404 model_not_found.", f"{GUIDES}/error-codes"
     ),
     "vllm:load-route": Requirement(
         "vLLM's route refuses a name that is taken, unless in place, and a path that is not there.",
@@ -51,50 +48,50 @@ REQUIREMENTS: dict[str, Requirement] = {
     ),
     # -- answers
     "answers:vllm-shapes": Requirement(
-        "Whatever vLLM answers, on any endpoint, leaves the server in the official shape.", _OPENAPI
+        "Whatever vLLM answers, on any endpoint, leaves the server in the official shape.", OPENAPI
     ),
     "answers:public-model": Requirement(
-        "An answer names the model as the client did, in documents and in every event.", _OWN
+        "An answer names the model as the client did, in documents and in every event.", OWN
     ),
     "answers:engine-shapes": Requirement(
-        "What the real engine answers, in every variant, is in the official shape.", _OPENAPI
+        "What the real engine answers, in every variant, is in the official shape.", OPENAPI
     ),
     "chat:answer": Requirement(
         "A chat completion has content, refusal and logprobs, null or not, and its usage.",
-        f"{_API}/chat/object",
+        f"{API}/chat/object",
     ),
-    "chat:n": Requirement("n answers come back under indices 0 to n-1.", f"{_API}/chat/create"),
+    "chat:n": Requirement("n answers come back under indices 0 to n-1.", f"{API}/chat/create"),
     "chat:stream": Requirement(
         "A chat stream is chunks, then [DONE]; their contents add up to the answer.",
-        f"{_API}/chat-streaming",
+        f"{API}/chat-streaming",
     ),
     "chat:stream:usage": Requirement(
         "With include_usage each chunk has a null usage and a last one, without choices, the sum.",
-        f"{_API}/chat/create#chat-create-stream_options",
+        f"{API}/chat/create#chat-create-stream_options",
     ),
     "chat:stream:no-usage": Requirement(
-        "Without include_usage no chunk has a usage.", f"{_API}/chat/create"
+        "Without include_usage no chunk has a usage.", f"{API}/chat/create"
     ),
     "chat:stream:fault": Requirement(
-        "A fault inside a stream reaches the client as APIError, and no [DONE] follows.", _OWN
+        "A fault inside a stream reaches the client as APIError, and no [DONE] follows.", OWN
     ),
     "chat:content-of-a-call": Requirement(
-        "The content of a message that only calls tools is null.", f"{_API}/chat/object"
+        "The content of a message that only calls tools is null.", f"{API}/chat/object"
     ),
     "chat:logprobs": Requirement(
         "logprobs and top_logprobs come with every token, whole and streamed.",
-        f"{_API}/chat/object",
+        f"{API}/chat/object",
     ),
     "chat:stop": Requirement(
-        "An answer ends before a stop string, with finish_reason stop.", f"{_API}/chat/create"
+        "An answer ends before a stop string, with finish_reason stop.", f"{API}/chat/create"
     ),
     "chat:json-schema": Requirement(
         "An answer to response_format json_schema holds the schema, whole and streamed.",
-        f"{_GUIDES}/structured-outputs",
+        f"{GUIDES}/structured-outputs",
     ),
     "chat:json-object": Requirement(
         "An answer to response_format json_object is a JSON object.",
-        f"{_GUIDES}/structured-outputs",
+        f"{GUIDES}/structured-outputs",
     ),
     "chat:stream:continuous-usage": Requirement(
         "With continuous_usage_stats every chunk has the usage so far, as at vLLM.",
@@ -102,26 +99,26 @@ REQUIREMENTS: dict[str, Requirement] = {
     ),
     "usage:cached": Requirement(
         "Usage tells how many tokens of the prompt came from the cache.",
-        f"{_GUIDES}/prompt-caching",
+        f"{GUIDES}/prompt-caching",
     ),
     "completions:answer": Requirement(
-        "A completion has OpenAI's shape.", f"{_API}/completions/object"
+        "A completion has OpenAI's shape.", f"{API}/completions/object"
     ),
     "completions:stream": Requirement(
         "The chunks of a completion have OpenAI's shape.",
-        f"{_API}/completions/create",
+        f"{API}/completions/create",
         divergence="finish_reason is null until the last chunk, as in OpenAI's own example and "
         "service; the schema, and with it the client's strict validation, knows no null there.",
     ),
     "completions:echo-logprobs": Requirement(
         "echo with logprobs gives the logprob of every token.",
-        f"{_API}/completions/create",
+        f"{API}/completions/create",
         divergence="The first token of a prompt has no logprob: it is null, as at OpenAI, though "
         "the schema wants numbers.",
     ),
     "responses:incomplete": Requirement(
         "A response cut off at max_output_tokens ends its stream with response.incomplete.",
-        f"{_API}/responses-streaming/response/incomplete",
+        f"{API}/responses-streaming/response/incomplete",
     ),
     "responses:members": Requirement(
         "A response has every member that OpenAI's schema or Open Responses requires, and repeats "
@@ -132,56 +129,56 @@ REQUIREMENTS: dict[str, Requirement] = {
     ),
     "responses:usage": Requirement(
         "Usage tells cached tokens, tokens written to the cache and reasoning tokens.",
-        f"{_API}/responses/object",
+        f"{API}/responses/object",
     ),
     "responses:stream": Requirement(
         "The events of a response are numbered without a gap and add up to its text.",
-        f"{_API}/responses-streaming",
+        f"{API}/responses-streaming",
     ),
     # -- responses with state
     "state:answers": Requirement(
         "Every answer about what is stored has the official shape, and the strict client reads it.",
-        _OPENAPI,
+        OPENAPI,
     ),
     "state:previous": Requirement(
         "previous_response_id puts all items of that response, and none of its instructions, into "
         "the prompt; deleting an early turn breaks no later one.",
-        f"{_GUIDES}/conversation-state",
+        f"{GUIDES}/conversation-state",
     ),
     "state:references": Requirement(
         "An item_reference, or an item with only an id, stands for the stored item.",
-        f"{_API}/responses/create",
+        f"{API}/responses/create",
     ),
     "state:retrieve": Requirement(
         "A stored response is found as soon as the client has its answer, as it was answered.",
-        f"{_API}/responses/get",
+        f"{API}/responses/get",
     ),
     "state:input-items": Requirement(
-        "The items that a response answers are listed in pages.", f"{_API}/responses/input-items"
+        "The items that a response answers are listed in pages.", f"{API}/responses/input-items"
     ),
     "state:input-tokens": Requirement(
         "The tokens of a prompt are counted as the engine counts them.",
-        f"{_API}/responses/input-tokens",
+        f"{API}/responses/input-tokens",
     ),
     "state:background": Requirement(
-        "A response in the background is queued, polled and cancelled.", f"{_GUIDES}/background"
+        "A response in the background is queued, polled and cancelled.", f"{GUIDES}/background"
     ),
     "state:resume": Requirement(
-        "A stream in the background is read on after any of its events.", f"{_GUIDES}/background"
+        "A stream in the background is read on after any of its events.", f"{GUIDES}/background"
     ),
     "conversations:life": Requirement(
-        "A conversation is made, retrieved, changed and deleted.", f"{_API}/conversations"
+        "A conversation is made, retrieved, changed and deleted.", f"{API}/conversations"
     ),
     "conversations:items": Requirement(
-        "Items are added, listed, retrieved and deleted.", f"{_API}/conversations/items"
+        "Items are added, listed, retrieved and deleted.", f"{API}/conversations/items"
     ),
     "conversations:turns": Requirement(
         "A turn has the conversation in its prompt and is added to it; turns at once are not lost "
         "and do not mix.",
-        f"{_API}/responses/create",
+        f"{API}/responses/create",
     ),
     "messages:answer": Requirement(
-        "Anthropic's client reads messages, streams and token counts.", f"{_ANTHROPIC}/messages"
+        "Anthropic's client reads messages, streams and token counts.", f"{ANTHROPIC}/messages"
     ),
     "messages:citations": Requirement(
         "The citations of a text are a list, which both majors of @ai-sdk/anthropic read.",
@@ -194,54 +191,54 @@ REQUIREMENTS: dict[str, Requirement] = {
     ),
     "messages:unreadable-blocks": Requirement(
         "A block that the server cannot read is refused with its place and what to write instead.",
-        f"{_ANTHROPIC}/messages",
+        f"{ANTHROPIC}/messages",
     ),
-    "tokenize:round-trip": Requirement("Tokens of a text detokenize to the text.", _OWN),
+    "tokenize:round-trip": Requirement("Tokens of a text detokenize to the text.", OWN),
     # -- tools
     "tools:forced": Requirement(
         "A required or named call always holds the schema of its parameters, on every endpoint.",
-        f"{_GUIDES}/function-calling#tool-choice",
+        f"{GUIDES}/function-calling#tool-choice",
     ),
     "tools:finish-reason": Requirement(
         "finish_reason is tool_calls for required and stop for a named function.",
-        f"{_API}/chat/object",
+        f"{API}/chat/object",
     ),
     "tools:free-calls-untouched": Requirement(
-        "Calls the model chooses freely keep the strictness the client gave them.", _OWN
+        "Calls the model chooses freely keep the strictness the client gave them.", OWN
     ),
     "tools:no-arguments": Requirement(
         "A forced call of a function without parameters has the arguments {}.",
-        f"{_API}/chat/create#chat-create-tools",
+        f"{API}/chat/create#chat-create-tools",
     ),
     "tools:empty-list": Requirement(
-        "An empty list of tools means none.", f"{_API}/chat/create#chat-create-tools"
+        "An empty list of tools means none.", f"{API}/chat/create#chat-create-tools"
     ),
     "tools:allowed": Requirement(
         "With allowed_tools only those can be called, on chat and Responses.",
-        f"{_API}/chat/create#chat-create-tool_choice",
+        f"{API}/chat/create#chat-create-tool_choice",
     ),
     "tools:hosted": Requirement(
         "A hosted tool in a response is refused, never silently left out.",
-        f"{_API}/responses/create#responses-create-tools",
+        f"{API}/responses/create#responses-create-tools",
         divergence="OpenAI runs web search, file search and the like; this server has functions.",
     ),
     # -- requests
     "requests:platform-fields": Requirement(
-        "Fields that concern OpenAI's platform are accepted and ignored.", f"{_API}/chat/create"
+        "Fields that concern OpenAI's platform are accepted and ignored.", f"{API}/chat/create"
     ),
     "requests:nulls": Requirement(
-        "A field that is null is as good as absent.", f"{_API}/chat/create"
+        "A field that is null is as good as absent.", f"{API}/chat/create"
     ),
     "requests:engine-fields": Requirement(
-        "Fields that steer the engine instead of the answer are refused with their name.", _OWN
+        "Fields that steer the engine instead of the answer are refused with their name.", OWN
     ),
     "requests:no-silent-loss": Requirement(
-        "Official fields the engine would ignore are refused when that changes the answer.", _OWN
+        "Official fields the engine would ignore are refused when that changes the answer.", OWN
     ),
     "requests:every-member": Requirement(
         "A table says of every member of OpenAI's, Anthropic's and vLLM's requests what becomes of"
         " it.",
-        _OPENAPI,
+        OPENAPI,
     ),
     "requests:other-spellings": Requirement(
         "What other servers call it is taken or refused by name, never dropped.",
@@ -249,29 +246,29 @@ REQUIREMENTS: dict[str, Requirement] = {
     ),
     "requests:unknown-members": Requirement(
         "A member that nobody knows is 400 in OpenAI's sentence, unless it asks for nothing.",
-        f"{_GUIDES}/error-codes",
+        f"{GUIDES}/error-codes",
     ),
     "requests:openais-bounds": Requirement(
-        "What OpenAI takes is taken: top_p 0, n with temperature 0, an empty suffix.", _OPENAPI
+        "What OpenAI takes is taken: top_p 0, n with temperature 0, an empty suffix.", OPENAPI
     ),
     "requests:text-parts": Requirement(
-        "The model reads the text parts of a message with a newline between them.", _OWN
+        "The model reads the text parts of a message with a newline between them.", OWN
     ),
     "requests:bounds": Requirement(
         "Numbers, lists and texts beyond their bounds are 400 with the field's name.",
-        f"{_API}/chat/create",
+        f"{API}/chat/create",
     ),
     "requests:developer": Requirement(
-        "The roles developer and system both instruct the model.", f"{_API}/chat/create"
+        "The roles developer and system both instruct the model.", f"{API}/chat/create"
     ),
     # -- errors
     "errors:unknown-model": Requirement(
         "An unknown model is 404 model_not_found and names close matches.",
-        f"{_GUIDES}/error-codes",
+        f"{GUIDES}/error-codes",
     ),
     "errors:missing-schema": Requirement(
         "A format json_schema without a schema is 400 and says where the schema should be.",
-        f"{_GUIDES}/structured-outputs",
+        f"{GUIDES}/structured-outputs",
     ),
     "errors:missing-model": Requirement(
         "A request without a model is the base's, or 400 with param model where that is set.",
@@ -279,46 +276,91 @@ REQUIREMENTS: dict[str, Requirement] = {
     ),
     "errors:context-length": Requirement(
         "A prompt that does not fit is 400 context_length_exceeded in OpenAI's sentence.",
-        f"{_GUIDES}/error-codes",
+        f"{GUIDES}/error-codes",
     ),
     "errors:bad-json": Requirement(
-        "A body that is not a JSON object is 400.", f"{_GUIDES}/error-codes"
+        "A body that is not a JSON object is 400.", f"{GUIDES}/error-codes"
     ),
     "errors:wrong-type": Requirement(
         "A value of the wrong type is 400 with its field, never 422 or 500.",
-        f"{_GUIDES}/error-codes",
+        f"{GUIDES}/error-codes",
     ),
-    "errors:body-too-large": Requirement("A body over the limit is 413.", _OWN),
+    "errors:body-too-large": Requirement("A body over the limit is 413.", OWN),
     "errors:unknown-route": Requirement(
-        "An unknown route is 404 in the shape of every error.", _OWN
+        "An unknown route is 404 in the shape of every error.", OWN
     ),
-    "errors:wrong-method": Requirement("A wrong method is 405 in the shape of every error.", _OWN),
+    "errors:wrong-method": Requirement("A wrong method is 405 in the shape of every error.", OWN),
     "errors:client-classes": Requirement(
-        "OpenAI's client raises the exception its users catch.", f"{_GUIDES}/error-codes"
+        "OpenAI's client raises the exception its users catch.", f"{GUIDES}/error-codes"
     ),
     "errors:anthropic": Requirement(
         "Errors of messages have Anthropic's shape, and its client raises its classes.",
-        f"{_ANTHROPIC}/errors",
+        f"{ANTHROPIC}/errors",
     ),
     "headers:request-id": Requirement(
         "Every answer has x-request-id; a well-formed one of the client's is kept.",
-        f"{_API}/debugging-requests",
+        f"{API}/debugging-requests",
+    ),
+    # -- keys
+    "keys:bearer": Requirement(
+        "A key may come as `Authorization: Bearer`.", f"{API}/authentication"
+    ),
+    "keys:x-api-key": Requirement("A key may come as `x-api-key`.", f"{ANTHROPIC}/overview"),
+    "keys:missing": Requirement(
+        "Without a key it is 401 invalid_api_key, and says how to send one.",
+        f"{GUIDES}/error-codes",
+    ),
+    "keys:wrong": Requirement("A wrong key is 401 invalid_api_key.", f"{GUIDES}/error-codes"),
+    "keys:anthropic-shape": Requirement(
+        "A missing key of messages is an authentication_error.", f"{ANTHROPIC}/errors"
+    ),
+    "keys:probes": Requirement("Probes and scrapes need no key.", OWN),
+    # -- members
+    "chat:id": Requirement(
+        "Each chat completion has an id of its own, which begins with chatcmpl-.",
+        f"{API}/chat/object",
+    ),
+    "completions:id": Requirement(
+        "The id of a completion begins with cmpl-.", f"{API}/completions/object"
+    ),
+    "chat:usage:sum": Requirement(
+        "total_tokens is prompt_tokens and completion_tokens together.", f"{API}/chat/object"
+    ),
+    "chat:finish:stop": Requirement(
+        "An answer that ended by itself has the finish_reason stop.", f"{API}/chat/object"
+    ),
+    "chat:finish:length": Requirement(
+        "An answer cut off at max_tokens has the finish_reason length.", f"{API}/chat/object"
+    ),
+    "chat:stream:done": Requirement(
+        "[DONE] comes once, as the last event.", f"{API}/chat-streaming"
+    ),
+    "chat:stream:role": Requirement("The first chunk has the role.", f"{API}/chat-streaming"),
+    "chat:stream:finish": Requirement(
+        "Only the last chunk with a choice has a finish_reason.", f"{API}/chat-streaming"
+    ),
+    "chat:stream:one-id": Requirement(
+        "All chunks of a stream have one id, one time and one model.", f"{API}/chat-streaming"
     ),
     # -- this list
     "headers:anthropic-request-id": Requirement(
-        "Anthropic's clients find the id of a request in request-id.", f"{_ANTHROPIC}/errors"
+        "Anthropic's clients find the id of a request in request-id.", f"{ANTHROPIC}/errors"
     ),
     "errors:other-kinds": Requirement(
         "Embeddings, images, audio and moderations are 400 with a sentence that helps.",
-        f"{_GUIDES}/error-codes",
+        f"{GUIDES}/error-codes",
     ),
-    "errors:no-flags": Requirement("No message tells a client to set a flag of the server.", _OWN),
+    "errors:no-flags": Requirement("No message tells a client to set a flag of the server.", OWN),
     "errors:keys": Requirement(
-        "A missing key and a wrong key get different sentences.", f"{_GUIDES}/error-codes"
+        "A missing key and a wrong key get different sentences.", f"{GUIDES}/error-codes"
     ),
-    "requirements:kept": Requirement("Every promise listed here has a test.", _OWN),
+    "requirements:kept": Requirement("Every promise listed here has a test.", OWN),
     # -- clients
     "client:strict": Requirement(
-        "openai-python with strict response validation accepts every answer.", _OWN
+        "openai-python with strict response validation accepts every answer.", OWN
     ),
+}
+REQUIREMENTS |= {
+    id_: Requirement(probe.behaviour, probe.source, probe.divergence)
+    for id_, probe in PROBES.items()
 }
