@@ -31,6 +31,7 @@ lint:
 	$(PY) deploy/grafana/generate.py --check
 	$(PY) scripts/lock.py --check
 	$(PY) scripts/members.py --check
+	cd tests && ../$(PY) -m clients.matrix --check
 	cd tests && ../$(PY) -m conformance.compatibility --check
 
 types:
@@ -47,15 +48,19 @@ test-tools:
 
 # These mostly wait: for clocks, disks and connections. So they run beside those of the engine.
 slow-tests: test-tools
-	$(PY) -m pytest $(PARALLEL) -m "slow and not engine and not services"
+	$(PY) -m pytest $(PARALLEL) -m "slow and not engine and not services and not clients"
 
 engine-tests: test-tools
-	$(PY) -m pytest -m "engine and not services and not matrix"
+	$(PY) -m pytest -m "engine and not services and not matrix and not clients"
 
 test-services:  ## Tests that need system packages (installed as root on Debian)
 	@scripts/install test
 	@scripts/services
 	$(PY) -m pytest -m services
+
+clients:  ## 24 client libraries against the real engine, in 12 minutes: CLIENTS=--write records it
+	@scripts/install clients
+	$(PY) -m pytest -m clients tests/clients $(CLIENTS)
 
 faults: test-tools  ## Only the fault matrix: engines killed and stopped, full disks, lost catalogs, hostile clients
 	$(PY) -m pytest -m "not services" tests/faults
@@ -83,4 +88,4 @@ train:  ## Train the demo adapters again
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: serve setup dev tools check lint types test test-tools quick-tests slow-tests engine-tests test-services faults soak bench dashboards docs lock train help
+.PHONY: serve setup dev tools check lint types test test-tools quick-tests slow-tests engine-tests test-services clients faults soak bench dashboards docs lock train help

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lock_files import (
+    APART,
     ENGINES,
     LOCK_OF,
     LOCKS,
@@ -81,17 +82,23 @@ def resolve_together(project: Mapping[str, Any], seed: str, links: list[str]) ->
     round finds what suits both."""
     solved = {}
     for engine in ("cuda", "cpu", "cuda"):
-        locks = [lock for lock in LOCKS if lock.deps and lock.name not in set(ENGINES) - {engine}]
+        other = set(ENGINES) - {engine} | APART
+        locks = [lock for lock in LOCKS if lock.deps and lock.name not in other]
         wanted = sorted({one for lock in locks for one in lock.wanted(project)})
         seed = solved[engine] = resolve(wanted, seed, *(links if engine == "cpu" else []))
     return solved
 
 
-def make(project: Mapping[str, Any], seed: str, links: list[str]) -> dict[str, str]:
-    """Return the text of every file."""
-    solved = resolve_together(project, seed, links)
+def make(project: Mapping[str, Any], old: Mapping[str, str], links: list[str]) -> dict[str, str]:
+    """Return the text of every file; what the ``old`` ones pin stays where it can."""
+    together = "".join(text for name, text in old.items() if name not in APART)
+    solved = resolve_together(project, together, links)
     texts = {TORCH_CPU: file_of(TORCH_CPU).read_text()}
     for lock in LOCKS:
+        if lock.apart:
+            text = resolve(lock.wanted(project), old[lock.name])
+            texts[lock.name] = lock.heading(project) + ours(lock.name, text, lock.left_out)
+            continue
         engine = "cuda" if lock.name == "cuda" else "cpu"
         options = [] if lock.deps else ["--no-deps"]
         options += links if engine == "cpu" else []
@@ -120,7 +127,7 @@ def prove_wheels(name: str) -> None:
 def make_all(upgrade: bool) -> None:
     """Write every file, once they all fit."""
     names = [lock.name for lock in LOCKS]
-    old = "" if upgrade else "".join(map(read_or_nothing, names))
+    old = {name: "" if upgrade else read_or_nothing(name) for name in names}
     with tempfile.TemporaryDirectory() as folder:
         fetch_torch(folder)
         texts = make(read_project(), old, ["--find-links", folder])

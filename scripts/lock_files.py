@@ -39,6 +39,8 @@ class Lock:
     build: bool = False
     deps: bool = True
     on_top: bool = False
+    apart: bool = False
+    """It is an environment of its own, so its versions need not be those of other files."""
     left_out: frozenset[str] = frozenset()
     more: tuple[str, ...] = ()
 
@@ -66,8 +68,11 @@ LOCKS = (
     Lock("model", group="model", deps=False),
     Lock("bench", group="bench", on_top=True),
     Lock("train", group="train", on_top=True),
+    Lock("clients", group="clients", apart=True),
+    Lock("clients-earlier", group="clients-earlier", apart=True),
 )
 LOCK_OF = {lock.name: lock for lock in LOCKS}
+APART = {lock.name for lock in LOCKS if lock.apart}
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ def _check_requirements(lock: Lock, wanted: list[str], pins: Pins, python: str) 
 def _check_agreement(engine: str, pins: Pins, python: str) -> None:
     """Files that are installed into one environment have one version of each package."""
     seen: dict[str, tuple[str, str]] = {}
-    for name in sorted(set(pins) - set(ENGINES) - {TORCH_CPU} | {engine}):
+    for name in sorted(set(pins) - set(ENGINES) - {TORCH_CPU} - APART | {engine}):
         for package, version in versions(name, pins, python).items():
             first, there = seen.setdefault(package, (version, name))
             if first != version:
