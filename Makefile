@@ -40,13 +40,11 @@ types:
 quick-tests:
 	$(PY) -m pytest $(PARALLEL) -m "not engine and not services and not slow"
 
-test: test-tools quick-tests  ## Every test that needs nothing but Python packages, the real engine included
-	@$(MAKE) -j 2 --no-print-directory slow-tests engine-tests
+test: test-tools quick-tests slow-tests engine-tests  ## Every test that needs nothing but Python packages, the real engine included
 
 test-tools:
 	@scripts/install test
 
-# These mostly wait: for clocks, disks and connections. So they run beside those of the engine.
 slow-tests: test-tools
 	$(PY) -m pytest $(PARALLEL) -m "slow and not engine and not services and not clients"
 

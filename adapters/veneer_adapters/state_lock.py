@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,10 @@ from veneer_adapters.errors import StateFolderInUse, StorageFailed
 
 LOCK_FILE = "LOCK"
 """A file in the state folder that holds the process id of the server. It is never removed."""
+_PATIENCE_S = 1.0
+"""How long to try. A process that a server was just starting when it was killed has the server's
+files until it becomes another program, and with them the lock."""
+_PAUSE_S = 0.02
 
 
 @contextmanager
@@ -37,7 +42,7 @@ def state_folder(folder: Path) -> Iterator[None]:
 
 def _lock(file: BinaryIO) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(file, time.monotonic() + _PATIENCE_S)
         file.truncate(0)
         file.write(f"{os.getpid()}\n".encode())
         file.flush()
@@ -48,6 +53,17 @@ def _lock(file: BinaryIO) -> None:
         ) from None
     except OSError as error:
         raise _unusable(error) from error
+
+
+def _take(file: BinaryIO, until_s: float) -> None:
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= until_s:
+                raise
+            time.sleep(_PAUSE_S)
 
 
 def _holder(file: BinaryIO) -> str:

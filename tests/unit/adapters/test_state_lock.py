@@ -1,5 +1,6 @@
 """One server for one state folder, for exactly as long as it lives."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -119,3 +120,13 @@ def test_a_folder_that_cannot_be_made_is_one_sentence_without_its_path(tmp_path:
     ):
         raise NotImplementedError
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_lock_that_is_free_in_a_moment_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = (tmp_path / LOCK_FILE).open("a+b")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    monkeypatch.setattr("time.sleep", lambda pause_s: held.close())
+    with state_folder(tmp_path):
+        assert held.closed
