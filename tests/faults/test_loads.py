@@ -21,6 +21,7 @@ from veneer_server.settings import Settings
 
 pytestmark = [
     pytest.mark.engine,
+    pytest.mark.matrix,
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.timeout(300),
 ]
@@ -150,7 +151,6 @@ async def fail_beside_others(rig: Rig, golden: dict[str, str]) -> None:
     assert tried.isdisjoint(held["host"] + held["device"])
 
 
-@pytest.mark.matrix
 async def test_a12_a_storm_of_evictions_serves_everybody_and_no_step_reads_a_file(
     rig: Rig, golden: dict[str, str]
 ) -> None:

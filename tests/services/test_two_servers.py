@@ -125,6 +125,17 @@ async def test_an_alias_moved_on_one_server_moves_on_the_other_within_a_refresh(
     await until_answered(b, "mine", "model_not_found", SEEN_S)
 
 
+async def until_listed(server: Server, number: int) -> list[dict[str, Any]]:
+    """Return the revisions of ``mine`` when the server has heard of so many, also of the other."""
+    async with asyncio.timeout(20):
+        while True:
+            found: list[dict[str, Any]]
+            found = (await server.call("GET", "/mine/revisions?limit=1000"))["data"]
+            if len(found) >= number:
+                return found
+            await asyncio.sleep(POLL_S)
+
+
 async def test_two_that_publish_at_once_never_give_one_number_twice(pair: Pair) -> None:
     a, b = pair
     await a.add("mine", 1)
@@ -133,8 +144,8 @@ async def test_two_that_publish_at_once_never_give_one_number_twice(pair: Pair) 
         *(server.publish("mine", seed) for seed, server in enumerate((a, b) * 6, start=2))
     )
     assert sorted(revision["number"] for revision in made) == list(range(2, 14))
-    told = [(await s.call("GET", "/mine/revisions?limit=1000"))["data"] for s in pair]
-    digests = {r["number"]: r["digest"] for r in told[0]}
+    told = await until_listed(a, len(made) + 1)
+    digests = {r["number"]: r["digest"] for r in told}
     assert all(digests[r["number"]] == r["digest"] for r in made)
     history = (await a.call("GET", "/mine/aliases/live/history"))["data"]
     # One that came while another waited for its proof took its place: it moved nothing.

@@ -64,7 +64,7 @@ def adapter(folder: Path, *, seed: int = 0) -> Path:
 @asynccontextmanager
 async def engine(folder: Path, **options: Any) -> AsyncIterator[Any]:
     """Run the real engine on the model in this process, in fp32 so that answers can be compared."""
-    os.environ.update(environment(os.environ, os.sched_getaffinity(0), os.getpid()))
+    os.environ.update(environment(os.environ, os.sched_getaffinity(0), os.getpid(), 600.0))
     from veneer_server.engine.vllm.engine import VllmEngine
 
     path = str(model(folder / "tiny"))

@@ -215,7 +215,8 @@ def to_api_error(error: Exception) -> ApiError:
         error = error.__cause__
     for cls in type(error).__mro__:
         if cls in _TABLE:
-            param = getattr(error, "param", None) or _TABLE[cls].param
+            param = getattr(error, "param", None)
+            param = _TABLE[cls].param if param is None else param  # a member may be called ""
             if isinstance(error, adapters.AdapterRejected | adapters.CatalogConflict):
                 param = param or error.reason
             found = replace(_TABLE[cls], message=str(error), param=param)
