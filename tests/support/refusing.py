@@ -95,7 +95,8 @@ class Refusing:
 
 def _refuse(error: ApiError, path: str) -> Response:
     headers = {"retry-after": str(RETRY_AFTER_S)}
-    return JSONResponse(to_body(error, path, "req-refused"), error.status, headers)
+    body = to_body(error, anthropic=path.startswith("/v1/messages"), request_id="req-refused")
+    return JSONResponse(body, error.status, headers)
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:
