@@ -113,6 +113,19 @@ def test_the_text_of_a_cut_call_is_not_shown(parser: Any, tokenizer: Any) -> Non
     assert found == ("Sure. ", [("f", '{"city":"Os')])
 
 
+@pytest.mark.parametrize("name", ["hermes", "phi4_mini_json", "pythonic", "granite", "xlam"])
+def test_a_plain_answer_keeps_its_text_with_every_parser(name: str, tokenizer: Any) -> None:
+    found = parsers.ParserManager.get_parser(
+        tool_parser_name=name,
+        reasoning_parser_name="",
+        enable_auto_tools=True,
+        tokenizer=tokenizer,
+    )
+    parser = whole_module.as_streamed(found)(tokenizer, [TOOL])
+    text = "Hello there, f."
+    assert whole(parser, text, tokenizer.encode(text), request("auto")) == (text, [])
+
+
 def told(*calls: tuple[str, str]) -> Any:
     parts = [
         wire.DeltaToolCall(index=i, function=wire.DeltaFunctionCall(name=name, arguments=arguments))

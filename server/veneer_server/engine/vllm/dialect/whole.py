@@ -7,7 +7,7 @@ an answer that ended at a limit may claim that it ended with its calls.
 
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import jiter
@@ -18,6 +18,8 @@ from vllm.outputs import RequestOutput
 from vllm.parser.abstract_parser import DelegatingParser, Parser
 
 Calls = list[FunctionCall] | None
+_PLAIN = "Hello."
+"""A text that is no call in any form."""
 
 
 def as_streamed(parser: type[Parser] | None) -> type[Parser] | None:
@@ -42,7 +44,7 @@ def as_streamed(parser: type[Parser] | None) -> type[Parser] | None:
             if not content or not request.tools or request.tool_choice == "none":
                 return calls, rest
             args, kwargs = self._made_with
-            return choose(calls, rest, _told(plain(*args, **kwargs), content, request))
+            return _read_again(lambda: plain(*args, **kwargs), (calls, rest), content, request)
 
         def _append_unstreamed_tool_args(self, delta_message: DeltaMessage | None) -> None:
             # Of a call that was cut off before its arguments vLLM would say that it has none.
@@ -55,6 +57,18 @@ def as_streamed(parser: type[Parser] | None) -> type[Parser] | None:
 def _is_no_cut_call(record: logging.LogRecord) -> bool:
     # Where a limit cuts a call off, vLLM's parsers log a traceback; but that is how it should be.
     return not record.getMessage().startswith("Error in extracting tool call")
+
+
+def _read_again(
+    fresh: Callable[[], DelegatingParser],
+    found: tuple[Calls, str | None],
+    content: str,
+    request: Any,
+) -> tuple[Calls, str | None]:
+    told = _told(fresh(), content, request)
+    if told is None and _told(fresh(), _PLAIN, request) is None:
+        return found  # the streams of this parser leave out even a plain text
+    return choose(*found, told)
 
 
 def _told(fresh: DelegatingParser, content: str, request: Any) -> DeltaMessage | None:
