@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 _AT_ONCE = 1 << 14
+_TURNS = 8
+"""A connection that was accepted last needs a few turns of the loop until its task has begun."""
 _ABORT = struct.pack("ii", 1, 0)
 
 
@@ -74,6 +76,8 @@ async def proxied(port: int, fault: Fault | None) -> AsyncIterator[Proxy]:
         yield proxy
     finally:
         server.close()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         for task in list(tasks):
             task.cancel()
         if tasks:
