@@ -74,5 +74,12 @@ def _param_fault(raw: bytes, error: Mapping[str, Any]) -> str | None:
     if not isinstance(param, str):
         return f"an error that names no member: {error}"
     first = param.partition(".")[0].partition("[")[0]
-    known = first in body or first in _REQUIRED
+    known = first in _REQUIRED or any(_names(param, member) for member in body)
     return None if known else f"an error that names a member nobody wrote: {error}"
+
+
+def _names(param: str, member: str) -> bool:
+    """Whether ``param`` is ``member``, something in it, or its beginning where it is very long."""
+    if param.endswith("...") and member.startswith(param.removesuffix("...")):
+        return True
+    return param == member or param.startswith((f"{member}.", f"{member}["))
