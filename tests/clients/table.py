@@ -24,17 +24,6 @@ NO_LIST = {"list": "has no call that lists models"}
 NO_STATE = {"responses": "keeps the conversation itself"}
 MESSAGES = {"responses": "speaks Anthropic's messages, which have no stored conversations"}
 NO_CANCEL = {"cancelled": "has no stream that its user could leave"}
-STATE = {"responses": "the server stores no responses yet, so it refuses `previous_response_id`"}
-
-ANTHROPIC = {
-    "list": "models have OpenAI's members only, not `type`, `display_name` and `created_at`",
-    "errors": "answers have no header `request-id`, where Anthropic's libraries look for the id",
-}
-
-CITATIONS = dict.fromkeys(
-    ("chat", "tools", "limited", "cold"),
-    "a text in a message has `citations: null`, where this library takes a list or nothing",
-)
 
 
 @dataclass(frozen=True)
@@ -63,23 +52,18 @@ def _ai_sdk(ai: str, provider: str, **kinds: Any) -> Client:
 
 
 CLIENTS = {
-    "openai-python-3": Client("current", "openai_python.py", divergence=STATE),
-    "openai-python-2": Client("earlier", "openai_python.py", divergence=STATE),
-    "openai-node-7": Client("node", "openai_node.mjs", {"suffix": ""}, divergence=STATE),
-    "openai-node-6": Client("node", "openai_node.mjs", {"suffix": "-6"}, divergence=STATE),
-    "anthropic-python-2": Client(
-        "current", "anthropic_python.py", without=MESSAGES, on_echo=(), divergence=ANTHROPIC
-    ),
-    "anthropic-python-0": Client(
-        "earlier", "anthropic_python.py", without=MESSAGES, on_echo=(), divergence=ANTHROPIC
-    ),
+    "openai-python-3": Client("current", "openai_python.py"),
+    "openai-python-2": Client("earlier", "openai_python.py"),
+    "openai-node-7": Client("node", "openai_node.mjs", {"suffix": ""}),
+    "openai-node-6": Client("node", "openai_node.mjs", {"suffix": "-6"}),
+    "anthropic-python-2": Client("current", "anthropic_python.py", without=MESSAGES, on_echo=()),
+    "anthropic-python-0": Client("earlier", "anthropic_python.py", without=MESSAGES, on_echo=()),
     "anthropic-node-1": Client(
         "node",
         "anthropic_node.mjs",
         {"suffix": ""},
         without=MESSAGES,
         on_echo=(),
-        divergence=ANTHROPIC,
     ),
     "anthropic-node-0": Client(
         "node",
@@ -87,37 +71,29 @@ CLIENTS = {
         {"suffix": "-0"},
         without=MESSAGES,
         on_echo=(),
-        divergence=ANTHROPIC,
     ),
-    "ai-sdk-7-openai": _ai_sdk(
-        "ai", "@ai-sdk/openai", without=NO_LIST, on_echo=(), divergence=STATE
-    ),
+    "ai-sdk-7-openai": _ai_sdk("ai", "@ai-sdk/openai", without=NO_LIST, on_echo=()),
     "ai-sdk-7-openai-compatible": _ai_sdk(
         "ai", "@ai-sdk/openai-compatible", without=NO_LIST | NO_STATE
     ),
     "ai-sdk-7-anthropic": _ai_sdk(
         "ai", "@ai-sdk/anthropic", without=NO_LIST | MESSAGES, on_echo=()
     ),
-    "ai-sdk-6-openai": _ai_sdk(
-        "ai-6", "@ai-sdk/openai-3", without=NO_LIST, on_echo=(), divergence=STATE
-    ),
+    "ai-sdk-6-openai": _ai_sdk("ai-6", "@ai-sdk/openai-3", without=NO_LIST, on_echo=()),
     "ai-sdk-6-openai-compatible": _ai_sdk(
         "ai-6", "@ai-sdk/openai-compatible-2", without=NO_LIST | NO_STATE
     ),
     "ai-sdk-6-anthropic": _ai_sdk(
-        "ai-6", "@ai-sdk/anthropic-3", without=NO_LIST | MESSAGES, on_echo=(), divergence=CITATIONS
+        "ai-6", "@ai-sdk/anthropic-3", without=NO_LIST | MESSAGES, on_echo=()
     ),
-    "langchain-openai": Client(
-        "current", "langchain_openai_.py", without=NO_LIST, divergence=STATE
-    ),
-    "litellm": Client("current", "litellm_.py", divergence=STATE),
-    "pydantic-ai": Client("current", "pydantic_ai_.py", without=NO_LIST, divergence=STATE),
+    "langchain-openai": Client("current", "langchain_openai_.py", without=NO_LIST),
+    "litellm": Client("current", "litellm_.py"),
+    "pydantic-ai": Client("current", "pydantic_ai_.py", without=NO_LIST),
     "openai-agents": Client(
         "current",
         "openai_agents_.py",
         without=NO_LIST,
         on_echo=("limited", "cold", "broken"),
-        divergence=STATE,
     ),
     "instructor": Client(
         "earlier",
