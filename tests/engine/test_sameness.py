@@ -121,7 +121,7 @@ async def differences(
     return [
         f"{limit} {most}\n  whole  {json.dumps(whole)}\n  stream {json.dumps(stream)}"
         for most, whole, stream in pairs
-        if whole != stream
+        if not folding.same(whole, stream)
     ]
 
 

@@ -1,16 +1,30 @@
 """What a stream of each endpoint adds up to, in one form for streams and documents. Pure.
 
 ``chat``, ``completions``, ``responses`` and ``messages`` each take a document or the events of a
-stream. What differs from one request to the next, such as ids, is left out.
+stream. What differs from one request to the next, such as ids, is left out. ``same`` compares two.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jiter
 
 Said = dict[str, Any]
+NOISE = 0.005
+"""How far apart two log-probabilities of one token may lie, in fp32, in other company."""
 _NEW_EVERY_TIME = ("id", "created", "created_at", "completed_at", "call_id", "sequence_number")
+
+
+def same(one: Any, other: Any) -> bool:
+    """Return whether both are equal but for the noise of numbers that are not whole."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, abs_tol=NOISE)
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
 
 
 def chat(found: Any) -> list[Said]:
@@ -50,7 +64,7 @@ def _add(said: Said, choice: Mapping[str, Any]) -> None:
 
 
 def _tidy(said: Said) -> Said:
-    tokens = [(each["token"], round(each["logprob"], 3)) for each in said["logprobs"]]
+    tokens = [(each["token"], each["logprob"]) for each in said["logprobs"]]
     return {**said, "calls": list(said["calls"].values()), "logprobs": tokens}
 
 
@@ -89,7 +103,7 @@ def _without_new(found: Any) -> Any:
         return {k: _without_new(v) for k, v in found.items() if k not in _NEW_EVERY_TIME}
     if isinstance(found, list):
         return [_without_new(each) for each in found]
-    return round(found, 3) if isinstance(found, float) else found
+    return found
 
 
 def messages(found: Any) -> Said:
