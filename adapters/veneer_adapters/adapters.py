@@ -5,6 +5,7 @@ written as people write it: a URL of some scheme, or a path on this server. Noth
 HTTP.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from veneer_adapters.catalog.alias import Alias
@@ -47,6 +48,16 @@ class Adapters:
     def knows(self, name: str) -> bool:
         """Return whether there is an adapter called ``name``; a failed one counts."""
         return self._catalog.knows(name)
+
+    def require(self, name: str, sees: Callable[[str], bool]) -> None:
+        """Return when there is an adapter called ``name`` for a client who ``sees`` some names.
+
+        Raises:
+            AdapterNotFound: there is none, or not for this client; nobody can tell which.
+        """
+        known = self._catalog.knows(name) or name in self._staging.progress()
+        if not known or not sees(name):
+            raise self._catalog.not_found(name, name, sees)
 
     def get(self, name: str) -> Adapter:
         """Return the adapter called ``name``, also while its first content is being staged.

@@ -21,7 +21,7 @@ from veneer_adapters.state_lock import state_folder
 from veneer_server import __version__
 from veneer_server.api import compare, errors, generation, models, operations, urls
 from veneer_server.api.access import EXPOSED, AccessLog, Refusals
-from veneer_server.api.admin import adapters, aliases, vllm_routes
+from veneer_server.api.admin import adapters, aliases, keys, vllm_routes
 from veneer_server.api.conversations import creating, stored, threads
 from veneer_server.api.deps import Server
 from veneer_server.api.listener import Listener, allow_open_files
@@ -36,7 +36,7 @@ from veneer_server.settings import Settings
 from veneer_server.telemetry import otel
 from veneer_server.telemetry.tracing import Tracing
 from veneer_server.turns import shorten_turns
-from veneer_server.wiring import Parts, assemble, open_database, roots
+from veneer_server.wiring import Parts, assemble, open_database, open_keyring, roots
 
 _BACKLOG = 2048
 
@@ -44,7 +44,7 @@ _BACKLOG = 2048
 # Most requests generate. The router tries routes in this order, so those are found first.
 _ROUTES = (
     *(generation, creating, compare, models, operations),
-    *(stored, threads, adapters, aliases, vllm_routes),
+    *(stored, threads, adapters, aliases, vllm_routes, keys),
 )
 
 
@@ -100,6 +100,7 @@ async def running(
     Raises:
         StateFolderInUse: another server uses ``state.dir``.
         AdapterError: the state folder, the database or the store cannot be used.
+        KeyNeeded: other machines reach the server, and there is no key.
         EngineNotStarted: the configured engine cannot start.
         ExportNotPossible: traces cannot be sent in the way that the environment asks for.
     """
@@ -108,13 +109,14 @@ async def running(
         tracing = tracing or _start_tracing(stack)
         database = await open_database(settings, new_catalog=new_catalog)
         stack.push_async_callback(database.close)
+        keyring = await open_keyring(settings, database)
         supervised: SupervisedEngine | None = None
         if engine is None:
             engine = supervised = await start_engine(settings)
         stack.push_async_callback(asyncio.to_thread, engine.stop)
         background = Background(fatal=(EngineGaveUp,))
         sandbox = sandbox or stack.enter_context(Sandbox())
-        parts = await assemble(settings, engine, tracing, database, sandbox, background)
+        parts = await assemble(settings, engine, tracing, database, keyring, sandbox, background)
         stack.push_async_callback(parts.upkeep.close)
         stack.push_async_callback(parts.guarding.close)
         for threaded in parts.threads:
@@ -125,14 +127,20 @@ async def running(
         stack.push_async_callback(background.close)  # before what the tasks use is closed
         if supervised is not None:
             background.start("engine", lambda: supervised.run(parts.recovery))
-        background.start("following", lambda: parts.following.follow(watch))
-        background.start("resume", parts.staging.resume, once=True)
-        background.start("upkeep", parts.upkeep.run)
-        background.start("hot set", parts.hot_set.keep)
-        background.start("conversations", parts.server.kept.upkeep.run)
+        _start_tasks(parts, watch)
         if await background.wait_for(parts.following.initial_scan_done, "following"):
             await parts.warm(settings.adapters.device_slots)
         yield parts
+
+
+def _start_tasks(parts: Parts, watch: FolderWatch) -> None:
+    start, server = parts.background.start, parts.server
+    start("following", lambda: parts.following.follow(watch))
+    start("resume", parts.staging.resume, once=True)
+    start("upkeep", parts.upkeep.run)
+    start("hot set", parts.hot_set.keep)
+    start("conversations", server.kept.upkeep.run)
+    start("keys", server.keyring.follow)
 
 
 async def _end_runs(server: Server) -> None:

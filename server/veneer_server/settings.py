@@ -55,7 +55,7 @@ class ServerSettings(_Section):
     host: str = Field(default="127.0.0.1", description="Address to bind.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to bind; 0 picks a free one.")
     api_key: SecretStr | None = Field(
-        default=None, description="Key that every /v1 route asks for; required beyond loopback."
+        default=None, description="The operator's own key; beyond loopback there must be some key."
     )
     cors_origins: tuple[str, ...] = Field(
         default=(), description="Browser origins that may call the API."
@@ -91,15 +91,6 @@ class ServerSettings(_Section):
         if key is not None:
             require_sendable(key)
         return key
-
-    @model_validator(mode="after")
-    def _strangers_need_a_key(self) -> Self:
-        if not self.is_loopback() and self.api_key is None:
-            raise ValueError(
-                f"host {self.host} is reachable from other machines, so server.api_key must be "
-                "set (for instance with VENEER_SERVER__API_KEY), or server.host must be 127.0.0.1"
-            )
-        return self
 
 
 class ModelSettings(_Section):
@@ -347,6 +338,14 @@ class LimitSettings(_Section):
     max_queue: int = Field(default=2000, ge=0, description="Sequences that wait for their turn.")
 
 
+class TenantSettings(_Section):
+    """Keys of tenants."""
+
+    pepper: SecretStr | None = Field(
+        default=None, description="Secret mixed into stored keys; changing it ends all of them."
+    )
+
+
 class ObservabilitySettings(_Section):
     """What the server writes about itself."""
 
@@ -369,6 +368,7 @@ class Settings(_Section):
     state: StateSettings = StateSettings()
     conversations: ConversationSettings = ConversationSettings()
     limits: LimitSettings = LimitSettings()
+    tenants: TenantSettings = TenantSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
 
     @model_validator(mode="after")

@@ -55,6 +55,8 @@ from veneer_server.serving.watching import Watching
 from veneer_server.settings import Settings
 from veneer_server.telemetry.metrics import Metrics
 from veneer_server.telemetry.tracing import Tracing
+from veneer_server.tenancy.errors import KeyNeeded
+from veneer_server.tenancy.keyring import Keyring
 
 
 class Threaded(Protocol):
@@ -118,6 +120,7 @@ async def assemble(
     engine: Engine,
     tracing: Tracing,
     database: Database,
+    keyring: Keyring,
     sandbox: Sandbox,
     background: Background,
 ) -> Parts:
@@ -169,9 +172,12 @@ async def assemble(
         settings=settings,
         engine=engine,
         adapters=Adapters(catalog, staging, publishing, residency, checkup),
-        requests=RequestService(engine, resolver, residency, watching, admission),
+        requests=RequestService(
+            engine, resolver, residency, watching, admission, secret=database.identity
+        ),
         replays=Replays(database),
         kept=_keep(settings, database),
+        keyring=keyring,
         background=background,
         metrics=metrics,
         tracing=tracing,
@@ -194,6 +200,29 @@ async def assemble(
         background=background,
         threads=(canaries, checkup, intake, vouching, server.apart),
     )
+
+
+async def open_keyring(settings: Settings, database: Database) -> Keyring:
+    """Return the keys that ``database`` has.
+
+    Raises:
+        KeyNeeded: other machines reach the server, and there is no key at all.
+        AdapterUnavailable: the database cannot be read.
+    """
+    pepper = settings.tenants.pepper
+    keyring = Keyring(
+        database,
+        pepper=pepper.get_secret_value() if pepper else None,
+        has_other_admin=settings.server.api_key is not None,
+    )
+    await keyring.refresh()
+    if keyring.is_empty and settings.server.api_key is None and not settings.server.is_loopback():
+        raise KeyNeeded(
+            f"host {settings.server.host} is reachable from other machines, so there must be a key:"
+            " set server.api_key (for instance with VENEER_SERVER__API_KEY), or make one with"
+            " 'veneer keys create' while server.host is 127.0.0.1"
+        )
+    return keyring
 
 
 def _keep(settings: Settings, database: Database) -> Kept:

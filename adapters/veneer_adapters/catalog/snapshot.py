@@ -94,8 +94,18 @@ class Snapshot:
         """Return the adapter called ``name``, whatever its state; raises AdapterNotFound."""
         found = self._adapter(name)
         if found is None:
-            raise self._not_found(name, name)
+            raise self.not_found(name, name)
         return found
+
+    def not_found(
+        self, name: str, asked: str, sees: Callable[[str], bool] = lambda _name: True
+    ) -> AdapterNotFound:
+        """Return the error for ``asked``, which names the adapter ``name`` that does not exist.
+
+        It has those close matches that the client ``sees``.
+        """
+        serving = (e.name for e in self._entries.values() if e.present and LIVE in e.aliases)
+        return AdapterNotFound(asked, close_matches(name, filter(sees, serving)))
 
     def knows(self, name: str) -> bool:
         """Return whether there is an adapter called ``name``; a failed one counts."""
@@ -160,11 +170,7 @@ class Snapshot:
         refusal = self._refusals.get(name)
         if refusal is not None:
             return AdapterFailed(name, refusal.error.reason, str(refusal.error))
-        return self._not_found(name, asked)
-
-    def _not_found(self, name: str, asked: str) -> AdapterNotFound:
-        serving = (e.name for e in self._entries.values() if e.present and LIVE in e.aliases)
-        return AdapterNotFound(asked, close_matches(name, serving))
+        return self.not_found(name, asked)
 
     def _adapter(self, name: str) -> Adapter | None:
         entry, refusal = self._entries.get(name), self._refusals.get(name)

@@ -29,7 +29,7 @@ EXPOSED = (
     "x-veneer-cold-start-ms",
 )
 """The headers of answers that a page of another origin may read, where any may call at all."""
-_FIELDS = ("model", "adapter", "code", "why")
+_FIELDS = ("tenant", "key", "model", "adapter", "code", "why")
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 

@@ -2,13 +2,13 @@
 
 from fastapi import Request
 
-from veneer_server.api.deps import asker_of
 from veneer_server.serving.requests import Served
 
 
 def owner_of(request: Request) -> str:
-    """Return a digest of the key that the client sent, empty when it sent none."""
-    return asker_of(request, {}).key or ""
+    """Return whose stored responses and conversations the client sees."""
+    owner: str = request.state.principal.owner
+    return owner
 
 
 def note(request: Request, served: Served) -> dict[str, str]:

@@ -5,10 +5,10 @@ from contextlib import aclosing
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from veneer_server.api.deps import STREAMED, BodyDep, ServerDep, asker_of, require_key, with_body
+from veneer_server.api.deps import STREAMED, BodyDep, ServerDep, asker_of, needs, with_body
 from veneer_server.api.errors import InvalidRequest
 from veneer_server.api.official.bodies import prepare
 from veneer_server.api.official.members.schemas import body_of
@@ -16,11 +16,12 @@ from veneer_server.api.streams import ClientGone, EventStream, run_until_gone
 from veneer_server.api.variants import Variants
 from veneer_server.engine.base import Endpoint
 from veneer_server.serving.comparing import Comparison
+from veneer_server.tenancy.scopes import Scope
 
 MOST_MODELS = 16
 """Most models that one request may compare; a name may stand there twice."""
 
-router = APIRouter(dependencies=[Depends(require_key)])
+router = APIRouter(dependencies=[needs(Scope.INFER)])
 
 
 def _schema() -> dict[str, Any]:

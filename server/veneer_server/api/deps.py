@@ -1,8 +1,6 @@
 """The dependencies of routes: the server, a checked key, and a body that is a JSON object."""
 
 import asyncio
-import hashlib
-import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +11,7 @@ from fastapi import Depends, Request
 from veneer_adapters.adapters import Adapters
 from veneer_adapters.catalog.replays import Replays
 from veneer_server.api.apart import Apart
-from veneer_server.api.errors import BodyTooLarge, Unauthorized
+from veneer_server.api.errors import BodyTooLarge
 from veneer_server.api.parsing import parse_object
 from veneer_server.background import Background
 from veneer_server.conversations.keeping import Kept
@@ -23,6 +21,10 @@ from veneer_server.serving.resolving import Asker
 from veneer_server.settings import Settings
 from veneer_server.telemetry.metrics import Metrics
 from veneer_server.telemetry.tracing import Tracing
+from veneer_server.tenancy.authenticating import authenticate, require
+from veneer_server.tenancy.keyring import Keyring
+from veneer_server.tenancy.principals import Principal
+from veneer_server.tenancy.scopes import Scope
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,6 +38,7 @@ class Server:
     requests: RequestService
     replays: Replays
     kept: Kept
+    keyring: Keyring
     background: Background
     metrics: Metrics
     tracing: Tracing
@@ -59,23 +62,38 @@ def _server(request: Request) -> Server:
 ServerDep = Annotated[Server, Depends(_server)]
 
 
-def require_key(request: Request, server: ServerDep) -> None:
-    """Return if the request carries the configured key, or if no key is configured.
+class Needs:
+    """The dependency of a route on a key with one scope; it says who asks."""
 
-    Raises:
-        Unauthorized: the key is missing or wrong; the message says which.
-    """
-    expected = server.settings.server.api_key
-    if expected is None:
-        return
-    given = presented_key(request)
-    if not given:
-        raise Unauthorized(
-            "You didn't provide an API key. Send it as 'Authorization: Bearer YOUR_KEY' or as"
-            " 'x-api-key: YOUR_KEY'."
-        )
-    if not hmac.compare_digest(given.encode(), expected.get_secret_value().encode()):
-        raise Unauthorized("Incorrect API key provided.")
+    def __init__(self, scope: Scope | None, *, once_there_are_keys: bool = False) -> None:
+        """With None the route is open to everybody, and nobody is asked for a key.
+
+        The same holds with ``once_there_are_keys`` as long as nobody made a key.
+        """
+        self.scope = scope
+        self._once_there_are_keys = once_there_are_keys
+
+    def __call__(self, request: Request, server: ServerDep) -> None:
+        """Note in the request's state who asks, if they may.
+
+        Raises:
+            Unauthorized: the key is missing or no good; the message says which.
+            ScopeMissing: the key is not for this route.
+        """
+        if self.scope is None or (self._once_there_are_keys and server.keyring.is_empty):
+            return
+        configured = server.settings.server.api_key
+        api_key = configured.get_secret_value() if configured else None
+        principal = authenticate(presented_key(request), api_key, server.keyring)
+        request.state.principal = principal
+        if principal.key_id is not None:
+            request.state.key, request.state.tenant = principal.key_id, principal.tenant
+        require(principal, self.scope)
+
+
+def needs(scope: Scope | None, *, once_there_are_keys: bool = False) -> Any:
+    """Return what stands in a route's ``dependencies``; the arguments are those of ``Needs``."""
+    return Depends(Needs(scope, once_there_are_keys=once_there_are_keys))
 
 
 def presented_key(request: Request) -> str:
@@ -85,12 +103,18 @@ def presented_key(request: Request) -> str:
     return given.strip()
 
 
+def _principal(request: Request) -> Principal:
+    principal: Principal = request.state.principal
+    return principal
+
+
+PrincipalDep = Annotated[Principal, Depends(_principal)]
+
+
 def asker_of(request: Request, body: Mapping[str, Any]) -> Asker:
-    """Return who asks: the end user that ``body`` names, and a digest of the key."""
+    """Return who asks: the end user that ``body`` names, and whose key it is."""
     user = body.get("user") or body.get("safety_identifier")
-    key = presented_key(request)
-    digest = hashlib.blake2b(key.encode(), digest_size=16).hexdigest() if key else None
-    return Asker(user if isinstance(user, str) else None, digest)
+    return Asker(user if isinstance(user, str) else None, _principal(request))
 
 
 _EVENTS = {"text/event-stream": {"schema": {"type": "object", "required": ["data"]}}}

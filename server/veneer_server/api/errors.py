@@ -12,7 +12,6 @@ plain answer and, once a stream has begun, its last event.
     │   ├── UnsupportedParameter   a field would have no effect, or only the server may set it
     │   └── NoAdapterAtPath        vLLM's route was told to load what is not there
     ├── NotServed                  OpenAI has such a route, but this server no such model
-    ├── Unauthorized               the key is missing or wrong
     ├── KeyReused                  the Idempotency-Key belongs to another request
     ├── OutcomeUnknown             nobody knows what the first request with the key did
     ├── TooManyConnections         more than the limit are open
@@ -39,6 +38,7 @@ from veneer_server.api.urls import explain_method, explain_unknown, explain_unse
 from veneer_server.conversations import errors as conversations
 from veneer_server.engine import base as engine
 from veneer_server.serving.admission import Overloaded
+from veneer_server.tenancy import errors as tenancy
 
 logger = structlog.get_logger(__name__)
 
@@ -93,10 +93,6 @@ class NoAdapterAtPath(InvalidRequest):
 
 class NotServed(ApiFault):
     """OpenAI has the route, but it asks for a model of a kind that is not served here."""
-
-
-class Unauthorized(ApiFault):
-    """The key is missing or wrong."""
 
 
 class KeyReused(ApiFault):
@@ -175,7 +171,11 @@ _TABLE: dict[type[Exception], ApiError] = {
     NotServed: ApiError(400, _INVALID, "unsupported_endpoint"),
     BodyTooSlow: ApiError(408, _INVALID, "body_too_slow"),
     BodyTooLarge: ApiError(413, _INVALID, "request_too_large"),
-    Unauthorized: ApiError(401, _INVALID, "invalid_api_key"),
+    tenancy.Unauthorized: ApiError(401, _INVALID, "invalid_api_key"),
+    tenancy.ScopeMissing: ApiError(403, _INVALID, "missing_scope"),
+    tenancy.NotOwned: ApiError(403, _INVALID, "not_your_namespace", param="name"),
+    tenancy.KeyNotFound: ApiError(404, _INVALID, "key_not_found", param="id"),
+    tenancy.NobodyLeft: ApiError(409, _INVALID, "last_admin_key"),
     KeyReused: ApiError(409, _INVALID, "idempotency_key_reused", param="Idempotency-Key"),
     OutcomeUnknown: ApiError(409, _INVALID, "idempotency_outcome_unknown", param="Idempotency-Key"),
     TasksFailing: ApiError(503, _SERVER, "tasks_failing", retry_after_s=30),
@@ -188,6 +188,7 @@ _UNEXPECTED = ApiError(500, _SERVER, "internal_error", "The server had an error;
 _ANTHROPIC_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
+    403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
     408: "invalid_request_error",

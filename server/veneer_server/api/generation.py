@@ -6,7 +6,7 @@ Each reads the body, calls the service and answers in the official shape.
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from veneer_server.api.answering import note
@@ -16,7 +16,7 @@ from veneer_server.api.deps import (
     Server,
     ServerDep,
     asker_of,
-    require_key,
+    needs,
     with_body,
 )
 from veneer_server.api.official.answers import to_document, to_events
@@ -26,8 +26,9 @@ from veneer_server.api.official.members.tables import TABLES
 from veneer_server.api.streams import ClientGone, EventStream, run_until_gone
 from veneer_server.engine.base import Endpoint
 from veneer_server.serving.requests import Document, Served
+from veneer_server.tenancy.scopes import Scope
 
-router = APIRouter(dependencies=[Depends(require_key)])
+router = APIRouter(dependencies=[needs(Scope.INFER)])
 
 PATHS = {
     "/v1/chat/completions": Endpoint.CHAT,

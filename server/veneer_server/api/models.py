@@ -9,18 +9,25 @@ from fastapi import APIRouter, Depends, Request
 from starlette.exceptions import HTTPException
 
 from veneer_adapters.catalog.revision import Adapter
-from veneer_server.api.deps import Server, ServerDep, require_key
+from veneer_adapters.errors import AdapterNotFound
+from veneer_adapters.names import Selector
+from veneer_server.api.deps import PrincipalDep, Server, ServerDep, needs
 from veneer_server.api.errors import InvalidRequest, is_anthropic
 from veneer_server.api.official.models import to_anthropic_list, to_anthropic_model
 from veneer_server.serving.resolving import selected
+from veneer_server.tenancy.principals import Principal
+from veneer_server.tenancy.scopes import Scope
 
-router = APIRouter(dependencies=[Depends(require_key)])
+router = APIRouter()
+_READ = needs(Scope.MODELS_READ)
 
 
-@router.get("/v1/models")
-async def list_models(request: Request, server: ServerDep) -> dict[str, Any]:
+@router.get("/v1/models", dependencies=[_READ])
+async def list_models(request: Request, server: ServerDep, who: PrincipalDep) -> dict[str, Any]:
     """Return a card for the base model and one for each adapter."""
-    cards = [_base_card(server), *(_adapter_card(a, server) for a in server.adapters.every())]
+    seen = [a for a in server.adapters.every() if who.sees(a.name)]
+    base = [_base_card(server)] if who.sees_base() else []
+    cards = base + [_adapter_card(adapter, server) for adapter in seen]
     if is_anthropic(request.scope):
         return to_anthropic_list(cards)
     return {"object": "list", "data": cards}
@@ -32,10 +39,12 @@ def _require_name(model_id: str) -> None:
         raise HTTPException(404)
 
 
-@router.get("/v1/models/{model_id:path}", dependencies=[Depends(_require_name)])
-async def retrieve_model(request: Request, model_id: str, server: ServerDep) -> dict[str, Any]:
+@router.get("/v1/models/{model_id:path}", dependencies=[Depends(_require_name), _READ])
+async def retrieve_model(
+    request: Request, model_id: str, server: ServerDep, who: PrincipalDep
+) -> dict[str, Any]:
     """Return the card of one model, under the name that the client used for it."""
-    selector = selected(model_id, server.engine.model, server.adapters.knows)
+    selector = _select(model_id, server, who)
     if selector is None:
         card = _base_card(server)
     else:
@@ -44,18 +53,36 @@ async def retrieve_model(request: Request, model_id: str, server: ServerDep) -> 
     return to_anthropic_model(card) if is_anthropic(request.scope) else card
 
 
-@router.delete("/v1/models/{model_id:path}", dependencies=[Depends(_require_name)])
-async def delete_model(model_id: str, server: ServerDep) -> dict[str, Any]:
+@router.delete(
+    "/v1/models/{model_id:path}",
+    dependencies=[Depends(_require_name), needs(Scope.ADAPTERS_WRITE)],
+)
+async def delete_model(model_id: str, server: ServerDep, who: PrincipalDep) -> dict[str, Any]:
     """Remove an adapter, as ``DELETE /v1/adapters/{name}`` does."""
     if "@" in model_id:
         raise InvalidRequest(
             "This route deletes whole adapters only; name the adapter without '@'.", param="model"
         )
-    selector = selected(model_id, server.engine.model, server.adapters.knows)
+    selector = _select(model_id, server, who)
     if selector is None:
         raise InvalidRequest("The base model cannot be deleted.", param="model")
+    who.require_owner(selector.adapter)
     await server.adapters.remove(selector.adapter)
     return {"id": model_id, "object": "model", "deleted": True}
+
+
+def _select(model_id: str, server: Server, who: Principal) -> Selector | None:
+    """Return which adapter ``model_id`` names for ``who``, None for the base."""
+
+    def knows(name: str) -> bool:
+        return who.sees(name) and server.adapters.knows(name)
+
+    selector = selected(model_id, server.engine.model, knows)
+    if selector is not None:
+        server.adapters.require(selector.adapter, who.sees)
+    elif not who.sees_base():
+        raise AdapterNotFound(model_id)
+    return selector
 
 
 def _base_card(server: Server) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""Health, version and metrics, for probes and scrapers. These routes need no key."""
+"""Health, version and metrics, for probes and scrapers.
+
+These routes need no key. Only the metrics need one once there are keys of tenants: their labels
+name the adapters of all.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -10,22 +14,25 @@ from prometheus_client.exposition import choose_encoder, generate_latest
 from prometheus_client.registry import Collector
 
 from veneer_server import __version__
-from veneer_server.api.deps import Server, ServerDep
+from veneer_server.api.deps import Server, ServerDep, needs
 from veneer_server.api.errors import ShuttingDown, StateUnwritable, TasksFailing
 from veneer_server.engine.base import EngineUnavailable
+from veneer_server.tenancy.scopes import Scope
 
 router = APIRouter()
+_OPEN = [needs(None)]
+_METRICS = [needs(Scope.METRICS, once_there_are_keys=True)]
 
 
-@router.get("/livez")
+@router.get("/livez", dependencies=_OPEN)
 async def live() -> dict[str, str]:
     """Answer 200 as long as the process can answer."""
     return {"status": "ok"}
 
 
-@router.get("/readyz")
-@router.get("/health")
-@router.get("/ping")
+@router.get("/readyz", dependencies=_OPEN)
+@router.get("/health", dependencies=_OPEN)
+@router.get("/ping", dependencies=_OPEN)
 async def ready(server: ServerDep) -> dict[str, str]:
     """Answer 200 while the engine can serve, state can be written, and the server goes on."""
     await _check(server)
@@ -50,7 +57,7 @@ async def _is_up(server: Server) -> bool:
     return True
 
 
-@router.get("/version")
+@router.get("/version", dependencies=_OPEN)
 async def version(server: ServerDep) -> JSONResponse:
     """Return the server's version, its base model and its LoRA implementation."""
     return JSONResponse(
@@ -62,7 +69,7 @@ async def version(server: ServerDep) -> JSONResponse:
     )
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
+@router.get("/metrics", response_class=PlainTextResponse, dependencies=_METRICS)
 async def metrics(request: Request, server: ServerDep) -> Response:
     """Return vLLM's metrics and Veneer's.
 

@@ -1,34 +1,19 @@
 """``veneer adapters``: read the arguments, call a running server, print its answer."""
 
-import functools
-import inspect
-import json
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from stamina.instrumentation import set_on_retry_hooks
 
 from veneer_adapters.names import LIVE
 from veneer_server.commands import check as adapters_check
+from veneer_server.commands import remote
 from veneer_server.commands.client import progress, tables, targets
-from veneer_server.commands.client.connection import Connection
 from veneer_server.commands.client.documents import Adapter, Alias, Revision
-from veneer_server.commands.client.failures import BadArgument, ClientError, LeftRunning
-from veneer_server.commands.client.routes import AdaptersApi, Listing
+from veneer_server.commands.client.failures import BadArgument, ClientError
+from veneer_server.commands.client.routes import AdaptersApi
 from veneer_server.commands.client.watching import outcome, watch
-from veneer_server.commands.terminal import (
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    EXIT_USAGE,
-    ConfigOption,
-    failure,
-    load,
-)
+from veneer_server.commands.remote import Json, Limit, print_json, print_listing
 
 group = typer.Typer(
     help="Look at the adapters of a running server, and change them.\n\n"
@@ -44,21 +29,8 @@ group = typer.Typer(
 
 group.command("check")(adapters_check.check)
 
-_SERVER = "Server"
-UrlOption = Annotated[
-    str | None,
-    typer.Option(
-        "--url",
-        help="URL of the server. Default: from the settings, then OPENAI_BASE_URL.",
-        rich_help_panel=_SERVER,
-    ),
-]
-KeyOption = Annotated[
-    str | None,
-    typer.Option(
-        "--key", help="Key of the server. Default: server.api_key.", rich_help_panel=_SERVER
-    ),
-]
+command = remote.commands(group, AdaptersApi)
+
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the adapter, as in `model`.")]
 AliasName = Annotated[
     str, typer.Argument(metavar="NAME@ALIAS", help="Name of the alias; NAME alone means NAME@live.")
@@ -75,49 +47,6 @@ NoEffect = Annotated[
     bool, typer.Option("--allow-no-effect", help="Serve the adapter even if it changes no answer.")
 ]
 Wait = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the server.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Print at most this many rows.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-
-
-@contextmanager
-def _server(url: str | None, key: str | None, config: Path | None) -> Iterator[AdaptersApi]:
-    settings = load(config, {}).server
-    known_key = settings.api_key.get_secret_value() if settings.api_key else None
-    set_on_retry_hooks(())  # the user need not know that a request was repeated
-    try:
-        address = url or targets.address(settings, os.environ.get("OPENAI_BASE_URL"))
-        with Connection(address, key or known_key) as connection:
-            yield AdaptersApi(connection)
-    except ClientError as error:
-        codes = {BadArgument: EXIT_USAGE, LeftRunning: EXIT_INTERRUPTED}
-        raise failure(str(error), codes.get(type(error), EXIT_FAILED)) from error
-    except KeyboardInterrupt:
-        raise failure("Stopped.", EXIT_INTERRUPTED) from None
-
-
-def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command; its function gets the server as its first argument.
-
-    The command also gets the options --url, --key and --config.
-    """
-
-    def register(body: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(body)
-        def run(url: str | None, key: str | None, config: Path | None, **given: Any) -> None:
-            with _server(url, key, config) as api:
-                body(api, **given)
-
-        own = list(inspect.signature(body).parameters.values())[1:]
-        shared = [
-            inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-            for option, kind in (("url", UrlOption), ("key", KeyOption), ("config", ConfigOption))
-        ]
-        # Typer reads the signature. There is no other way to give several commands one option.
-        run.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
-        group.command(name)(run)
-        return body
-
-    return register
 
 
 @command("list")
@@ -128,7 +57,7 @@ def list_adapters(api: AdaptersApi, limit: Limit = None, as_json: Json = False) 
 
     Example: veneer adapters list --json
     """
-    _print_listing(api.adapters(limit), tables.adapters_table, as_json)
+    print_listing(api.adapters(limit), tables.adapters_table, as_json)
 
 
 @command("show")
@@ -141,7 +70,7 @@ def show(api: AdaptersApi, name: Name, as_json: Json = False) -> None:
     """
     adapter = api.adapter(name)
     if as_json:
-        return _print_json(adapter.as_json())
+        return print_json(adapter.as_json())
     shown = [tables.adapter_facts(adapter)]
     if adapter.aliases:
         shown.append(tables.aliases_table(adapter.aliases.values()))
@@ -220,7 +149,7 @@ def revisions(api: AdaptersApi, name: Name, limit: Limit = None, as_json: Json =
 
     Example: veneer adapters revisions pirate
     """
-    _print_listing(api.revisions(name, limit), tables.revisions_table, as_json)
+    print_listing(api.revisions(name, limit), tables.revisions_table, as_json)
 
 
 @command("alias")
@@ -301,7 +230,7 @@ def history(api: AdaptersApi, name: AliasName, limit: Limit = None, as_json: Jso
     Example: veneer adapters history pirate@canary
     """
     adapter, alias = targets.to_alias(name)
-    _print_listing(api.history(adapter, alias, limit), tables.aliases_table, as_json)
+    print_listing(api.history(adapter, alias, limit), tables.aliases_table, as_json)
 
 
 @command("pin")
@@ -373,36 +302,20 @@ def _show_aliases(adapter: Adapter, alias: str | None, as_json: bool) -> None:
         raise ClientError(f"The adapter {adapter.name} has no alias {alias}.")
     if as_json:
         shown = [each.as_json() for each in found]
-        return _print_json(shown[0] if alias else {"object": "list", "data": shown})
+        return print_json(shown[0] if alias else {"object": "list", "data": shown})
     return tables.show(tables.aliases_table(found))
 
 
 def _print_alias(alias: Alias, as_json: bool) -> None:
     if as_json:
-        return _print_json(alias.as_json())
+        return print_json(alias.as_json())
     return typer.echo(tables.alias_line(alias))
 
 
 def _print_made(name: str, document: Adapter | Revision | None, revision: Revision | None) -> None:
     if document is not None:
-        _print_json(document.as_json())
+        print_json(document.as_json())
     elif revision is not None:
         tables.show(tables.revision_facts(name, revision))
     else:
         typer.echo(f"{name} already has a revision with these files, so there is no new one.")
-
-
-def _print_listing(
-    listing: Listing[Any], to_table: Callable[[Iterable[Any]], Any], as_json: bool
-) -> None:
-    if as_json:
-        rows = [row.as_json() for row in listing.rows]
-        return _print_json({"object": "list", "data": rows, "has_more": not listing.complete})
-    tables.show(to_table(listing.rows))
-    if not listing.complete:
-        typer.echo("There are more rows; raise --limit to see them.", err=True)
-    return None
-
-
-def _print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))

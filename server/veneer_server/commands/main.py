@@ -13,6 +13,7 @@ from rich.console import Console
 
 from veneer_server import __version__
 from veneer_server.commands import adapters as adapters_cli
+from veneer_server.commands import keys as keys_cli
 from veneer_server.commands.terminal import (
     EXIT_CONFIG,
     EXIT_ENGINE,
@@ -36,6 +37,7 @@ app = typer.Typer(
 config = typer.Typer(help="Show the configuration.", no_args_is_help=True)
 app.add_typer(config, name="config")
 app.add_typer(adapters_cli.group, name="adapters")
+app.add_typer(keys_cli.group, name="keys")
 
 
 @app.command()
@@ -135,6 +137,7 @@ def _ending_of(error: Exception) -> tuple[str, int] | None:
     from veneer_server.engine.base import EngineNotStarted, EngineStartTimedOut
     from veneer_server.engine.supervision import EngineGaveUp
     from veneer_server.telemetry.otel import ExportNotPossible
+    from veneer_server.tenancy.errors import KeyNeeded
 
     match error:
         case EngineGaveUp():
@@ -143,6 +146,8 @@ def _ending_of(error: Exception) -> tuple[str, int] | None:
             return f"Veneer cannot start: {error}", EXIT_ENGINE
         case StateFolderInUse():
             return f"Veneer cannot start: {error}", EXIT_IN_USE
+        case KeyNeeded():
+            return f"The settings cannot be used:\n{error}", EXIT_CONFIG
         case EngineNotStarted() | AdapterError() | ExportNotPossible():
             return f"Veneer cannot start: {error}", EXIT_CONFIG
     return None

@@ -57,6 +57,8 @@ class Call:
     """Unique as long as the engine runs."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Only trace headers, with lower-case names; credentials never reach an engine."""
+    cache_salt: str | None = None
+    """Only calls with the same salt share what the engine keeps of their prompts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from veneer_server.serving.resolving import Asker, Resolved, Resolver
 from veneer_server.serving.tokens import with_usage
 from veneer_server.serving.watching import Watching
 from veneer_server.telemetry.observation import Observation
+from veneer_server.tenancy.principals import cache_salt
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +83,16 @@ class RequestService:
         watching: Watching,
         admission: Admission,
         *,
+        secret: str = "",
         new_id: Callable[[], str] = lambda: uuid4().hex,
     ) -> None:
+        """Every tenant gets a cache salt of its own, made with ``secret``."""
         self._engine = engine
         self._resolver = resolver
         self._residency = residency
         self._watching = watching
         self._admission = admission
+        self._secret = secret
         self._new_id = new_id
 
     async def respond(
@@ -120,7 +124,13 @@ class RequestService:
             served = Served(resolved.asked, resolved.revision, watch.seen, waited_s)
             model = lease.engine_name if lease else self._engine.model.id
             asking, hide_usage = with_usage(endpoint, body)
-            call = Call(endpoint, {**asking, "model": model}, self._new_id(), watch.headers())
+            call = Call(
+                endpoint,
+                {**asking, "model": model},
+                self._new_id(),
+                watch.headers(),
+                cache_salt(asker.principal.tenant if asker else None, self._secret),
+            )
             with watch.asking():
                 found = await self._engine.respond(call)
             if isinstance(found, Answer):

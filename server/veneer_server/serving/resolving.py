@@ -15,6 +15,7 @@ from veneer_adapters.names import Selector, close_matches, parse_model
 from veneer_adapters.publishing.arriving import Arriving
 from veneer_adapters.publishing.pulling import Puller
 from veneer_server.engine.base import Endpoint, ModelFacts, RequestRejected
+from veneer_server.tenancy.principals import ANYBODY, Principal
 
 _MODEL_OPTIONAL = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE})
 """Endpoints at which a request need never name a model."""
@@ -38,12 +39,16 @@ class ModelMissing(RequestRejected):
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """What a sticky alias needs to know about the client that sent a request."""
+    """The client that sent a request."""
 
     user: str | None = None
-    """The end user, as the client names them."""
-    key: str | None = None
-    """A digest of the key that the client sent."""
+    """The end user, as the client names them; a sticky alias reads it."""
+    principal: Principal = ANYBODY
+    """What they may not use does not exist for them."""
+
+    def key(self) -> str | None:
+        """Return what a sticky alias takes for their key, None when they sent none."""
+        return self.principal.key_id or self.principal.owner or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,23 +111,38 @@ class Resolver:
             ModelMissing: the body names no model and must, or names it by something else than text.
             AdapterError: no model can answer; the leaf says why.
         """
-        asked = body.get("model")
+        asked, asker = body.get("model"), asker or Asker()
+        who = asker.principal
         if asked in (None, ""):
-            if self._name_required and endpoint not in _MODEL_OPTIONAL:
+            needed = self._name_required and endpoint not in _MODEL_OPTIONAL
+            if needed or not who.sees_base():
                 raise ModelMissing("you must provide a model parameter", param="model")
             return Resolved(self._model.id, None)
         if not isinstance(asked, str):
             raise ModelMissing("Invalid type for 'model': expected a string.", param="model")
         try:
-            selector = selected(asked, self._model, self._catalog.knows)
+            selector = selected(
+                asked, self._model, lambda name: who.sees(name) and self._catalog.knows(name)
+            )
             if selector is None:
+                if not who.sees_base():
+                    raise AdapterNotFound(asked)
                 return Resolved(asked, None)
-            await self._arriving.arrive(selector.adapter)
-            pulled_s = await self._pull_unknown(selector.adapter)
+            pulled_s = await self._fetch_unknown(selector, who)
             revision = self._find(endpoint, selector, asker)
             return Resolved(asked, revision, self._guarded(selector), pulled_s)
         except AdapterNotFound as error:
-            raise self._with_base(error, asked) from error
+            raise self._with_base(error, asked, who) from error
+
+    async def _fetch_unknown(self, selector: Selector, who: Principal) -> float | None:
+        """Return the seconds of a fetch, once the adapter is there for ``who``."""
+        name, pulled_s = selector.adapter, None
+        if who.sees(name):
+            await self._arriving.arrive(name)
+            pulled_s = await self._pull_unknown(name)
+        if not who.sees(name) or not self._catalog.knows(name):
+            raise self._catalog.not_found(name, str(selector), who.sees)
+        return pulled_s
 
     async def _pull_unknown(self, name: str) -> float | None:
         if not self._puller.possible or self._catalog.knows(name):
@@ -138,10 +158,9 @@ class Resolver:
             raise StorageFailed(str(error)) from error
         return self._clock() - began_s
 
-    def _find(self, endpoint: Endpoint, selector: Selector, asker: Asker | None) -> Revision:
-        asker = asker or Asker()
+    def _find(self, endpoint: Endpoint, selector: Selector, asker: Asker) -> Revision:
         try:
-            return self._catalog.resolve(selector, Caller(asker.user, asker.key, self._draw()))
+            return self._catalog.resolve(selector, Caller(asker.user, asker.key(), self._draw()))
         except AdapterFailed as error:
             if error.revision is not None and (alias := self._guarded(selector)):
                 self._on_failed(endpoint, selector.adapter, alias, error.revision)
@@ -153,7 +172,8 @@ class Resolver:
         alias = self._catalog.alias(selector.adapter, selector.alias)
         return alias if alias.guard else None
 
-    def _with_base(self, error: AdapterNotFound, asked: str) -> AdapterNotFound:
+    def _with_base(self, error: AdapterNotFound, asked: str, who: Principal) -> AdapterNotFound:
         # The catalog knows only adapters, but the client may have meant the base.
-        near = close_matches(asked, [self._model.id])
-        return AdapterNotFound(error.name, tuple(dict.fromkeys((*error.close_matches, *near))))
+        near = close_matches(asked, [self._model.id] if who.sees_base() else [])
+        known = [name for name in error.close_matches if who.sees(name) or name in near]
+        return AdapterNotFound(error.name, tuple(dict.fromkeys((*known, *near))))

@@ -3,19 +3,22 @@
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
 
 from veneer_adapters.names import LIVE
 from veneer_server.api.admin.bodies import Body, described, parse, require_alias_name
+from veneer_server.api.admin.offering import require_location, require_offer
 from veneer_server.api.admin.once import once
 from veneer_server.api.admin.pages import page
-from veneer_server.api.admin.paths import AdapterRoute, NameDep
+from veneer_server.api.admin.paths import AdapterRoute, NameDep, OwnNameDep
 from veneer_server.api.admin.views import adapter_json, revision_json
-from veneer_server.api.deps import BodyDep, ServerDep, require_key
+from veneer_server.api.deps import BodyDep, PrincipalDep, ServerDep, needs
+from veneer_server.tenancy.scopes import Scope
 
-router = APIRouter(dependencies=[Depends(require_key)], route_class=AdapterRoute)
+router = APIRouter(route_class=AdapterRoute)
+_READ, _WRITE = [needs(Scope.ADAPTERS_READ)], [needs(Scope.ADAPTERS_WRITE)]
 
 _Source = Annotated[str, Field(min_length=1, max_length=2048)]
 
@@ -51,16 +54,20 @@ class PatchBody(Body):
     pinned: bool
 
 
-@router.get("/v1/adapters")
-async def list_adapters(request: Request, server: ServerDep) -> dict[str, Any]:
+@router.get("/v1/adapters", dependencies=_READ)
+async def list_adapters(request: Request, server: ServerDep, who: PrincipalDep) -> dict[str, Any]:
     """Return a page of all adapters, failed ones too, ordered by name."""
-    return page(request, server.adapters.every(), lambda a: a.name, adapter_json)
+    seen = [adapter for adapter in server.adapters.every() if who.sees(adapter.name)]
+    return page(request, seen, lambda a: a.name, lambda a: adapter_json(a, who))
 
 
-@router.post("/v1/adapters", openapi_extra=described(AddBody))
-async def add_adapter(request: Request, body: BodyDep, server: ServerDep) -> Response:
+@router.post("/v1/adapters", openapi_extra=described(AddBody), dependencies=_WRITE)
+async def add_adapter(
+    request: Request, body: BodyDep, server: ServerDep, who: PrincipalDep
+) -> Response:
     """Add a new adapter from a source."""
     asked = parse(AddBody, body)
+    require_offer(who, server, asked.name, asked.source)
 
     async def act() -> Response:
         added = await server.adapters.add(
@@ -70,49 +77,57 @@ async def add_adapter(request: Request, body: BodyDep, server: ServerDep) -> Res
             allow_no_effect=asked.allow_no_effect,
             wait=asked.wait,
         )
-        return _answer(adapter_json(added), 201 if asked.wait else 202)
+        return _answer(adapter_json(added, who), 201 if asked.wait else 202)
 
     return await once(request, server, body, act)
 
 
-@router.post("/v1/adapters/check", openapi_extra=described(CheckBody))
-async def check_adapter(body: BodyDep, server: ServerDep) -> Response:
+@router.post("/v1/adapters/check", openapi_extra=described(CheckBody), dependencies=_WRITE)
+async def check_adapter(body: BodyDep, server: ServerDep, who: PrincipalDep) -> Response:
     """Return the doctor's report on a source: whether it loads, its cost, what to change."""
-    report = await server.adapters.check(parse(CheckBody, body).source)
+    source = parse(CheckBody, body).source
+    require_location(who, server, source)
+    report = await server.adapters.check(source)
     return Response(report.to_json(), media_type="application/json")
 
 
-@router.get("/v1/adapters/{name}")
-async def show_adapter(name: NameDep, server: ServerDep) -> dict[str, Any]:
+@router.get("/v1/adapters/{name}", dependencies=_READ)
+async def show_adapter(name: NameDep, server: ServerDep, who: PrincipalDep) -> dict[str, Any]:
     """Return one adapter."""
-    return adapter_json(server.adapters.get(name))
+    return adapter_json(server.adapters.get(name), who)
 
 
-@router.patch("/v1/adapters/{name}", openapi_extra=described(PatchBody))
-async def change_adapter(name: NameDep, body: BodyDep, server: ServerDep) -> dict[str, Any]:
+@router.patch("/v1/adapters/{name}", openapi_extra=described(PatchBody), dependencies=_WRITE)
+async def change_adapter(name: OwnNameDep, body: BodyDep, server: ServerDep) -> dict[str, Any]:
     """Pin the live revision to its device slot, or unpin it."""
     return adapter_json(await server.adapters.pin(name, pinned=parse(PatchBody, body).pinned))
 
 
-@router.delete("/v1/adapters/{name}")
-async def remove_adapter(name: NameDep, server: ServerDep) -> dict[str, Any]:
+@router.delete("/v1/adapters/{name}", dependencies=_WRITE)
+async def remove_adapter(name: OwnNameDep, server: ServerDep) -> dict[str, Any]:
     """Remove an adapter; running requests finish on it."""
     await server.adapters.remove(name)
     return {"name": name, "object": "adapter", "deleted": True}
 
 
-@router.get("/v1/adapters/{name}/revisions")
-async def list_revisions(request: Request, name: NameDep, server: ServerDep) -> dict[str, Any]:
+@router.get("/v1/adapters/{name}/revisions", dependencies=_READ)
+async def list_revisions(
+    request: Request, name: NameDep, server: ServerDep, who: PrincipalDep
+) -> dict[str, Any]:
     """Return a page of all revisions of one adapter, the newest first."""
-    return page(request, server.adapters.revisions(name), lambda r: str(r.number), revision_json)
+    found = server.adapters.revisions(name)
+    return page(request, found, lambda r: str(r.number), lambda r: revision_json(r, who))
 
 
-@router.post("/v1/adapters/{name}/revisions", openapi_extra=described(PublishBody))
+@router.post(
+    "/v1/adapters/{name}/revisions", openapi_extra=described(PublishBody), dependencies=_WRITE
+)
 async def publish_revision(
-    request: Request, name: NameDep, body: BodyDep, server: ServerDep
+    request: Request, name: OwnNameDep, body: BodyDep, server: ServerDep, who: PrincipalDep
 ) -> Response:
     """Publish the content of a source as a revision, prove it, and point an alias to it."""
     asked = parse(PublishBody, body)
+    require_location(who, server, asked.source)
     if asked.alias is not None:
         require_alias_name(asked.alias)
 
@@ -131,14 +146,14 @@ async def publish_revision(
     return await once(request, server, body, act)
 
 
-@router.post("/v1/adapters/{name}/load")
-async def load_adapter(name: NameDep, server: ServerDep) -> dict[str, Any]:
+@router.post("/v1/adapters/{name}/load", dependencies=_WRITE)
+async def load_adapter(name: OwnNameDep, server: ServerDep) -> dict[str, Any]:
     """Load the live revision before a request asks for it."""
     return adapter_json(await server.adapters.load(name))
 
 
-@router.post("/v1/adapters/{name}/unload")
-async def unload_adapter(name: NameDep, server: ServerDep) -> dict[str, Any]:
+@router.post("/v1/adapters/{name}/unload", dependencies=_WRITE)
+async def unload_adapter(name: OwnNameDep, server: ServerDep) -> dict[str, Any]:
     """Free the slots of every revision as soon as no request uses it."""
     return adapter_json(server.adapters.unload(name))
 

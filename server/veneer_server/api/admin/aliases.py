@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
 
@@ -12,12 +12,14 @@ from veneer_adapters.publishing.publishing import Wanted
 from veneer_server.api.admin.bodies import Body, described, parse, require_alias_name
 from veneer_server.api.admin.once import once
 from veneer_server.api.admin.pages import page
-from veneer_server.api.admin.paths import AdapterRoute, NameDep
+from veneer_server.api.admin.paths import AdapterRoute, NameDep, OwnNameDep
 from veneer_server.api.admin.views import alias_json
-from veneer_server.api.deps import BodyDep, ServerDep, require_key
+from veneer_server.api.deps import BodyDep, ServerDep, needs
 from veneer_server.api.errors import InvalidRequest
+from veneer_server.tenancy.scopes import Scope
 
-router = APIRouter(dependencies=[Depends(require_key)], route_class=AdapterRoute)
+router = APIRouter(route_class=AdapterRoute)
+_READ, _WRITE = [needs(Scope.ADAPTERS_READ)], [needs(Scope.ADAPTERS_WRITE)]
 
 _PATH = "/v1/adapters/{name}/aliases/{alias}"
 _DIGITS = 18
@@ -48,15 +50,15 @@ class AliasBody(Body):
     guard: GuardBody | None = None
 
 
-@router.get(_PATH)
+@router.get(_PATH, dependencies=_READ)
 async def show_alias(name: NameDep, alias: str, server: ServerDep) -> Response:
     """Return what one alias points to; the ETag is the alias's version."""
     return _answer(name, server.adapters.alias(name, alias))
 
 
-@router.put(_PATH, openapi_extra=described(AliasBody))
+@router.put(_PATH, openapi_extra=described(AliasBody), dependencies=_WRITE)
 async def move_alias(
-    request: Request, name: NameDep, alias: str, body: BodyDep, server: ServerDep
+    request: Request, name: OwnNameDep, alias: str, body: BodyDep, server: ServerDep
 ) -> Response:
     """Point an alias to one revision or to several; a new alias is made.
 
@@ -68,17 +70,17 @@ async def move_alias(
     return _answer(name, await server.adapters.move(name, require_alias_name(alias), wanted))
 
 
-@router.delete(_PATH)
+@router.delete(_PATH, dependencies=_WRITE)
 async def remove_alias(
-    request: Request, name: NameDep, alias: str, server: ServerDep
+    request: Request, name: OwnNameDep, alias: str, server: ServerDep
 ) -> dict[str, Any]:
     """Remove an alias; its revisions stay."""
     await server.adapters.remove_alias(name, alias, expected=_expected(request))
     return {"adapter": name, "alias": alias, "object": "adapter.alias", "deleted": True}
 
 
-@router.post(f"{_PATH}/rollback")
-async def roll_back(request: Request, name: NameDep, alias: str, server: ServerDep) -> Response:
+@router.post(f"{_PATH}/rollback", dependencies=_WRITE)
+async def roll_back(request: Request, name: OwnNameDep, alias: str, server: ServerDep) -> Response:
     """Roll an alias back: point it to what it pointed to before."""
 
     async def act() -> Response:
@@ -88,7 +90,7 @@ async def roll_back(request: Request, name: NameDep, alias: str, server: ServerD
     return await once(request, server, {}, act)
 
 
-@router.get(f"{_PATH}/history")
+@router.get(f"{_PATH}/history", dependencies=_READ)
 async def list_moves(
     request: Request, name: NameDep, alias: str, server: ServerDep
 ) -> dict[str, Any]:

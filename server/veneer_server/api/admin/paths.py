@@ -1,4 +1,7 @@
-"""Adapter names in paths: a name is one segment, with ``%2F`` for the slash of ``team/name``."""
+"""Adapter names in paths: a name is one segment, with ``%2F`` for the slash of ``team/name``.
+
+What a key may not see does not exist for it, on every route.
+"""
 
 from typing import Annotated
 from urllib.parse import unquote
@@ -7,6 +10,8 @@ from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 from starlette.routing import Match
 from starlette.types import Scope
+
+from veneer_server.api.deps import PrincipalDep, ServerDep
 
 _SLASH = "%2F"
 
@@ -30,10 +35,20 @@ class AdapterRoute(APIRoute):
         return super().matches({**scope, "path": path})
 
 
-def _name(request: Request) -> str:
-    name: str = request.path_params["name"]
-    return name.replace(_SLASH, "/")
+def _name(request: Request, server: ServerDep, who: PrincipalDep) -> str:
+    name: str = request.path_params["name"].replace(_SLASH, "/")
+    server.adapters.require(name, who.sees)
+    return name
 
 
 NameDep = Annotated[str, Depends(_name)]
-"""The name of the adapter in the path, with its slash."""
+"""The name of the adapter in the path, with its slash; it exists for the client."""
+
+
+def _own_name(name: NameDep, who: PrincipalDep) -> str:
+    who.require_owner(name)
+    return name
+
+
+OwnNameDep = Annotated[str, Depends(_own_name)]
+"""A name that the client may also change."""

@@ -5,12 +5,16 @@ from typing import Any
 
 from veneer_adapters.catalog.alias import Alias
 from veneer_adapters.catalog.revision import Adapter, Progress, Revision, Source
+from veneer_server.tenancy.principals import ANYBODY, Principal
 
 Json = dict[str, Any]
 
 
-def adapter_json(adapter: Adapter) -> Json:
-    """Return one adapter with its aliases and the progress of the work on new content."""
+def adapter_json(adapter: Adapter, who: Principal = ANYBODY) -> Json:
+    """Return one adapter with its aliases and the progress of the work on new content.
+
+    Only who owns it learns where it came from.
+    """
     shown: Json = {
         "object": "adapter",
         "name": adapter.name,
@@ -21,7 +25,7 @@ def adapter_json(adapter: Adapter) -> Json:
         "revisions": adapter.revisions,
         "pinned": adapter.pinned,
         "read_only": adapter.read_only,
-        "source": _source_json(adapter.source),
+        "source": _source_json(adapter.source) if who.owns(adapter.name) else None,
         "aliases": {name: alias_json(adapter.name, a) for name, a in adapter.aliases.items()},
         "progress": _progress_json(adapter.progress) if adapter.progress else None,
     }
@@ -30,8 +34,11 @@ def adapter_json(adapter: Adapter) -> Json:
     return shown
 
 
-def revision_json(revision: Revision) -> Json:
-    """Return one revision with the facts of its manifest and its proof of effect."""
+def revision_json(revision: Revision, who: Principal = ANYBODY) -> Json:
+    """Return one revision with the facts of its manifest and its proof of effect.
+
+    Only who owns it learns where it came from.
+    """
     facts, effect = revision.manifest, revision.effect
     shown: Json = {
         "object": "adapter.revision",
@@ -47,7 +54,7 @@ def revision_json(revision: Revision) -> Json:
         "modules": facts.modules,
         "base": facts.base_name,
         "dtype": facts.dtype,
-        "source": _source_json(revision.source),
+        "source": _source_json(revision.source) if who.owns(revision.adapter) else None,
         "effect": None,
     }
     if effect is not None:

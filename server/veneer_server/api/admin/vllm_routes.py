@@ -2,14 +2,16 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
 from veneer_adapters.errors import MissingFolder, quoted
-from veneer_server.api.deps import BodyDep, Server, ServerDep, require_key, with_body
+from veneer_server.api.admin.offering import require_offer
+from veneer_server.api.deps import BodyDep, PrincipalDep, Server, ServerDep, needs, with_body
 from veneer_server.api.errors import InvalidRequest, NoAdapterAtPath
+from veneer_server.tenancy.scopes import Scope
 
-router = APIRouter(dependencies=[Depends(require_key)])
+router = APIRouter(dependencies=[needs(Scope.ADAPTERS_WRITE)])
 
 _TEXT = {"type": "string", "minLength": 1}
 _UNLOAD = {"type": "object", "required": ["lora_name"], "properties": {"lora_name": _TEXT}}
@@ -23,12 +25,15 @@ _LOAD = {
 @router.post(
     "/v1/load_lora_adapter", response_class=PlainTextResponse, openapi_extra=with_body(_LOAD)
 )
-async def load_lora_adapter(body: BodyDep, server: ServerDep) -> PlainTextResponse:
+async def load_lora_adapter(
+    body: BodyDep, server: ServerDep, who: PrincipalDep
+) -> PlainTextResponse:
     """Publish the content of a source as the live revision of a name, and load it.
 
     A name that is taken needs ``load_inplace``, as at vLLM.
     """
     name, path = _text(body, "lora_name"), _text(body, "lora_path")
+    require_offer(who, server, name, path)
     if not body.get("load_inplace") and _is_loaded(server, name):
         raise InvalidRequest(
             f"The lora adapter '{name}' has already been loaded. If you want to load the adapter "
@@ -47,9 +52,13 @@ async def load_lora_adapter(body: BodyDep, server: ServerDep) -> PlainTextRespon
 @router.post(
     "/v1/unload_lora_adapter", response_class=PlainTextResponse, openapi_extra=with_body(_UNLOAD)
 )
-async def unload_lora_adapter(body: BodyDep, server: ServerDep) -> PlainTextResponse:
+async def unload_lora_adapter(
+    body: BodyDep, server: ServerDep, who: PrincipalDep
+) -> PlainTextResponse:
     """Remove an adapter; running requests finish on it."""
     name = _text(body, "lora_name")
+    server.adapters.require(name, who.sees)
+    who.require_owner(name)
     await server.adapters.remove(name)
     return PlainTextResponse(f"Success: LoRA adapter '{name}' removed successfully.")
 

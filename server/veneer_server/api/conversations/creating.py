@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from veneer_server.api.answering import note, owner_of
@@ -19,7 +19,7 @@ from veneer_server.api.deps import (
     Server,
     ServerDep,
     asker_of,
-    require_key,
+    needs,
     with_body,
 )
 from veneer_server.api.official.answers import to_document
@@ -31,8 +31,9 @@ from veneer_server.conversations.turns import Turn
 from veneer_server.engine.base import Endpoint
 from veneer_server.serving.requests import Document
 from veneer_server.serving.resolving import Asker
+from veneer_server.tenancy.scopes import Scope
 
-router = APIRouter(dependencies=[Depends(require_key)])
+router = APIRouter(dependencies=[needs(Scope.INFER)])
 
 
 _BODY = with_body(body_of(Endpoint.RESPONSES))

@@ -2,17 +2,18 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from veneer_server.api.answering import owner_of
 from veneer_server.api.conversations.recording import Followed
-from veneer_server.api.deps import ServerDep, require_key
+from veneer_server.api.deps import ServerDep, needs
 from veneer_server.api.streams import EventStream
 from veneer_server.conversations.errors import NotKept
 from veneer_server.conversations.records import Page
+from veneer_server.tenancy.scopes import Scope
 
-router = APIRouter(dependencies=[Depends(require_key)])
+router = APIRouter(dependencies=[needs(Scope.INFER)])
 
 LimitDep = Annotated[int, Query(ge=1, le=100)]
 OrderDep = Literal["asc", "desc"]

@@ -5,17 +5,18 @@ Source: https://platform.openai.com/docs/api-reference/conversations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from veneer_server.api.answering import owner_of
 from veneer_server.api.conversations.stored import LimitDep, OrderDep, to_list
-from veneer_server.api.deps import BodyDep, ServerDep, require_key, with_body
+from veneer_server.api.deps import BodyDep, ServerDep, needs, with_body
 from veneer_server.api.errors import InvalidRequest
 from veneer_server.api.official.checking import check_metadata
 from veneer_server.conversations.records import Conversation, Page
+from veneer_server.tenancy.scopes import Scope
 
-router = APIRouter(dependencies=[Depends(require_key)])
+router = APIRouter(dependencies=[needs(Scope.INFER)])
 _ONE = "/v1/conversations/{conversation_id}"
 _METADATA = {"metadata": {"type": "object", "additionalProperties": {"type": "string"}}}
 _ITEMS = {"items": {"type": "array", "items": {"type": "object"}}}

@@ -9,13 +9,13 @@ from typing import Any
 
 
 def to_anthropic_list(cards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the models of OpenAI's ``cards``, of which there is at least one, in one page."""
+    """Return the models of OpenAI's ``cards`` in one page."""
     data = [to_anthropic_model(card) for card in cards]
     return {
         "data": data,
-        "first_id": data[0]["id"],
+        "first_id": data[0]["id"] if data else None,
         "has_more": False,
-        "last_id": data[-1]["id"],
+        "last_id": data[-1]["id"] if data else None,
     }
 
 

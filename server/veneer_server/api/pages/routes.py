@@ -10,10 +10,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from veneer_server import __version__
-from veneer_server.api.deps import ServerDep
+from veneer_server.api.deps import ServerDep, needs
 from veneer_server.api.pages.describing import describe
 
-router = APIRouter()
+router = APIRouter(dependencies=[needs(None)])
 
 _FRAME = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Veneer</title>

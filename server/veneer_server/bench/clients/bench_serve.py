@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from veneer_server.bench.peers.peers import BASE
 from veneer_server.bench.peers.running import BenchFailed
@@ -23,7 +23,7 @@ parser = FlexibleArgumentParser()
 add_cli_args(parser)
 for line in sys.stdin:
     found = main(parser.parse_args(json.loads(line)))
-    kept = {k: v for k, v in found.items() if isinstance(v, (int, float))}
+    kept = {k: v for k, v in found.items() if isinstance(v, (int, float)) or k == "errors"}
     print("\\nRESULT " + json.dumps(kept), flush=True)
 """
 """The client's program. It is a text, because only the package ``engine.vllm`` may import vLLM."""
@@ -91,16 +91,19 @@ class BenchServe:
         if result is None:
             end = self._log.read_text(encoding="utf-8", errors="replace")[-1500:]
             raise BenchFailed(f"vllm bench serve ended. The end of its log:\n{end}")
+        errors = result.pop("errors", ())
         if result.get("completed") != work.prompts:
+            why = next(filter(None, errors), "no reason given")
             raise BenchFailed(
-                f"Only {result.get('completed')} of {work.prompts} requests were answered."
+                f"Only {result.get('completed')} of {work.prompts} requests were answered; the"
+                f" first that was not: {why[-300:]}"
             )
         return result
 
-    def _read(self) -> dict[str, float] | None:
+    def _read(self) -> dict[str, Any] | None:
         for line in _pipe(self._process.stdout):
             if line.startswith(_MARK):
-                found: dict[str, float] = json.loads(line.removeprefix(_MARK))
+                found: dict[str, Any] = json.loads(line.removeprefix(_MARK))
                 return found
         return None
 

@@ -76,13 +76,15 @@ class Connection:
         """Return the document at ``path``."""
         return self._send("GET", path, params=params)
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def post(self, path: str, body: Mapping[str, Any] | None = None, *, repeat: bool = True) -> Any:
         """Send ``body`` to ``path``; return the answer.
 
-        The server acts once, even if the connection breaks and the request is repeated.
+        The server acts once, even if the connection breaks and the request is repeated. Without
+        ``repeat`` it is sent again only while nothing of it can have arrived.
         """
-        headers = {"idempotency-key": str(uuid.uuid4())}
-        return self._send("POST", path, body=body or {}, headers=headers)
+        headers = {"idempotency-key": str(uuid.uuid4())} if repeat else None
+        repeat_on = _CONNECTION_LOST if repeat else _NOTHING_SENT
+        return self._send("POST", path, body=body or {}, headers=headers, repeat_on=repeat_on)
 
     def patch(self, path: str, body: Mapping[str, Any]) -> Any:
         """Set members of the document at ``path``; a repeated request changes nothing more."""

@@ -1,4 +1,4 @@
-"""The answers of the adapter routes, as types. They keep unknown members, so nothing is lost."""
+"""The answers of the admin routes, as types. They keep unknown members, so nothing is lost."""
 
 from typing import Any
 
@@ -110,3 +110,17 @@ class Page(_Answer):
     data: list[dict[str, Any]]
     has_more: bool = False
     next: str | int | None = None
+
+
+class ApiKey(_Answer):
+    """A key; only the answer that made it has its text."""
+
+    id: str
+    name: str = ""
+    tenant: str | None = None
+    scopes: tuple[str, ...] = ()
+    adapters: tuple[str, ...] | None = None
+    created: float | None = None
+    expires: float | None = None
+    revoked: float | None = None
+    key: str | None = None

@@ -1,4 +1,4 @@
-"""The routes under ``/v1/adapters``, one method each."""
+"""The routes of adapters and keys, one method each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from urllib.parse import quote
 from pydantic import BaseModel, ValidationError
 
 from veneer_server.commands.client.connection import Connection
-from veneer_server.commands.client.documents import Adapter, Alias, Page, Revision
+from veneer_server.commands.client.documents import Adapter, Alias, ApiKey, Page, Revision
 from veneer_server.commands.client.failures import NotVeneer
 from veneer_server.commands.client.targets import to_name
 
-_ROOT = "/v1/adapters"
+_ROOT, _KEYS = "/v1/adapters", "/v1/keys"
 _PAGE = 1000
 """The most items that the server returns in one page."""
 
@@ -28,11 +28,34 @@ class Listing(Generic[Row]):
     """False when the listing has more rows than the caller's limit."""
 
 
-class AdaptersApi:
-    """The adapters of a server. Every method raises ``ClientError`` if it fails."""
-
+class _Api:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    def _list(self, path: str, of: type[Row], at_most: int | None) -> Listing[Row]:
+        rows: list[Row] = []
+        params: dict[str, str | int] = {}
+        while True:
+            params["limit"] = _PAGE if at_most is None else min(_PAGE, at_most - len(rows))
+            page = self._to(Page, self._connection.get(path, params))
+            rows += [self._to(of, each) for each in page.data]
+            if not page.has_more or len(rows) == at_most:
+                return Listing(tuple(rows[:at_most]), complete=not page.has_more)
+            if not page.data or page.next is None or page.next == params.get("after"):
+                raise NotVeneer(self._connection.url, "its listing has no next page, but should")
+            params["after"] = page.next
+
+    def _to(self, of: type[Row], document: Any) -> Row:
+        try:
+            return of.model_validate(document)
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "everything"
+            why = f"it sent a wrong `{where}` in the {of.__name__.lower()}"
+            raise NotVeneer(self._connection.url, why) from error
+
+
+class AdaptersApi(_Api):
+    """The adapters of a server. Every method raises ``ClientError`` if it fails."""
 
     def adapters(self, at_most: int | None = None) -> Listing[Adapter]:
         """Return all adapters, or the first ``at_most``."""
@@ -114,26 +137,21 @@ class AdaptersApi:
         """Remove an adapter with all its revisions and aliases."""
         self._connection.delete(_path(name))
 
-    def _list(self, path: str, of: type[Row], at_most: int | None) -> Listing[Row]:
-        rows: list[Row] = []
-        params: dict[str, str | int] = {}
-        while True:
-            params["limit"] = _PAGE if at_most is None else min(_PAGE, at_most - len(rows))
-            page = self._to(Page, self._connection.get(path, params))
-            rows += [self._to(of, each) for each in page.data]
-            if not page.has_more or len(rows) == at_most:
-                return Listing(tuple(rows[:at_most]), complete=not page.has_more)
-            if not page.data or page.next is None or page.next == params.get("after"):
-                raise NotVeneer(self._connection.url, "its listing has no next page, but should")
-            params["after"] = page.next
 
-    def _to(self, of: type[Row], document: Any) -> Row:
-        try:
-            return of.model_validate(document)
-        except ValidationError as error:
-            where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "everything"
-            why = f"it sent a wrong `{where}` in the {of.__name__.lower()}"
-            raise NotVeneer(self._connection.url, why) from error
+class KeysApi(_Api):
+    """The keys of a server. Every method raises ``ClientError`` if it fails."""
+
+    def keys(self, at_most: int | None = None) -> Listing[ApiKey]:
+        """Return all keys, or the first ``at_most``, the newest first."""
+        return self._list(_KEYS, ApiKey, at_most)
+
+    def create(self, body: Mapping[str, Any]) -> ApiKey:
+        """Make a key; the answer is the only place where its text is."""
+        return self._to(ApiKey, self._connection.post(_KEYS, body, repeat=False))
+
+    def revoke(self, key_id: str) -> None:
+        """Make a key useless."""
+        self._connection.delete(f"{_KEYS}/{quote(key_id, safe='')}")
 
 
 def _path(name: str, *parts: str) -> str:

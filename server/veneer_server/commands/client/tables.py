@@ -8,7 +8,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from veneer_server.commands.client.documents import Adapter, Alias, Revision
+from veneer_server.commands.client.documents import Adapter, Alias, ApiKey, Revision
 from veneer_server.commands.client.failures import plain
 
 _NOTHING = "-"
@@ -71,6 +71,26 @@ def aliases_table(aliases: Iterable[Alias]) -> Table:
                 alias.by or _NOTHING,
             )
             for alias in aliases
+        ),
+    )
+
+
+def keys_table(keys: Iterable[ApiKey]) -> Table:
+    """Return one row for each key."""
+    return _table(
+        ("ID", "TENANT", "NAME", "SCOPES", "ADAPTERS", "CREATED", "EXPIRES", "REVOKED"),
+        (
+            (
+                key.id,
+                key.tenant or _NOTHING,
+                key.name,
+                " ".join(key.scopes),
+                "all" if key.adapters is None else " ".join(key.adapters),
+                moment(key.created),
+                "never" if key.expires is None else moment(key.expires),
+                "" if key.revoked is None else moment(key.revoked),
+            )
+            for key in keys
         ),
     )
 

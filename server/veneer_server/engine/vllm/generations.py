@@ -83,7 +83,9 @@ class Generation:
 class Generations:
     """The generations of one call."""
 
-    def __init__(self) -> None:
+    def __init__(self, cache_salt: str | None = None) -> None:
+        """``cache_salt`` is the call's."""
+        self.cache_salt = cache_salt
         self.answering = False
         """Whether a generation has an output, so that the engine has accepted the request."""
         self.failure: Exception | None = None
@@ -134,8 +136,12 @@ class RecordingClient:
 
     def generate(self, prompt: Any, sampling_params: Any, request_id: str, **more: Any) -> Any:
         """Begin a generation, as vLLM's own client does."""
+        generations = current.get()
+        if generations is not None and generations.cache_salt is not None:
+            # Not every one of vLLM's request objects has a member for it.
+            prompt = {**prompt, "cache_salt": generations.cache_salt}
         outputs = self._admitted(prompt, sampling_params, request_id, more)
-        if (generations := current.get()) is None:
+        if generations is None:
             return outputs
         return generations.add(self._client, outputs, sampling_params, request_id)
 

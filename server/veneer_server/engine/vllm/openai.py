@@ -157,7 +157,7 @@ class OpenAIHandlers:
 
     async def respond(self, call: Call) -> Answer | Frames:
         """Answer ``call`` with a document or a stream; see ``Engine.respond``."""
-        generations = Generations()
+        generations = Generations(call.cache_salt)
         current.set(generations)
         streaming = False
         try:

@@ -13,6 +13,7 @@ from veneer_server.api import errors
 from veneer_server.api.errors import answer, to_api_error, to_body, to_event
 from veneer_server.engine import base as engine
 from veneer_server.serving.resolving import ModelMissing
+from veneer_server.tenancy import errors as tenancy
 
 NEVER_ANSWERED = (
     adapters.CatalogUnreadable,
@@ -118,7 +119,7 @@ def test_the_frameworks_own_errors_keep_their_status(status: int, code: str | No
 
 
 def test_openai_clients_get_all_four_fields() -> None:
-    body = to_body(to_api_error(errors.Unauthorized("No.")))
+    body = to_body(to_api_error(tenancy.Unauthorized("No.")))
     assert body == {
         "error": {
             "message": "No.",
@@ -130,7 +131,7 @@ def test_openai_clients_get_all_four_fields() -> None:
 
 
 ANTHROPIC = [
-    (errors.Unauthorized("x"), "authentication_error"),
+    (tenancy.Unauthorized("x"), "authentication_error"),
     (adapters.AdapterNotFound("x"), "not_found_error"),
     (errors.BodyTooLarge("x"), "request_too_large"),
     (engine.EngineUnavailable("x"), "overloaded_error"),
@@ -185,12 +186,12 @@ async def test_a_moment_that_will_pass_carries_retry_after() -> None:
 
 
 async def test_anthropic_clients_learn_the_requests_id() -> None:
-    response = await answer(request("/v1/messages"), errors.Unauthorized("No."))
+    response = await answer(request("/v1/messages"), tenancy.Unauthorized("No."))
     assert orjson.loads(response.body)["request_id"] == "req_1"
 
 
 async def test_a_missing_key_is_asked_for() -> None:
-    response = await answer(request(), errors.Unauthorized("No."))
+    response = await answer(request(), tenancy.Unauthorized("No."))
     assert response.headers["www-authenticate"] == "Bearer"
     assert "retry-after" not in response.headers
 

@@ -1,0 +1,42 @@
+"""From the text that a client sent as its key to who they are. Pure."""
+
+import hmac
+
+from veneer_server.tenancy.errors import ScopeMissing, Unauthorized
+from veneer_server.tenancy.keyring import Keyring
+from veneer_server.tenancy.principals import Principal, owner_of
+from veneer_server.tenancy.scopes import Scope
+
+_MISSING = (
+    "You didn't provide an API key. Send it as 'Authorization: Bearer YOUR_KEY' or as"
+    " 'x-api-key: YOUR_KEY'."
+)
+_WRONG = "Incorrect API key provided."
+
+
+def authenticate(given: str, api_key: str | None, keyring: Keyring) -> Principal:
+    """Return who sends ``given``. As long as there is no key at all, anybody is the operator.
+
+    Raises:
+        Unauthorized: the key is missing or no good; the message is one of two.
+    """
+    if api_key is not None and hmac.compare_digest(given.encode(), api_key.encode()):
+        return Principal(owner=owner_of(given))
+    found = keyring.find(given)
+    if found is not None:
+        return found.principal()
+    if api_key is None and keyring.is_empty:
+        return Principal(owner=owner_of(given))
+    raise Unauthorized(_WRONG if given else _MISSING)
+
+
+def require(principal: Principal, scope: Scope) -> None:
+    """Return when ``principal`` may do what needs ``scope``.
+
+    Raises:
+        ScopeMissing: the message names the scope.
+    """
+    if scope not in principal.scopes:
+        raise ScopeMissing(
+            f"You have insufficient permissions for this operation. Missing scopes: {scope}."
+        )
