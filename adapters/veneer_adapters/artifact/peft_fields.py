@@ -19,7 +19,7 @@ UNSUPPORTED_WHEN_SET = (
     "arrow_config",
     "kasa_config",
 )
-PLAIN_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica", "lora_ga"})
+PLAIN_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica"})
 """Any other named initialisation changes the base model's weights while PEFT loads the adapter."""
 
 _READ = frozenset(

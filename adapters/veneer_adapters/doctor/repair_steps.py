@@ -17,13 +17,13 @@ from veneer_adapters.artifact.manifest import PREFIX, BaseFacts
 from veneer_adapters.artifact.patterns import is_plain, peft_rule
 from veneer_adapters.doctor import dora
 from veneer_adapters.doctor.base_model import BaseModel
+from veneer_adapters.doctor.tensor_names import unnamed, unwrapped
 from veneer_adapters.doctor.tensor_values import Values
 from veneer_adapters.errors import NotRepairable, quoted, raise_it
 
 _MAX_ERROR = 0.5
 """A fold that misses more than half of the change would be another adapter."""
 _PATTERNS = ("rank_pattern", "alpha_pattern")
-_NAMED = re.compile(r"(.+\.lora_[AB])\.[^.]+(\.weight)")
 _MATRIX = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])(\.[^.]+)?\.weight")
 _MAGNITUDE = re.compile(r"(?P<module>.+)\.lora_magnitude_vector(\.[^.]+)*")
 _WRAPPED = re.compile(r"\.(modules_to_save(\.[^.]+)?|base_layer|original_module)(?=\.weight$)")
@@ -72,19 +72,22 @@ def _offer_safetensors(look: Look) -> str | None:
     return None
 
 
-def _offer_names(look: Look) -> str | None:
-    if any(_NAMED.fullmatch(name) for name in look.dtypes):
-        return "Take the adapter's name out of the names of its tensors."
-    return None
+def _renaming(shorten: Callable[[str], str], what: str, verb: str) -> Step:
+    """Return the step that takes ``what`` out of names; ``verb`` is was or were."""
 
+    def offer(look: Look) -> str | None:
+        named = any(shorten(name) != name for name in look.dtypes)
+        return f"Take {what} out of the names of its tensors." if named else None
 
-def _rename(draft: Draft) -> list[str]:
-    renamed = {_NAMED.sub(r"\1\2", name): values for name, values in draft.tensors.items()}
-    if len(renamed) != len(draft.tensors):
-        raise NotRepairable("The weights contain more than one adapter.")
-    count = len(renamed.keys() - draft.tensors.keys())
-    draft.tensors = renamed
-    return [f"The adapter's name was taken out of {count} tensor names."] if count else []
+    def rename(draft: Draft) -> list[str]:
+        renamed = {shorten(name): values for name, values in draft.tensors.items()}
+        if len(renamed) != len(draft.tensors):
+            raise NotRepairable("The weights contain more than one adapter.")
+        count = len(renamed.keys() - draft.tensors.keys())
+        draft.tensors = renamed
+        return [f"{what.capitalize()} {verb} taken out of {count} tensor names."] if count else []
+
+    return Step(offer, rename)
 
 
 def _offer_single(look: Look) -> str | None:
@@ -242,7 +245,8 @@ def _matrix(name: str) -> re.Match[str] | None:
 STEPS = (
     # Reading has done this step: the draft already has the values.
     Step(_offer_safetensors, lambda draft: []),
-    Step(_offer_names, _rename),
+    _renaming(unwrapped, "the names of wrappers such as torch.compile's", "were"),
+    _renaming(unnamed, "the adapter's name", "was"),
     Step(_offer_single, _to_single),
     Step(_offer_patterns, _expand_patterns),
     Step(_offer_saved, _drop_saved),

@@ -29,6 +29,9 @@ UNSUPPORTED = [
     {"peft_type": "ADALORA"},
     {"use_qalora": True},
     {"init_lora_weights": "pissa"},
+    {"init_lora_weights": "lora_ga", "lora_ga_config": {"direction": "ArB2r"}},
+    {"init_lora_weights": "corda"},
+    {"init_lora_weights": "olora"},
     {"init_lora_weights": "loftq"},
 ]
 

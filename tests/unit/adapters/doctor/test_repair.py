@@ -124,6 +124,26 @@ def test_the_name_of_the_adapter_in_its_tensors_is_taken_out(
     assert set(weights_of(tmp_path / "out")) == set(builders.tensors())
 
 
+WRAPPED = [
+    ("base_model.", "_orig_mod.base_model."),
+    ("base_model.", "module.base_model."),
+    (".self_attn.", "._checkpoint_wrapped_module.self_attn."),
+    ("base_model.model.", "base_model.model._fsdp_wrapped_module._orig_mod."),
+]
+
+
+@pytest.mark.parametrize(("plain", "wrapped"), WRAPPED)
+def test_what_wrapped_the_model_in_training_is_taken_out_of_names(
+    tmp_path: Path, sandbox: Sandbox, plain: str, wrapped: str
+) -> None:
+    named = {name.replace(plain, wrapped, 1): value for name, value in builders.tensors().items()}
+    assert not named.keys() & builders.tensors().keys()
+    folder = builders.write(tmp_path / "in", weights=builders.safetensors(named))
+    assert examine(folder, builders.FACTS).fixable
+    repaired = sandbox.repair(folder, tmp_path / "out", builders.FACTS)
+    assert (repaired.error, set(weights_of(tmp_path / "out"))) == (None, set(builders.tensors()))
+
+
 def test_two_adapters_in_one_file_are_not_made_one(tmp_path: Path, sandbox: Sandbox) -> None:
     named = {
         name.replace(".weight", f".{adapter}.weight"): value
