@@ -7,13 +7,16 @@ quiet for a while, so without this the first requests would be told that there i
 import asyncio
 import os.path
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 from veneer_adapters.artifact.files import CONFIG_FILE
-from veneer_adapters.errors import SourceChanging
+from veneer_adapters.errors import SourceChanging, StorageFailed
 from veneer_adapters.names import is_adapter_name
 from veneer_adapters.sources.base import Root
+from veneer_adapters.threads import Threads
 
 _PAUSE_S = 0.05
+_LOOKS_AT_ONCE = 2
 
 
 class Arriving:
@@ -26,12 +29,15 @@ class Arriving:
         *,
         reserved: Collection[str] = (),
         longest_s: float = 10.0,
+        is_file: Callable[[Path], bool] = os.path.isfile,
     ) -> None:
-        """``reserved`` names are never looked for. One wait takes at most ``longest_s``."""
+        """``reserved`` names are never looked for. A look and a wait take ``longest_s`` at most."""
         self._roots = [root.resolved() for root in roots]
         self._knows = knows
         self._reserved = frozenset(reserved)
         self._longest_s = longest_s
+        self._is_file = is_file
+        self._threads = Threads("arriving", _LOOKS_AT_ONCE)
         self._running: dict[str, asyncio.Task[None]] = {}
 
     async def arrive(self, name: str) -> None:
@@ -41,6 +47,7 @@ class Arriving:
 
         Raises:
             SourceChanging: its folder is there, and did not become an adapter in time.
+            StorageFailed: the disk with the folders did not answer in time.
         """
         if self._knows(name) or name in self._reserved or not is_adapter_name(name):
             return
@@ -56,15 +63,22 @@ class Arriving:
             task.exception()  # seen, also when every caller has gone
 
     async def _wait(self, name: str) -> None:
-        if not await asyncio.to_thread(self._is_there, name):
+        if not await self._look(name):
             return
         try:
             async with asyncio.timeout(self._longest_s):
                 while not self._knows(name):
                     await asyncio.sleep(_PAUSE_S)
         except TimeoutError as error:
-            if await asyncio.to_thread(self._is_there, name):
+            if await self._look(name):
                 raise SourceChanging("The adapter's folder is there, but not ready yet.") from error
 
+    async def _look(self, name: str) -> bool:
+        try:
+            async with asyncio.timeout(self._longest_s):
+                return await self._threads.run(self._is_there, name)
+        except TimeoutError as error:
+            raise StorageFailed("The watched folders do not answer now.") from error
+
     def _is_there(self, name: str) -> bool:
-        return any(os.path.isfile(root.path / name / CONFIG_FILE) for root in self._roots)
+        return any(self._is_file(root.path / name / CONFIG_FILE) for root in self._roots)
