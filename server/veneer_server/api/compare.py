@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import orjson
@@ -10,7 +11,7 @@ from fastapi.responses import Response
 
 from veneer_server.api.deps import STREAMED, BodyDep, ServerDep, asker_of, needs, with_body
 from veneer_server.api.errors import InvalidRequest
-from veneer_server.api.official.bodies import prepare
+from veneer_server.api.official.bodies import in_the_clients_words, name_as_written, prepare
 from veneer_server.api.official.members.schemas import body_of
 from veneer_server.api.streams import ClientGone, EventStream, run_until_gone
 from veneer_server.api.variants import Variants
@@ -42,9 +43,10 @@ async def compare(request: Request, body: BodyDep, server: ServerDep) -> Respons
     bodies = to_bodies(body)
     request.state.model = ", ".join(each["model"] for each in bodies)
     comparison = Comparison(server.requests, bodies, request.state.ids, asker_of(request, body))
-    variants = Variants(comparison, bodies)
+    variants = Variants(comparison, bodies, partial(name_as_written, Endpoint.CHAT, body))
     try:
-        await run_until_gone(comparison.begin(), request.receive, server.deadline)
+        with in_the_clients_words(Endpoint.CHAT, body):
+            await run_until_gone(comparison.begin(), request.receive, server.deadline)
         if bodies[0]["stream"]:
             return EventStream(variants, bytes, server.deadline, {})
         async with aclosing(variants):

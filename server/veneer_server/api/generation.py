@@ -3,6 +3,7 @@
 Each reads the body, calls the service and answers in the official shape.
 """
 
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,7 +21,7 @@ from veneer_server.api.deps import (
     with_body,
 )
 from veneer_server.api.official.answers import to_document, to_events
-from veneer_server.api.official.bodies import in_the_clients_words, prepare
+from veneer_server.api.official.bodies import in_the_clients_words, name_as_written, prepare
 from veneer_server.api.official.members.schemas import body_of
 from veneer_server.api.official.members.tables import TABLES
 from veneer_server.api.streams import ClientGone, EventStream, run_until_gone
@@ -64,7 +65,8 @@ def _answer(
         document = to_document(endpoint, found.body, served.asked, body)
         return Response(orjson.dumps(document), headers=headers, media_type="application/json")
     convert = to_events(endpoint, model=served.asked, asked=body)
-    return EventStream(found, convert, server.deadline, headers)
+    name_error = partial(name_as_written, endpoint, body)
+    return EventStream(found, convert, server.deadline, headers, name_error)
 
 
 for _path, _endpoint in PATHS.items():

@@ -74,11 +74,14 @@ class EventStream(Response):
         convert: Callable[[bytes], bytes],
         deadline: asyncio.Event,
         headers: dict[str, str],
+        name_error: Callable[[Exception], None] = lambda error: None,
     ) -> None:
+        """Send what ``convert`` returns; ``name_error`` puts an error in the client's words."""
         super().__init__(headers={**headers, "cache-control": "no-cache"})
         self._stream = stream
         self._convert = convert
         self._deadline = deadline
+        self._name_error = name_error
         self._sent = 0
         # The length of a stream is not known when it begins.
         self.raw_headers = [(k, v) for k, v in self.raw_headers if k != b"content-length"]
@@ -90,6 +93,7 @@ class EventStream(Response):
         except ClientGone:
             return
         except Exception as error:
+            self._name_error(error)
             api_error = to_api_error(error)
             state = scope.setdefault("state", {})
             report(error, api_error, state)

@@ -3,7 +3,7 @@
 The events are ours: OpenAI has no such request. What is in them is in OpenAI's shape.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,8 +36,15 @@ class Variants:
     The caller must close it.
     """
 
-    def __init__(self, comparison: Comparison, bodies: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        comparison: Comparison,
+        bodies: Sequence[Mapping[str, Any]],
+        name_error: Callable[[Exception], None],
+    ) -> None:
+        """Tell of ``comparison``; ``name_error`` puts an error in the client's words."""
         self._comparison = comparison
+        self._name_error = name_error
         self._served: dict[int, Served] = {}
         self._results = [_Result(place, body["model"]) for place, body in enumerate(bodies)]
         self._convert = [
@@ -79,6 +86,7 @@ class Variants:
         result.timing = self._timing(result.variant, told)
         if isinstance(told, Ended):
             return "variant.completed", asdict(result)
+        self._name_error(told.error)
         api_error = to_api_error(told.error)
         report(told.error, api_error, {})
         result.error = to_body(api_error)["error"]

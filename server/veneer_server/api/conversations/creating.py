@@ -5,6 +5,7 @@ An engine gets a plain request: with all items that came before it, and nothing 
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -23,7 +24,7 @@ from veneer_server.api.deps import (
     with_body,
 )
 from veneer_server.api.official.answers import to_document
-from veneer_server.api.official.bodies import in_the_clients_words, prepare
+from veneer_server.api.official.bodies import in_the_clients_words, name_as_written, prepare
 from veneer_server.api.official.members.schemas import body_of
 from veneer_server.api.official.responses import to_unanswered
 from veneer_server.api.streams import ClientGone, EventStream, run_until_gone
@@ -62,7 +63,8 @@ async def create(request: Request, body: BodyDep, server: ServerDep) -> Response
         document = await server.kept.turns.finish(turn, document)
         return Response(orjson.dumps(document), headers=headers, media_type="application/json")
     recorded = Recorded(found, asked, lambda response: server.kept.turns.finish(turn, response))
-    return EventStream(recorded, _as_it_is, server.deadline, headers)
+    name_error = partial(name_as_written, Endpoint.RESPONSES, body)
+    return EventStream(recorded, _as_it_is, server.deadline, headers, name_error)
 
 
 async def _begin(

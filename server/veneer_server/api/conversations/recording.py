@@ -8,6 +8,7 @@ import structlog
 
 from veneer_server.api.errors import report, to_api_error
 from veneer_server.api.official.answers import to_document
+from veneer_server.api.official.bodies import name_as_written
 from veneer_server.api.official.response_events import events, to_last, whole, with_whole
 from veneer_server.conversations.runs import Step
 from veneer_server.engine.base import Endpoint
@@ -78,6 +79,7 @@ async def steps(
                 numbered += frames.count(b"\n\n")
                 yield Step(frames, whole(frames))
     except Exception as error:
+        name_as_written(Endpoint.RESPONSES, asked, error)
         api_error = to_api_error(error)
         told: dict[str, Any] = {}
         report(error, api_error, told)

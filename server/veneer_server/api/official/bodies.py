@@ -47,8 +47,15 @@ def in_the_clients_words(endpoint: Endpoint, body: Mapping[str, Any]) -> Iterato
     try:
         yield
     except (InvalidRequest, RequestRejected) as error:
-        written = as_written(TABLES[endpoint], body, error.param)
-        if written != error.param:
-            said = str(error).replace(f"'{error.param}'", f"'{written}'")
-            error.args, error.param = (said,), written
+        name_as_written(endpoint, body, error)
         raise
+
+
+def name_as_written(endpoint: Endpoint, body: Mapping[str, Any], error: Exception) -> None:
+    """Let ``error`` name the member of ``body`` that the client wrote, where it names another."""
+    if not isinstance(error, InvalidRequest | RequestRejected):
+        return
+    written = as_written(TABLES[endpoint], body, error.param)
+    if written != error.param:
+        said = str(error).replace(f"'{error.param}'", f"'{written}'")
+        error.args, error.param = (said,), written
