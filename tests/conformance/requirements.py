@@ -32,6 +32,12 @@ REQUIREMENTS: dict[str, Requirement] = {
         "Anthropic's client lists and retrieves models in its own shape.",
         f"{ANTHROPIC}/models-list",
     ),
+    "models:anthropic-pages": Requirement(
+        "Anthropic's client gets the list of models in pages: limit, after_id and before_id.",
+        f"{ANTHROPIC}/models-list",
+        divergence="Without limit a page has 1000 models, not 20, so that a client that reads only"
+        " one page finds every adapter.",
+    ),
     "models:other-names": Requirement(
         "The base answers to its Hub id and to the name of its folder too.", OWN
     ),

@@ -8,7 +8,7 @@ import pytest
 
 from conformance.schema import OfficialSchema
 from conformance.wire import error_of, post
-from support import builders
+from support import builders, clients
 from support.serving import Served, serve_echo, until_served
 from veneer_server.engine.base import ModelFacts
 from veneer_server.engine.echo import EchoEngine
@@ -70,6 +70,50 @@ async def test_anthropics_clients_list_models_in_their_shape(
     one = (await get(echo.url, "/v1/models/mine@1", **VERSION)).json()
     anthropic_schema.check("ModelInfo", one)
     assert one["id"] == "mine@1"
+
+
+PAGES: list[tuple[str, list[str], bool]] = [
+    ("limit=2", ["echo", "a"], True),
+    ("limit=2&after_id=a", ["b", "c"], False),
+    ("limit=2&after_id=echo", ["a", "b"], True),
+    ("limit=2&before_id=c", ["a", "b"], True),
+    ("limit=9&before_id=a", ["echo"], False),
+    ("after_id=c", [], False),
+]
+
+
+@pytest.mark.requirement("models:anthropic-pages")
+async def test_anthropics_clients_list_models_in_pages(
+    echo: Served, anthropic_schema: OfficialSchema
+) -> None:
+    for seed, name in enumerate("abc"):
+        builders.write(echo.adapters / name, seed=seed)
+    await until_served(echo, *"abc")
+    for query, ids, has_more in PAGES:
+        found = (await get(echo.url, f"/v1/models?{query}", **VERSION)).json()
+        anthropic_schema.check("ListResponse_ModelInfo_", found)
+        assert ([model["id"] for model in found["data"]], found["has_more"]) == (ids, has_more)
+        ends = (ids[0], ids[-1]) if ids else (None, None)
+        assert (found["first_id"], found["last_id"]) == ends
+    async with clients.anthropic.AsyncAnthropic(base_url=echo.url, api_key="none") as client:
+        assert [model.id async for model in client.models.list(limit=1)] == ["echo", *"abc"]
+
+
+@pytest.mark.requirement("models:anthropic-pages")
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("limit=x", "limit"),
+        ("after_id=nobody", "after_id"),
+        ("after_id=echo&before_id=echo", "before_id"),
+    ],
+)
+async def test_a_page_that_is_none_is_refused_by_name(echo: Served, query: str, param: str) -> None:
+    found = await get(echo.url, f"/v1/models?{query}", **VERSION)
+    assert found.status_code == 400
+    assert f"'{param}'" in found.json()["error"]["message"]
 
 
 @pytest.mark.requirement("models:anthropic")

@@ -210,7 +210,7 @@ def to_api_error(error: Exception) -> ApiError:
     if isinstance(error, HTTPException):
         return ApiError(error.status_code, _INVALID, _code_of(error), str(error.detail))
     if isinstance(error, RequestValidationError):
-        return ApiError(400, _INVALID, None, "; ".join(e["msg"] for e in error.errors()))
+        return _of_query(error)
     if isinstance(error, adapters.LoadFailed) and isinstance(error.__cause__, engine.EngineDown):
         # The load failed because there is no engine, which says more.
         error = error.__cause__
@@ -223,6 +223,12 @@ def to_api_error(error: Exception) -> ApiError:
             found = replace(_TABLE[cls], message=str(error), param=param)
             return _with_source_delay(found, getattr(error, "retry_after_s", None))
     return _UNEXPECTED
+
+
+def _of_query(error: RequestValidationError) -> ApiError:
+    first = error.errors()[0]
+    param = str(first["loc"][-1])
+    return ApiError(400, _INVALID, None, f"Invalid '{param}': {first['msg']}.", param)
 
 
 def _with_source_delay(row: ApiError, asked_s: float | None) -> ApiError:

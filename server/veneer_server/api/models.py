@@ -13,7 +13,12 @@ from veneer_adapters.errors import AdapterNotFound
 from veneer_adapters.names import Selector
 from veneer_server.api.deps import PrincipalDep, Server, ServerDep, needs
 from veneer_server.api.errors import InvalidRequest, is_anthropic
-from veneer_server.api.official.models import to_anthropic_list, to_anthropic_model
+from veneer_server.api.official.models import (
+    MOST_ON_A_PAGE,
+    ModelPage,
+    to_anthropic_list,
+    to_anthropic_model,
+)
 from veneer_server.serving.resolving import selected
 from veneer_server.tenancy.principals import Principal
 from veneer_server.tenancy.scopes import Scope
@@ -23,13 +28,23 @@ _READ = needs(Scope.MODELS_READ)
 
 
 @router.get("/v1/models", dependencies=[_READ])
-async def list_models(request: Request, server: ServerDep, who: PrincipalDep) -> dict[str, Any]:
-    """Return a card for the base model and one for each adapter."""
+async def list_models(
+    request: Request,
+    server: ServerDep,
+    who: PrincipalDep,
+    limit: int = MOST_ON_A_PAGE,
+    after_id: str | None = None,
+    before_id: str | None = None,
+) -> dict[str, Any]:
+    """Return a card for the base model and one for each adapter.
+
+    Anthropic's clients get them in pages; OpenAI's list has none.
+    """
     seen = [a for a in server.adapters.every() if who.sees(a.name)]
     base = [_base_card(server)] if who.sees_base() else []
     cards = base + [_adapter_card(adapter, server) for adapter in seen]
     if is_anthropic(request.scope):
-        return to_anthropic_list(cards)
+        return to_anthropic_list(cards, ModelPage(limit, after_id, before_id))
     return {"object": "list", "data": cards}
 
 
