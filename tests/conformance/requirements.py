@@ -107,6 +107,11 @@ REQUIREMENTS: dict[str, Requirement] = {
         "Usage tells how many tokens of the prompt came from the cache.",
         f"{GUIDES}/prompt-caching",
     ),
+    "chat:unreadable-parts": Requirement(
+        "A part of a message that is not read, or lacks what its type says, is named with its"
+        " place and type.",
+        f"{API}/chat/create",
+    ),
     "completions:answer": Requirement(
         "A completion has OpenAI's shape.", f"{API}/completions/object"
     ),
@@ -132,6 +137,10 @@ REQUIREMENTS: dict[str, Requirement] = {
         "https://www.openresponses.org/specification",
         "As long as a response is generated its usage has zeros: Open Responses wants null, which "
         "OpenAI's schema forbids.",
+    ),
+    "responses:unreadable-parts": Requirement(
+        "A file or another part of an item that is not read is named with its place and type.",
+        f"{API}/responses/create",
     ),
     "responses:usage": Requirement(
         "Usage tells cached tokens, tokens written to the cache and reasoning tokens.",

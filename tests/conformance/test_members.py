@@ -7,6 +7,7 @@ import pytest
 
 from conformance.schema import OfficialSchema
 from veneer_server.api.errors import InvalidRequest, UnsupportedParameter
+from veneer_server.api.official.blocks import CHAT_PARTS
 from veneer_server.api.official.bodies import in_the_clients_words, prepare
 from veneer_server.api.official.members.base import Kind
 from veneer_server.api.official.members.tables import TABLES
@@ -106,6 +107,14 @@ def test_the_tables_know_every_member_of_vllms_requests_and_honour_no_other() ->
         assert fields <= table.keys(), endpoint
         passed = {n for n, found in table.items() if found.kind is Kind.HONOURED and "." not in n}
         assert passed - STATE <= fields, endpoint
+
+
+@pytest.mark.engine
+@pytest.mark.requirement("chat:unreadable-parts")
+def test_the_parts_that_are_read_are_vllms() -> None:
+    from vllm.renderers.chat_utils import MM_PARSER_MAP
+
+    assert CHAT_PARTS.keys() == MM_PARSER_MAP.keys()
 
 
 @pytest.mark.requirement("requests:every-member")
@@ -321,7 +330,7 @@ PARTS: list[tuple[str, str, list[Any], list[Any]]] = [
 def test_the_texts_of_a_message_are_joined_by_a_newline(
     name: str, member: str, parts: list[Any], expected: list[Any]
 ) -> None:
-    endpoint = RESPONSES if name == "input" else CHAT
+    endpoint = RESPONSES if name == "input" else MESSAGES
     found = prepare(endpoint, {name: [{"role": "user", member: parts}]})
     assert found[name] == [{"role": "user", member: expected}]
 
@@ -355,6 +364,38 @@ def test_a_block_that_is_not_read_gives_a_sentence_about_itself(
         prepare(endpoint, {"messages": [{"role": "user", "content": [block]}]})
     assert refused.value.param == param
     assert f"does not read blocks of the type '{kind}'" in str(refused.value)
+
+
+UNREAD_PARTS: list[tuple[dict[str, Any], str, str]] = [
+    ({"type": "foo"}, "[0].content[1].type", "parts of the type 'foo'"),
+    ({"type": "file", "file": {"file_id": "f"}}, "[0].content[1].type", "parts of the type 'file'"),
+    ({"type": "text"}, "[0].content[1].text", "Missing required parameter"),
+    ({"type": "refusal", "text": "x"}, "[0].content[1].refusal", "Missing required parameter"),
+    ({"type": "image_url"}, "[0].content[1].image_url", "Missing required parameter"),
+    ({"type": "image_url", "image_url": {}}, "[0].content[1].image_url.url", "Missing required"),
+    ({"type": "input_audio"}, "[0].content[1].input_audio", "Missing required parameter"),
+]
+
+
+@pytest.mark.requirement("chat:unreadable-parts")
+@pytest.mark.parametrize(("part", "place", "said"), UNREAD_PARTS)
+@pytest.mark.parametrize("endpoint", [CHAT, Endpoint.TOKENIZE])
+def test_a_part_that_is_not_read_gives_a_sentence_about_itself(
+    endpoint: Endpoint, part: dict[str, Any], place: str, said: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=said) as refused:
+        prepare(endpoint, {"messages": [{"role": "user", "content": [text("a"), part]}]})
+    assert refused.value.param == f"messages{place}"
+
+
+@pytest.mark.requirement("responses:unreadable-parts")
+@pytest.mark.parametrize("member", ["content", "output"])
+def test_a_file_in_an_item_gives_a_sentence_about_itself(member: str) -> None:
+    parts = [text("a", "input_text"), {"type": "input_file", "file_id": "f"}]
+    with pytest.raises(UnsupportedParameter, match="parts of the type 'input_file'") as refused:
+        prepare(RESPONSES, {"input": [{"role": "user", member: parts}]})
+    assert refused.value.param == f"input[0].{member}[1].type"
+    assert "as a part of the type 'input_text'" in str(refused.value)
 
 
 @pytest.mark.requirement("tools:hosted")

@@ -1,15 +1,19 @@
-"""Blocks and tools of Anthropic's messages that the engine would refuse oddly, or leave out. Pure.
+"""Blocks, parts and tools of messages that the engine would refuse oddly, or leave out. Pure.
 
-Source: ``InputContentBlock`` of Anthropic's OpenAPI document, and vLLM's ``AnthropicContentBlock``.
+Source: ``InputContentBlock`` of Anthropic's OpenAPI document, and vLLM's ``AnthropicContentBlock``;
+of a chat's parts vLLM's ``MM_PARSER_MAP``.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from veneer_server.api.errors import UnsupportedParameter
+from veneer_server.api.errors import InvalidRequest, UnsupportedParameter
 from veneer_server.engine.base import Endpoint
 
 _ANTHROPIC = frozenset({Endpoint.MESSAGES, Endpoint.COUNT_TOKENS})
+_UNREAD_INPUTS = frozenset({"computer_screenshot", "input_audio", "input_file", "input_video"})
+"""Official parts of a Responses item that the engine knows only to refuse."""
+_CHATS = frozenset({Endpoint.CHAT, Endpoint.TOKENIZE})
 _READABLE = frozenset(
     {
         "image",
@@ -26,14 +30,38 @@ _READABLE = frozenset(
 _IN_RESULTS = frozenset({"image", "text", "tool_reference"})
 """What vLLM reads in a ``tool_result``; it leaves everything else out, without a word."""
 _OWN_TOOLS = frozenset({"custom", "function"})
+CHAT_PARTS: Mapping[str, str | None] = {
+    "audio_embeds": None,
+    "audio_url": "audio_url",
+    "image_embeds": None,
+    "image_pil": None,
+    "image_url": "image_url",
+    "input_audio": "input_audio",
+    "input_image": "image_url",
+    "input_text": "text",
+    "output_text": "text",
+    "prompt_embeds": None,
+    "refusal": "refusal",
+    "text": "text",
+    "thinking": "thinking",
+    "tool_reference": "name",
+    "video_embeds": None,
+    "video_url": "video_url",
+}
+"""The parts of a chat's message that vLLM knows, and the member that each must have."""
 
 
 def refuse_unreadable(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
-    """Return if the engine reads every block and tool; what is malformed is left to it.
+    """Return if the engine reads every block, part and tool; most of their faults are left to it.
 
     Raises:
         UnsupportedParameter: it does not; the message says which, and what to write instead.
+        InvalidRequest: a part of a chat has not what its type says that it is.
     """
+    if endpoint in _CHATS:
+        _check_parts(body.get("messages"))
+    if endpoint is Endpoint.RESPONSES:
+        _check_items(body.get("input"))
     if endpoint not in _ANTHROPIC:
         return
     for index, message in enumerate(_list(body.get("messages"))):
@@ -49,6 +77,36 @@ def refuse_unreadable(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
             )
 
 
+def _check_items(items: Any) -> None:
+    for index, item in enumerate(_list(items)):
+        for member in ("content", "output"):
+            for number, part in enumerate(_list(_member(item, member))):
+                if (kind := _member(part, "type")) in _UNREAD_INPUTS:
+                    path = f"input[{index}].{member}[{number}]"
+                    _refuse_block(path, kind, "part", "input_text")
+
+
+def _check_parts(messages: Any) -> None:
+    for index, message in enumerate(_list(messages)):
+        for number, part in enumerate(_list(_member(message, "content"))):
+            if isinstance(kind := _member(part, "type"), str):
+                _check_part(f"messages[{index}].content[{number}]", part, kind)
+
+
+def _check_part(path: str, part: Mapping[str, Any], kind: str) -> None:
+    if kind not in CHAT_PARTS:
+        _refuse_block(path, kind, "part")
+    member = CHAT_PARTS[kind]
+    if member is None or part.get("uuid") is not None:  # it stands for one that was sent before
+        return
+    value = part.get(member)
+    if isinstance(value, Mapping) and member.endswith("_url"):
+        member, value = f"{member}.url", value.get("url")
+    if value is None:
+        param = f"{path}.{member}"
+        raise InvalidRequest(f"Missing required parameter: '{param}'.", param=param)
+
+
 def _check_block(path: str, block: Any) -> None:
     kind = _member(block, "type")
     if isinstance(kind, str) and kind not in _READABLE:
@@ -61,11 +119,11 @@ def _check_block(path: str, block: Any) -> None:
             _refuse_block(f"{path}.content[{number}]", inner)
 
 
-def _refuse_block(path: str, kind: str) -> None:
+def _refuse_block(path: str, kind: str, called: str = "block", text: str = "text") -> None:
     _refuse(
         f"{path}.type",
-        f"this server does not read blocks of the type '{_short(kind)}';"
-        " send what they say as a block of the type 'text'",
+        f"this server does not read {called}s of the type '{_short(kind)}';"
+        f" send what they say as a {called} of the type '{text}'",
     )
 
 
