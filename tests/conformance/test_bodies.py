@@ -302,6 +302,16 @@ def test_a_list_of_token_ids_holds_nothing_else(path: str, value: dict[str, Any]
 
 
 @pytest.mark.requirement("requests:bounds")
+@pytest.mark.parametrize("wrong", [-1, 2**31, 2**32, 2**64])
+@pytest.mark.parametrize("name", ["prompt", "tokens", "stop_token_ids"])
+def test_a_number_that_no_token_has_is_named(name: str, wrong: int) -> None:
+    prepare(home(name), {name: [0, 2**31 - 1]})
+    with pytest.raises(InvalidRequest, match="no token id") as refused:
+        prepare(home(name), {name: [1, wrong]})
+    assert refused.value.param == f"{name}[1]"
+
+
+@pytest.mark.requirement("requests:bounds")
 @pytest.mark.parametrize("name", ["prompt", "messages"])
 def test_a_text_of_which_only_the_tokens_are_wanted_is_bounded(name: str) -> None:
     def body(size: int) -> dict[str, Any]:

@@ -56,6 +56,9 @@ MOST_TOKENIZED = 1048576
 MOST_TOKEN_IDS = 524288
 """Most token ids of a prompt that is not a text; the context bounds it too."""
 
+LARGEST_TOKEN_ID = 2**31 - 1
+"""No model has as many tokens, and some tokenizers overflow above it."""
+
 MOST_SEQUENCES = 128
 """Most answers of one request: ``n`` for each text in ``prompt``."""
 

@@ -11,6 +11,7 @@ from veneer_server.api.official.bounds import (
     BOOLEANS,
     BOUNDS,
     INTEGERS,
+    LARGEST_TOKEN_ID,
     MOST_ARGUMENTS,
     MOST_ITEMS,
     MOST_PARTS,
@@ -154,10 +155,16 @@ def _check_prompt(prompt: Any) -> None:
 
 def _check_token_ids(path: str, ids: Any) -> None:
     # vLLM looks at each of a million wrong items, in every way in which a prompt can be written.
-    if isinstance(ids, list) and not {*map(type, ids)} <= {int}:
+    if not isinstance(ids, list) or not ids:
+        return
+    if not {*map(type, ids)} <= {int}:
         wrong = next(index for index, item in enumerate(ids) if type(item) is not int)
         param = f"{path}[{wrong}]"
         raise InvalidRequest(f"Invalid type for '{param}': expected an integer.", param=param)
+    if min(ids) < 0 or max(ids) > LARGEST_TOKEN_ID:
+        wrong = next(i for i, item in enumerate(ids) if not 0 <= item <= LARGEST_TOKEN_ID)
+        param = f"{path}[{wrong}]"
+        raise InvalidRequest(f"Invalid value for '{param}': this is no token id.", param=param)
 
 
 def _check_sequences(prompt: Any, n: Any) -> None:
