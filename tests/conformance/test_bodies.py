@@ -173,7 +173,7 @@ SIZES = [
     ("messages", "array", 2048, "array too long", "messages"),
     ("input", "array", 2048, "array too long", "input"),
     ("tools", "array", 128, "array too long", "tools"),
-    ("stop", "array", 4, "array too long", "stop"),
+    ("stop", "array", 64, "array too long", "stop"),
     ("stop", "text", 512, "string too long", "stop"),
     ("stop", "item", 512, "string too long", "stop[1]"),
     ("stop_sequences", "array", 64, "array too long", "stop_sequences"),

@@ -27,7 +27,7 @@ BOUNDS: dict[str, Bound] = {
     "messages": Bound(items=2048),
     "input": Bound(items=2048),
     "tools": Bound(items=128),
-    "stop": Bound(items=4, length=512),
+    "stop": Bound(items=64, length=512),
     "stop_sequences": Bound(items=64, length=512),
     "stop_token_ids": Bound(items=128),
     "bad_words": Bound(items=128, length=256),

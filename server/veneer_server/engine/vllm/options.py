@@ -32,6 +32,8 @@ own default is 2048. tests/bench/LOG.md has the figures."""
 PROMPT_TOKENS = 128
 """Most tokens of one prompt in such a step, while other requests run."""
 MAX_KV_BYTES = 4 * 2**30
+MAX_STOP_STRINGS = 64
+"""As many as the API takes."""
 EXTENSION = "veneer_server.engine.vllm.inside.worker.VeneerWorkerExtension"
 EXECUTOR = "veneer_server.engine.vllm.inside.executor.PatientExecutor"
 PARSER_OPTIONS = frozenset(
@@ -120,6 +122,8 @@ def environment(
         # vLLM's warnings are about choices of this file. Its processes must only write to stderr.
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+        # vLLM's own bound is OpenAI's four; Anthropic's clients and editors send more.
+        "VLLM_MAX_STOP_STRINGS": str(MAX_STOP_STRINGS),
         # Python's own tracker complains of what a killed engine had, which we have removed.
         "PYTHONWARNINGS": "ignore::FutureWarning,ignore:resource_tracker:UserWarning",
     }

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from veneer_server.api.official.bounds import BOUNDS
 from veneer_server.engine.vllm.options import (
     EXTENSION,
     MAX_KV_BYTES,
@@ -83,6 +84,11 @@ def test_what_the_operator_set_in_the_environment_stays() -> None:
 
 def test_the_engine_learns_whose_it_is_even_when_the_variable_was_inherited() -> None:
     assert environment({"VENEER_GATEWAY_PID": "6"}, {0}, 7, 60.0)["VENEER_GATEWAY_PID"] == "7"
+
+
+def test_vllm_takes_as_many_stop_strings_as_the_api() -> None:
+    found = int(environment({}, {0}, 7, 60.0)["VLLM_MAX_STOP_STRINGS"])
+    assert BOUNDS["stop"].items == BOUNDS["stop_sequences"].items == found
 
 
 def test_usage_statistics_are_off_unless_asked_for() -> None:
