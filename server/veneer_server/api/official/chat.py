@@ -18,7 +18,10 @@ _CHUNK_EXTRAS = ("prompt_token_ids", "prompt_text")
 
 
 def to_chat(body: dict[str, Any], model: str) -> dict[str, Any]:
-    """Return a chat completion; it always has ``content``, ``refusal`` and ``logprobs``."""
+    """Return a chat completion.
+
+    It always has ``content``, ``refusal``, ``annotations`` and ``logprobs``, as OpenAI's do.
+    """
     choices = [
         {"logprobs": None, **without_nulls(choice), "message": _to_message(choice["message"])}
         for choice in body["choices"]
@@ -51,7 +54,7 @@ def _to_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _to_message(message: Mapping[str, Any]) -> dict[str, Any]:
-    found = {"content": None, "refusal": None, **without_nulls(message)}
+    found = {"content": None, "refusal": None, "annotations": [], **without_nulls(message)}
     if found.get("tool_calls") and not found["content"]:
         found["content"] = None
     return found
