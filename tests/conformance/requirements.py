@@ -23,6 +23,11 @@ class Requirement:
 
 
 REQUIREMENTS: dict[str, Requirement] = {
+    # -- programs
+    "programs:answered": Requirement(
+        "What Open WebUI, LibreChat, n8n, Continue, Codex CLI and Claude Code send is answered.",
+        OWN,
+    ),
     # -- models
     "models:list": Requirement("The list of models has OpenAI's shape.", f"{API}/models/list"),
     "models:retrieve": Requirement(
