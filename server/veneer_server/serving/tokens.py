@@ -15,6 +15,8 @@ from veneer_server.engine.base import Endpoint
 _ASKS_FOR_USAGE = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
 """Endpoints whose streams end with the usage only if the body asks for it; the others always do."""
 _USAGE, _USAGE_ONLY = b'"usage":{', b'"choices":[]'
+_BESIDE_INPUT = ("cache_read_input_tokens", "cache_creation_input_tokens")
+"""Tokens of the prompt that Anthropic counts beside ``input_tokens``; OpenAI counts all in one."""
 
 
 class Usage(NamedTuple):
@@ -70,5 +72,6 @@ def usage_of(body: Mapping[str, Any]) -> Usage | None:
         usage = holder.get("usage") if isinstance(holder, dict) else None
         if isinstance(usage, dict):
             read = usage.get("prompt_tokens") or usage.get("input_tokens") or 0
+            read += sum(usage.get(name) or 0 for name in _BESIDE_INPUT)
             return Usage(read, usage.get("completion_tokens") or usage.get("output_tokens") or 0)
     return None

@@ -126,7 +126,7 @@ class OpenAIHandlers:
             client, models, online_renderer=renderer, request_logger=None, **details
         )
         responses = OpenAIServingResponses(client, models, renderer, **shared, **tools, **details)
-        messages = Messages(client, models, "assistant", **more)
+        messages = Messages(client, models, "assistant", **more, **details)
         for handler in (chat, messages):
             handler.parser_cls = as_streamed(handler.parser_cls)
         responses.parser = as_streamed(responses.parser)

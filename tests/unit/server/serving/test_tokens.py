@@ -43,7 +43,10 @@ def test_which_events_carry_tokens(endpoint: Endpoint, frame: bytes, carries: bo
     assert token_test(endpoint)(frame) is carries
 
 
+CACHED = b'event: message_delta\ndata: {"usage":{"input_tokens":3,"output_tokens":5,'
+CACHED += b'"cache_read_input_tokens":16,"cache_creation_input_tokens":null}}\n\n'
 USAGES = [(USAGE, (7, 5)), (COMPLETED, (7, 5)), (START, (7, 0)), (STOP, (0, 5)), (QUOTED, None)]
+USAGES.append((CACHED, (19, 5)))
 
 
 @pytest.mark.parametrize(("frame", "usage"), USAGES)
