@@ -45,6 +45,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def conversation(served: Served) -> str:
+    """The id of a conversation that is there."""
+    made = httpx.post(f"{served.url}{routes.CONVERSATIONS}", json={}).json()
+    return str(made["id"])
+
+
 @pytest.fixture
 def client(served: Served) -> Iterator[httpx.Client]:
     """A client of the server; after the test the engine must be the one that was there before."""
@@ -79,8 +86,9 @@ def bodies_of(document: str) -> Bodies:
 @pytest.mark.parametrize("examples", BUDGETS)
 @pytest.mark.parametrize(("document", "path"), routes.PATHS)
 def test_h9_a_random_body_is_answered_or_refused_as_the_clients_fault(
-    client: httpx.Client, document: str, path: str, examples: int
+    client: httpx.Client, conversation: str, document: str, path: str, examples: int
 ) -> None:
+    where = path.format(conversation_id=conversation)
     bodies, method = bodies_of(document), routes.METHODS.get(path, "POST")
     near = bodies.nearly(path, routes.WORKS[path])
     some = written(path, st.one_of(near, near, bodies.whole(path)), routes.MODELS)
@@ -89,7 +97,7 @@ def test_h9_a_random_body_is_answered_or_refused_as_the_clients_fault(
     @given(raw=some)
     def ask(raw: bytes) -> None:
         kind = {"content-type": "application/json"}
-        response = client.request(method, path, content=raw, headers=kind)
+        response = client.request(method, where, content=raw, headers=kind)
         fault = fault_of(path, raw, response)
         assert fault is None, f"{method} {path} with {raw[:2000]!r}: {fault}"
 

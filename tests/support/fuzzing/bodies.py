@@ -15,6 +15,8 @@ _LIMITS = {
     "/v1/completions": ("max_tokens",),
     "/v1/responses": ("max_output_tokens",),
     "/v1/messages": ("max_tokens",),
+    "/v1/responses/input_tokens": (),
+    "/v1/veneer/compare": ("max_completion_tokens", "max_tokens"),
     "/v1/messages/count_tokens": (),
     "/tokenize": (),
     "/detokenize": (),
@@ -98,7 +100,9 @@ def settle(path: str, body: Json, model: str) -> Json:
     """Return ``body`` such that it has an answer soon, if it has one at all."""
     if path not in _LIMITS:
         return body
-    found, limits = {**body, "model": model}, _LIMITS[path]
+    # The route that compares has names of models already.
+    named = {} if "models" in body else {"model": model}
+    found, limits = {**body, **named}, _LIMITS[path]
     given = {name for name in limits if found.get(name) is not None} or limits[:1]
     for name in given:
         if name not in body or body[name] is None or _is_more(body[name]):

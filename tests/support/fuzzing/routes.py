@@ -23,6 +23,10 @@ BASE, ADAPTERS = "tiny", ("one", "two")
 MODELS = st.sampled_from([*[BASE] * 6, "one", "two@1", "tiny:one", "nobody"])
 CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 MESSAGES, COUNT, TOKENIZE = "/v1/messages", "/v1/messages/count_tokens", "/tokenize"
+INPUT_TOKENS, COMPARE = "/v1/responses/input_tokens", "/v1/veneer/compare"
+CONVERSATIONS = "/v1/conversations"
+CONVERSATION = f"{CONVERSATIONS}/{{conversation_id}}"
+"""A test writes the id of a conversation that is there in place of the braces."""
 ADD, ONE = "/v1/adapters", "/v1/adapters/one"
 HI = [{"role": "user", "content": "hi"}]
 
@@ -34,12 +38,28 @@ class LoadBody(BaseModel):
     lora_path: str
 
 
-_OPENAI = (CHAT, COMPLETIONS, RESPONSES)
+class CompareBody(ChatCompletionRequest):
+    """What our route that asks several models takes."""
+
+    models: list[str]
+
+
+_OPENAI = (
+    CHAT,
+    COMPLETIONS,
+    RESPONSES,
+    INPUT_TOKENS,
+    CONVERSATIONS,
+    CONVERSATION,
+    f"{CONVERSATION}/items",
+)
 _ANTHROPIC = (MESSAGES, COUNT)
 _VLLM: dict[str, Any] = {
     CHAT: ChatCompletionRequest,
     COMPLETIONS: CompletionRequest,
     RESPONSES: ResponsesRequest,
+    INPUT_TOKENS: ResponsesRequest,
+    COMPARE: CompareBody,
     MESSAGES: AnthropicMessagesRequest,
     COUNT: AnthropicCountTokensRequest,
     TOKENIZE: TokenizeRequest,
@@ -72,6 +92,11 @@ WORKS: dict[str, Json] = {
     CHAT: {"model": BASE, "messages": HI, "max_tokens": 4},
     COMPLETIONS: {"model": BASE, "prompt": "x", "max_tokens": 4},
     RESPONSES: {"model": BASE, "input": "x", "max_output_tokens": 4},
+    INPUT_TOKENS: {"model": BASE, "input": "x"},
+    CONVERSATIONS: {"items": [{"role": "user", "content": "x"}], "metadata": {"a": "b"}},
+    CONVERSATION: {"metadata": {"a": "b"}},
+    f"{CONVERSATION}/items": {"items": [{"role": "user", "content": "x"}]},
+    COMPARE: {"models": [BASE, "one"], "messages": HI, "max_tokens": 4},
     MESSAGES: {"model": BASE, "messages": HI, "max_tokens": 4},
     COUNT: {"model": BASE, "messages": HI},
     TOKENIZE: {"model": BASE, "prompt": "x"},
@@ -87,6 +112,7 @@ WORKS: dict[str, Json] = {
 """A body for each route that is not refused for its form."""
 
 NAMED = [
+    ("GET", "/v1/models"),
     ("GET", "/v1/models/{}"),
     ("DELETE", "/v1/models/{}"),
     ("GET", "/v1/adapters"),
@@ -99,6 +125,15 @@ NAMED = [
     ("DELETE", "/v1/adapters/one/aliases/{}"),
     ("POST", "/v1/adapters/one/aliases/{}/rollback"),
     ("GET", "/v1/adapters/one/aliases/{}/history"),
+    ("GET", "/v1/responses/{}"),
+    ("DELETE", "/v1/responses/{}"),
+    ("POST", "/v1/responses/{}/cancel"),
+    ("GET", "/v1/responses/{}/input_items"),
+    ("GET", "/v1/conversations/{}"),
+    ("DELETE", "/v1/conversations/{}"),
+    ("GET", "/v1/conversations/{}/items"),
+    ("GET", "/v1/conversations/{}/items/{}"),
+    ("DELETE", "/v1/conversations/{}/items/{}"),
     ("GET", "/metrics"),
 ]
 """Routes with a name in the path, a query or headers of their own."""
@@ -106,7 +141,9 @@ SAID = st.one_of(
     st.sampled_from(["", "0", "-1", "1e9", "9" * 5000, "\0", "..", "%00", "\ud7ff", "nan", "²"]),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
 )
-QUERIES = st.sampled_from(["limit", "after", "order", "x"])
+QUERIES = st.sampled_from(
+    ["limit", "after", "after_id", "before_id", "order", "starting_after", "stream", "x"]
+)
 HEADERS = st.sampled_from(
     ["if-match", "if-none-match", "idempotency-key", "accept", "x-request-id", "traceparent"]
 )
@@ -123,4 +160,4 @@ HEADER_VALUES = st.one_of(
 def named(pattern: str) -> st.SearchStrategy[str]:
     """Return paths with a random name, of no adapter, where ``pattern`` has its braces."""
     others = SAID.filter(lambda name: name not in ADAPTERS)
-    return others.map(lambda name: pattern.format(quote(name, safe="/@:~.-_")))
+    return others.map(lambda name: pattern.replace("{}", quote(name, safe="/@:~.-_")))

@@ -8,14 +8,21 @@ import httpx
 
 MOST_SAID = 2000
 """Most characters of a message: it does not repeat what the client wrote at length."""
-_REQUIRED = frozenset({"model", "messages", "prompt", "input", "tokens", "max_tokens"})
+_REQUIRED = frozenset({"model", "models", "messages", "prompt", "input", "tokens", "max_tokens"})
 """Members that an error may name though the body lacks them."""
 _WITH_PARAM = frozenset(
     {"/v1/chat/completions", "/v1/completions", "/v1/responses", "/tokenize", "/detokenize"}
+    | {"/v1/responses/input_tokens", "/v1/veneer/compare"}
 )
 """Where an error must name a member of the body."""
 _CLIENTS = frozenset({400, 401, 404, 405, 408, 409, 412, 413, 431})
-_ENDS = ('data: {"type":"response.', "event: response.", "event: message_stop", "data: [DONE]")
+_ENDS = (
+    'data: {"type":"response.',
+    "data: [DONE]",
+    "event: compare.completed",
+    "event: message_stop",
+    "event: response.",
+)
 
 
 def fault_of(path: str, raw: bytes, response: httpx.Response) -> str | None:
