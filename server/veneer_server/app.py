@@ -8,13 +8,15 @@ names the concrete engine.
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from veneer_adapters.catalog.database import Database
 from veneer_adapters.sandbox.sandbox import Sandbox
 from veneer_adapters.sources.local import FolderWatch
 from veneer_adapters.state_lock import state_folder
@@ -26,19 +28,40 @@ from veneer_server.api.conversations import creating, stored, threads
 from veneer_server.api.deps import Server
 from veneer_server.api.listener import Listener, allow_open_files
 from veneer_server.api.pages import routes as pages
+from veneer_server.api.starting.early import answering
 from veneer_server.background import Background
 from veneer_server.collecting import exempt_what_lives
 from veneer_server.engine.base import Engine
-from veneer_server.engine.starting import start_engine
+from veneer_server.engine.sizing.asking import sizes_without_model
+from veneer_server.engine.sizing.sizes import Sizes
+from veneer_server.engine.stages import Stage, Stages
+from veneer_server.engine.starting import choose_sizes_for, start_engine
 from veneer_server.engine.supervision import EngineGaveUp, SupervisedEngine
 from veneer_server.reloading import reload
 from veneer_server.settings import Settings
 from veneer_server.telemetry import otel
 from veneer_server.telemetry.tracing import Tracing
+from veneer_server.tenancy.keyring import Keyring
 from veneer_server.turns import shorten_turns
-from veneer_server.wiring import Parts, assemble, open_database, open_keyring, roots
+from veneer_server.wiring import (
+    Parts,
+    assemble,
+    find_needs,
+    open_database,
+    open_keyring,
+    roots,
+)
 
 _BACKLOG = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How somebody follows a start."""
+
+    stages: Stages = field(default_factory=Stages)
+    say: Callable[[Sequence[str]], None] = lambda _: None
+    """Gets the lines that say what was chosen for the device and the model."""
 
 
 # Most requests generate. The router tries routes in this order, so those are found first.
@@ -89,13 +112,15 @@ async def running(
     tracing: Tracing | None = None,
     sandbox: Sandbox | None = None,
     new_catalog: bool = False,
+    start: Start | None = None,
 ) -> AsyncIterator[Parts]:
     """Start everything that a server needs, and end it in reverse when the block ends.
 
     When the block begins, the adapters that are in the folders now are staged. ``engine`` takes
     the place of the configured engine; this function stops it too. ``tracing`` takes the place
     of the tracing that the environment asks for. A ``sandbox`` that is given stays open. With
-    ``new_catalog`` an empty catalog may take the place of one that is lost.
+    ``new_catalog`` an empty catalog may take the place of one that is lost. ``start`` is told how
+    far this is.
 
     Raises:
         StateFolderInUse: another server uses ``state.dir``.
@@ -107,16 +132,19 @@ async def running(
     async with AsyncExitStack() as stack:
         stack.enter_context(state_folder(settings.state.dir))
         tracing = tracing or _start_tracing(stack)
-        database = await open_database(settings, new_catalog=new_catalog)
-        stack.push_async_callback(database.close)
-        keyring = await open_keyring(settings, database)
-        supervised: SupervisedEngine | None = None
+        database, keyring = await _open_state(stack, settings, new_catalog=new_catalog)
+        start = start or Start()
+        sizes, supervised = sizes_without_model(settings), None
         if engine is None:
-            engine = supervised = await start_engine(settings)
+            sizes, supervised = await _start_engine(settings, database, start)
+            engine = supervised
         stack.push_async_callback(asyncio.to_thread, engine.stop)
         background = Background(fatal=(EngineGaveUp,))
         sandbox = sandbox or stack.enter_context(Sandbox())
-        parts = await assemble(settings, engine, tracing, database, keyring, sandbox, background)
+        start.stages.begin(Stage.ADAPTERS)
+        parts = await assemble(
+            settings, sizes, engine, tracing, database, keyring, sandbox, background
+        )
         stack.push_async_callback(parts.upkeep.close)
         stack.push_async_callback(parts.guarding.close)
         for threaded in parts.threads:
@@ -129,8 +157,26 @@ async def running(
             background.start("engine", lambda: supervised.run(parts.recovery))
         _start_tasks(parts, watch)
         if await background.wait_for(parts.following.initial_scan_done, "following"):
-            await parts.warm(settings.adapters.device_slots)
+            await parts.warm(sizes.device_slots)
+        start.stages.end()
         yield parts
+
+
+async def _open_state(
+    stack: AsyncExitStack, settings: Settings, *, new_catalog: bool
+) -> tuple[Database, Keyring]:
+    database = await open_database(settings, new_catalog=new_catalog)
+    stack.push_async_callback(database.close)
+    return database, await open_keyring(settings, database)
+
+
+async def _start_engine(
+    settings: Settings, database: Database, start: Start
+) -> tuple[Sizes, SupervisedEngine]:
+    start.stages.begin(Stage.MODEL)
+    needs = await find_needs(settings, database)
+    sizes = await choose_sizes_for(settings, needs, start.say)
+    return sizes, await start_engine(settings, sizes, start.stages)
 
 
 def _start_tasks(parts: Parts, watch: FolderWatch) -> None:
@@ -166,16 +212,23 @@ async def serve(
     read: Callable[[], Settings] | None = None,
     *,
     new_catalog: bool = False,
+    start: Start | None = None,
 ) -> None:
     """Serve on the bound ``listener`` until a signal stops the server.
 
     ``on_ready`` gets the server and its port as soon as requests are answered. ``read`` returns
-    the settings again, for SIGHUP. ``new_catalog`` and the errors are those of ``running``.
+    the settings again, for SIGHUP. ``new_catalog``, ``start`` and the errors are those of
+    ``running``. Until requests are answered, probes are told how far the start is.
     """
-    async with running(settings, new_catalog=new_catalog) as parts:
+    start = start or Start()
+    listener.listen(_BACKLOG)  # before ``on_ready``: a client that connects then is not refused
+    async with AsyncExitStack() as stack:
+        async with answering(listener, start.stages, settings):
+            parts = await stack.enter_async_context(
+                running(settings, new_catalog=new_catalog, start=start)
+            )
         allow_open_files(settings.limits.max_connections)
         http = to_listener(parts.server, read or (lambda: settings))
-        listener.listen(_BACKLOG)  # before ``on_ready``: a client that connects then is not refused
         exempt_what_lives()
         shorten_turns()
         with http.capture_signals():  # before ``on_ready`` too: a signal then is not lost

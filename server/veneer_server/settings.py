@@ -125,7 +125,7 @@ class EngineSettings(_Section):
         default_factory=dict, description="Any field of vLLM's AsyncEngineArgs, and parser options."
     )
     kv_cache_gib: float | None = Field(
-        default=None, gt=0, description="Memory for the KV cache on CPU, in GiB."
+        default=None, gt=0, description="Memory for the KV cache, in GiB; on a GPU, of each one."
     )
     stall_timeout_s: float = Field(
         default=60.0,
@@ -151,10 +151,14 @@ class AdapterSettings(_Section):
     roots: tuple[Path, ...] = Field(
         default=(), description="Further folders of adapters, read only; watched."
     )
-    device_slots: int = Field(default=32, ge=1, le=1024, description="Adapters usable in one step.")
-    host_slots: int = Field(default=64, ge=2, le=4096, description="Adapters kept in memory.")
-    max_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = Field(
-        default=64, description="Largest rank an adapter may have."
+    device_slots: int | None = Field(
+        default=None, ge=1, le=1024, description="Adapters usable in one step; null: chosen."
+    )
+    host_slots: int | None = Field(
+        default=None, ge=2, le=4096, description="Adapters kept in memory; null: chosen."
+    )
+    max_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] | None = Field(
+        default=None, description="Largest rank an adapter may have; null: chosen."
     )
     store: Path | None = Field(
         default=None,
@@ -177,7 +181,8 @@ class AdapterSettings(_Section):
 
     @model_validator(mode="after")
     def _host_holds_the_device_set(self) -> Self:
-        if self.host_slots <= self.device_slots:
+        device, host = self.device_slots, self.host_slots
+        if device is not None and host is not None and host <= device:
             raise ValueError(
                 "adapters.host_slots must be larger than adapters.device_slots: "
                 "one host slot stays free while an adapter loads"
@@ -334,7 +339,9 @@ class LimitSettings(_Section):
     max_connections: int = Field(
         default=2000, ge=1, description="Connections that are served at the same time."
     )
-    max_seqs: int = Field(default=32, ge=1, description="Sequences generated at the same time.")
+    max_seqs: int | None = Field(
+        default=None, ge=1, description="Sequences generated at the same time; null: chosen."
+    )
     max_queue: int = Field(default=2000, ge=0, description="Sequences that wait for their turn.")
 
 

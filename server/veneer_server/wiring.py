@@ -4,6 +4,7 @@
 builds the other parts and starts nothing: ``app`` runs the parts that must run, and ends them.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from veneer_adapters.publishing.arriving import Arriving
 from veneer_adapters.publishing.checkup import Checkup
 from veneer_adapters.publishing.following import Following
 from veneer_adapters.publishing.intake import Intake, source_of
+from veneer_adapters.publishing.needs import ranks_of
 from veneer_adapters.publishing.publishing import Publishing
 from veneer_adapters.publishing.pulling import Puller
 from veneer_adapters.publishing.staging import Offer, Staging
@@ -46,6 +48,7 @@ from veneer_server.api.official.response_events import to_last
 from veneer_server.background import Background
 from veneer_server.conversations.keeping import MIGRATIONS, Bounds, Kept
 from veneer_server.engine.base import Engine
+from veneer_server.engine.sizing.sizes import Needs, Sizes
 from veneer_server.serving.admission import Admission
 from veneer_server.serving.canaries.trials import Canaries
 from veneer_server.serving.recovery import EngineRecovery
@@ -115,8 +118,21 @@ async def open_database(settings: Settings, *, new_catalog: bool) -> Database:
     return database
 
 
+async def find_needs(settings: Settings, database: Database) -> Needs:
+    """Return what the adapters need that the catalog knows or that lie in the folders now.
+
+    Raises:
+        CatalogUnreadable: the content of the database contradicts itself.
+    """
+    store = store_folder(settings)
+    catalog = await Catalog.open(database, lambda digest: store / digest)
+    ranks = await asyncio.to_thread(ranks_of, catalog, roots(settings))
+    return Needs(max(ranks, default=0), len(ranks))
+
+
 async def assemble(
     settings: Settings,
+    sizes: Sizes,
     engine: Engine,
     tracing: Tracing,
     database: Database,
@@ -145,7 +161,7 @@ async def assemble(
     )
     proof = (catalog, store, engine, intake.restore)
     vouching = Vouching(*proof, shared=database.shared, observer=observers)
-    residency = _open_residency(settings, engine, vouching, observers)
+    residency = _open_residency(settings, sizes, engine, vouching, observers)
     hot_set = HotSet(residency)
     catalog.watch(hot_set.on_change)
     publishing = Publishing(catalog, residency.warm)
@@ -164,9 +180,9 @@ async def assemble(
         name_required=settings.model.name_required,
         on_failed=canaries.failed,
     )
-    _observe(metrics, settings, engine, catalog, residency)
+    _observe(metrics, sizes, engine, catalog, residency)
     watching = Watching(engine.model.id, metrics, tracing, usage, canaries)
-    admission = Admission(settings.limits.max_seqs, settings.limits.max_queue)
+    admission = Admission(sizes.max_seqs, settings.limits.max_queue)
     checkup = Checkup(intake, sandbox, engine.facts)
     server = Server(
         settings=settings,
@@ -232,12 +248,12 @@ def _keep(settings: Settings, database: Database) -> Kept:
 
 
 def _open_residency(
-    settings: Settings, engine: Engine, voucher: Vouching, observers: Observers
+    settings: Settings, sizes: Sizes, engine: Engine, voucher: Vouching, observers: Observers
 ) -> Residency:
     return Residency(
         engine,
-        device_slots=settings.adapters.device_slots,
-        host_slots=settings.adapters.host_slots,
+        device_slots=sizes.device_slots,
+        host_slots=sizes.host_slots,
         load_timeout_s=settings.adapters.load_timeout_s,
         clock=time.monotonic,
         observer=observers,
@@ -284,12 +300,12 @@ def _puller(settings: Settings, staging: Staging, reserved: Collection[str]) -> 
 
 
 def _observe(
-    metrics: Metrics, settings: Settings, engine: Engine, catalog: Catalog, residency: Residency
+    metrics: Metrics, sizes: Sizes, engine: Engine, catalog: Catalog, residency: Residency
 ) -> None:
     metrics.built(base_model=engine.model.id, lora_op=engine.lora_op())
-    metrics.observe_slots(lambda: _count_slots(settings, residency))
+    metrics.observe_slots(lambda: _count_slots(sizes, residency))
     metrics.observe_residents(lambda: [(r.adapter, r.level) for r in residency.snapshot()])
-    metrics.observe_routing(settings.adapters.device_slots, lambda: _routed(catalog, residency))
+    metrics.observe_routing(sizes.device_slots, lambda: _routed(catalog, residency))
     metrics.observe_adapters(
         engine.model.id, lambda: {a.name: str(a.state) for a in catalog.adapters()}
     )
@@ -306,14 +322,14 @@ def _routed(catalog: Catalog, residency: Residency) -> tuple[list[str], list[str
     )
 
 
-def _count_slots(settings: Settings, residency: Residency) -> dict[tuple[str, ...], int]:
+def _count_slots(sizes: Sizes, residency: Residency) -> dict[tuple[str, ...], int]:
     residents = residency.snapshot()
     device = sum(r.level == "device" for r in residents)
     return {
         ("device", "used"): device,
-        ("device", "free"): settings.adapters.device_slots - device,
+        ("device", "free"): sizes.device_slots - device,
         ("host", "used"): len(residents),
-        ("host", "free"): settings.adapters.host_slots - 1 - len(residents),
+        ("host", "free"): sizes.host_slots - 1 - len(residents),
     }
 
 

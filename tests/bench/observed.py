@@ -25,7 +25,8 @@ import httpx
 from support import builders
 from support.scraping import prometheus
 from support.serving import Served, start_process
-from veneer_server.commands.planning import Shape, cold_share, zipf
+from veneer_server.commands.planning import cold_share, zipf
+from veneer_server.engine.sizing.shapes import Shape
 from veneer_server.engine.vllm.embedded import ensure_checkpoint
 
 COUNT, RANK, SKEW, CLIENTS = 24, 8, 1.0, 3

@@ -128,9 +128,8 @@ def test_vllm_takes_the_arguments_we_start_it_with() -> None:
 
     known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
     for on_cpu in (True, False):
-        fields = options.engine_fields(
-            options.EngineOptions(model="m", name="n", root="r"), on_cpu=on_cpu, available_bytes=1
-        )
+        given = options.EngineOptions(model="m", name="n", root="r", kv_cache_bytes=1)
+        fields = options.engine_fields(given, on_cpu=on_cpu)
         unknown = fields.keys() - known
         assert not unknown, f"vLLM's `AsyncEngineArgs` does not take {unknown} any more."
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from support import builders
+from veneer_server.engine.stages import Stages
 from veneer_server.engine.vllm import embedded
 from veneer_server.engine.vllm.options import EngineOptions, environment
 
@@ -62,14 +63,15 @@ def adapter(folder: Path, *, seed: int = 0) -> Path:
 
 
 @asynccontextmanager
-async def engine(folder: Path, **options: Any) -> AsyncIterator[Any]:
+async def engine(folder: Path, stages: Stages | None = None, **options: Any) -> AsyncIterator[Any]:
     """Run the real engine on the model in this process, in fp32 so that answers can be compared."""
     os.environ.update(environment(os.environ, os.sched_getaffinity(0), os.getpid(), 600.0))
     from veneer_server.engine.vllm.engine import VllmEngine
 
     path = str(model(folder / "tiny"))
     wanted = {"dtype": "float32", "max_len": 2048, "kv_cache_bytes": 2**28, **options}
-    engine = await VllmEngine.start(EngineOptions(model=path, name="tiny", root=path, **wanted))
+    given = EngineOptions(model=path, name="tiny", root=path, **wanted)
+    engine = await VllmEngine.start(given, stages)
     try:
         yield engine
     finally:

@@ -52,6 +52,7 @@ def check_rank(rank: int, facts: BaseFacts, on_fault: OnFault = raise_it) -> Non
         on_fault(
             RankTooLarge(
                 f"The adapter has rank {rank}; this server takes ranks up to {facts.max_rank}."
+                " A start with a higher adapters.max_rank takes it."
             )
         )
 

@@ -59,12 +59,13 @@ async def _is_up(server: Server) -> bool:
 
 @router.get("/version", dependencies=_OPEN)
 async def version(server: ServerDep) -> JSONResponse:
-    """Return the server's version, its base model and its LoRA implementation."""
+    """Return the server's version, its base model, its LoRA implementation and its dtype."""
     return JSONResponse(
         {
             "version": __version__,
             "model": server.engine.model.id,
             "lora_op": server.engine.lora_op(),
+            "dtype": server.engine.facts.dtype,
         }
     )
 

@@ -24,6 +24,8 @@ from veneer_adapters.doctor.base_model import open_base
 from veneer_adapters.doctor.report import Repaired, Report
 from veneer_adapters.errors import AdapterError
 from veneer_adapters.sandbox.sandbox import Sandbox
+from veneer_server.engine.sizing.asking import asked_in
+from veneer_server.engine.sizing.sizes import USUAL_RANK
 from veneer_server.engine.starting import model_on_disk
 from veneer_server.settings import Settings, SettingsError
 
@@ -168,7 +170,7 @@ def prepare(
             " once, or name the folder of a model with --model."
         )
     dtype = "auto" if model else settings.model.dtype
-    rank = max_rank or settings.adapters.max_rank
+    rank = max_rank or asked_in(settings).max_rank or USUAL_RANK
     return Asked(folder, open_base(folder).facts(name=name, max_rank=rank, dtype=dtype), fix)
 
 

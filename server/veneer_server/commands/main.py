@@ -101,7 +101,9 @@ def _run(settings: Settings, read: Callable[[], Settings], *, new_catalog: bool)
     import uvloop
 
     from veneer_server.api.listener import PortTaken, bind
+    from veneer_server.app import Start
     from veneer_server.app import serve as run
+    from veneer_server.commands.startup import Startup
     from veneer_server.telemetry import logs
 
     # Nobody else on this machine reads the catalog, the adapters or the engine's sockets.
@@ -111,21 +113,20 @@ def _run(settings: Settings, read: Callable[[], Settings], *, new_catalog: bool)
         listener = bind(settings.server.host, settings.server.port)
     except PortTaken as error:
         raise _failure(f"{error} Choose another port with --port.", EXIT_PORT) from error
-    err = Console(stderr=True)
-    if not err.is_terminal:
-        err.print("Starting the engine (about 20 seconds) ...")
-    with listener, err.status("Starting the engine (about 20 seconds) ...") as status:
+    with listener, Startup(Console(stderr=True)) as shown:
+        start = Start(shown.stages, shown.say)
 
         def announce(server: Any, bound_port: int) -> None:
-            status.stop()
+            shown.end()
             _announce(settings, server, bound_port)
 
+        served = run(settings, listener, announce, read, new_catalog=new_catalog, start=start)
         try:
-            uvloop.run(run(settings, listener, announce, read, new_catalog=new_catalog))
+            uvloop.run(served)
         except KeyboardInterrupt:
             raise _failure("Stopped before the server was ready.", EXIT_INTERRUPTED) from None
         except Exception as error:
-            status.stop()
+            shown.stop()
             if (ending := _ending_of(error)) is None:
                 raise
             raise _failure(*ending) from error
@@ -271,8 +272,10 @@ def plan(
     the memory that they take, and how many requests would start cold.
     """
     from veneer_server.commands import plan as command
-    from veneer_server.commands.planning import DoesNotFit, Memory, ModelNotUnderstood
+    from veneer_server.commands.planning import DoesNotFit, Memory
     from veneer_server.engine.base import EngineNotStarted
+    from veneer_server.engine.sizing.shapes import ModelNotUnderstood
+    from veneer_server.engine.sizing.sizes import USUAL_SEQUENCES
     from veneer_server.engine.starting import model_folder
     from veneer_server.wiring import roots
 
@@ -289,7 +292,7 @@ def plan(
             model_folder(settings),
             ranks,
             skew=skew,
-            at_once=settings.limits.max_seqs,
+            at_once=settings.limits.max_seqs or USUAL_SEQUENCES,
             memory=memory,
             cold=cold,
         )

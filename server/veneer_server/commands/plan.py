@@ -6,15 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from veneer_server.commands.planning import (
-    Demand,
-    Memory,
-    ModelNotUnderstood,
-    Plan,
-    Shape,
-    make_plan,
-    zipf,
-)
+from veneer_server.commands.planning import Demand, Memory, Plan, make_plan, zipf
+from veneer_server.engine.sizing.shapes import ModelNotUnderstood, Shape
 
 
 def plan_for(

@@ -10,60 +10,20 @@ for which these probabilities add up to the number of places. Source: H. Che, Y.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
 
-from veneer_server.settings import AdapterSettings
+from veneer_server.engine.sizing.shapes import Shape
+from veneer_server.engine.sizing.sizes import SLOT_RANKS
 
-_SLOT_RANKS: tuple[int, ...] = get_args(AdapterSettings.model_fields["max_rank"].annotation)
 _MOST_DEVICE, _MOST_HOST = 1024, 4096
 """The upper bounds of ``adapters.device_slots`` and ``adapters.host_slots``."""
 _STEPS = 200
 """How often an interval is halved: more often than a float has binary digits."""
 
 
-class ModelNotUnderstood(ValueError):
-    """The model's ``config.json`` lacks a size that the plan needs."""
-
-
 class DoesNotFit(ValueError):
     """There is no plan for this memory, or for these ranks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The numbers of a base model that decide the size of slots and of the KV cache."""
-
-    values_per_rank: int
-    """Values in an adapter of rank 1 on all seven usual modules: input plus output features."""
-    kv_values_per_token: int
-    bytes_per_value: int = 2
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Shape":
-        """Read a Llama-like ``config.json``.
-
-        Raises:
-            ModelNotUnderstood: a size is missing or is no number.
-        """
-        try:
-            hidden, wide = int(config["hidden_size"]), int(config["intermediate_size"])
-            layers, heads = int(config["num_hidden_layers"]), int(config["num_attention_heads"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelNotUnderstood(f"config.json has no usable {error}") from error
-        head = int(config.get("head_dim") or hidden // heads)
-        query, kv = heads * head, int(config.get("num_key_value_heads") or heads) * head
-        attention = 2 * (hidden + query) + 2 * (hidden + kv)
-        return cls(layers * (attention + 3 * (hidden + wide)), layers * 2 * kv)
-
-    def adapter_bytes(self, rank: int) -> int:
-        """Return the bytes that an adapter of ``rank`` takes."""
-        return self.bytes_per_value * rank * self.values_per_rank
-
-    def kv_tokens(self, size_bytes: int) -> int:
-        """Return how many tokens fit into a KV cache of this size."""
-        return size_bytes // (self.bytes_per_value * self.kv_values_per_token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +138,10 @@ def _largest_first(ranks: Sequence[int]) -> list[int]:
 
 def _slot_rank(ranks: Sequence[int]) -> int:
     largest = max(ranks, default=1)
-    for allowed in _SLOT_RANKS:
+    for allowed in SLOT_RANKS:
         if largest <= allowed:
             return allowed
-    raise DoesNotFit(f"no slot can hold rank {largest}, because {_SLOT_RANKS[-1]} is the largest")
+    raise DoesNotFit(f"no slot can hold rank {largest}, because {SLOT_RANKS[-1]} is the largest")
 
 
 def _fewest(shares: Sequence[float], target: float) -> int:

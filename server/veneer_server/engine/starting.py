@@ -3,7 +3,7 @@
 import asyncio
 import os
 import re
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,11 @@ from huggingface_hub import try_to_load_from_cache
 
 from veneer_server.engine.base import EngineStartTimedOut
 from veneer_server.engine.lives import MortalEngine
+from veneer_server.engine.sizing.asking import asked_in, sizes_without_model
+from veneer_server.engine.sizing.shapes import read_base
+from veneer_server.engine.sizing.sizes import Needs, Sizes, choose_sizes
+from veneer_server.engine.sizing.wording import to_lines
+from veneer_server.engine.stages import Stages
 from veneer_server.engine.supervision import SupervisedEngine
 from veneer_server.engine.vllm import embedded
 from veneer_server.engine.vllm.leftovers import RECORD_FILE
@@ -32,20 +37,47 @@ def embedded_model() -> tuple[Path, Path]:
     return embedded.ensure_checkpoint(), embedded.packaged_gguf()
 
 
-async def start_engine(settings: Settings) -> SupervisedEngine:
+async def choose_sizes_for(
+    settings: Settings, needs: Needs, say: Callable[[Sequence[str]], None]
+) -> Sizes:
+    """Return how many sequences and slots the configured engine gets, and ``say`` it.
+
+    A server that starts its engine again keeps them. The embedded model is converted first.
+
+    Raises:
+        EngineNotStarted: the model does not fit, or the embedded model is not installed.
+    """
+    if settings.engine.kind == "echo":
+        return sizes_without_model(settings)
+    _set_environment(settings)
+    from veneer_server.engine.vllm.startup.device import this_device
+
+    if settings.model.path == EMBEDDED:
+        await asyncio.to_thread(embedded.ensure_checkpoint)
+    asked, device = asked_in(settings), await asyncio.to_thread(this_device)
+    base = await asyncio.to_thread(read_base, model_on_disk(settings)[0], asked.dtype)
+    sizes = choose_sizes(device, base, needs, asked)
+    say(to_lines(device, base, asked, sizes))
+    return sizes
+
+
+async def start_engine(settings: Settings, sizes: Sizes, stages: Stages) -> SupervisedEngine:
     """Return the configured engine when it can serve; with vLLM this takes tens of seconds.
+
+    ``stages`` follow how far the first start is.
 
     Raises:
         EngineStartTimedOut: it takes longer than ``engine.start_timeout_s``.
         EngineNotStarted: the engine cannot start with these settings; the message says why.
     """
 
-    async def start() -> MortalEngine:
-        return await started_in_time(_start_once(settings), settings.engine.start_timeout_s)
+    async def start(stages: Stages) -> MortalEngine:
+        once = _start_once(settings, sizes, stages)
+        return await started_in_time(once, settings.engine.start_timeout_s)
 
     return SupervisedEngine(
-        await start(),
-        start,
+        await start(stages),
+        lambda: start(Stages()),
         stall_timeout_s=settings.engine.stall_timeout_s,
         restart_wait_s=settings.engine.restart_wait_s,
     )
@@ -71,17 +103,21 @@ async def started_in_time(
         ) from error
 
 
-async def _start_once(settings: Settings) -> MortalEngine:
+async def _start_once(settings: Settings, sizes: Sizes, stages: Stages) -> MortalEngine:
     if settings.engine.kind == "echo":
         from veneer_server.engine.echo import EchoEngine
 
         return EchoEngine(name=settings.model.name or "echo")
+    _set_environment(settings)
+    from veneer_server.engine.vllm.engine import VllmEngine
+
+    return await VllmEngine.start(_engine_options(settings, sizes), stages)
+
+
+def _set_environment(settings: Settings) -> None:
     # vLLM reads its environment while it is imported, and the processes it spawns inherit it.
     cpus, within_s = os.sched_getaffinity(0), settings.engine.start_timeout_s
     os.environ.update(environment(os.environ, cpus, os.getpid(), within_s))
-    from veneer_server.engine.vllm.engine import VllmEngine
-
-    return await VllmEngine.start(_engine_options(settings))
 
 
 def model_folder(settings: Settings) -> Path:
@@ -113,21 +149,21 @@ def model_on_disk(settings: Settings) -> tuple[Path | None, str]:
     return (Path(cached).parent if isinstance(cached, str) else None), path
 
 
-def _engine_options(settings: Settings) -> EngineOptions:
-    model, gib = settings.model, settings.engine.kv_cache_gib
+def _engine_options(settings: Settings, sizes: Sizes) -> EngineOptions:
+    model = settings.model
     is_embedded = model.path == EMBEDDED
     path = str(model_folder(settings)) if is_embedded else model.path
     return EngineOptions(
         model=path,
         name=model.name or (embedded.NAME if is_embedded else Path(path).name.lower()),
         root=embedded.ROOT if is_embedded else model.path,
-        dtype=model.dtype,
+        dtype=sizes.dtype,
         max_len=model.max_len,
-        kv_cache_bytes=int(gib * 2**30) if gib else None,
-        device_slots=settings.adapters.device_slots,
-        host_slots=settings.adapters.host_slots,
-        max_rank=settings.adapters.max_rank,
-        max_seqs=settings.limits.max_seqs,
+        kv_cache_bytes=sizes.kv_bytes,
+        device_slots=sizes.device_slots,
+        host_slots=sizes.host_slots,
+        max_rank=sizes.max_rank,
+        max_seqs=sizes.max_seqs,
         chat_template=embedded.CHAT_TEMPLATE if is_embedded else None,
         tool_call_parser=embedded.TOOL_CALL_PARSER if is_embedded else None,
         record=settings.state.dir / RECORD_FILE,

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from support.places import REPOSITORY, TESTS
+from support.tables import rows
 from veneer_adapters.errors import AdapterError, AdapterRejected, AdapterUnavailable
 from veneer_adapters.events import (
     CanaryWatched,
@@ -49,21 +50,6 @@ PAGES = sorted(
 
 def read(path: str) -> str:
     return (REPOSITORY / path).read_text(encoding="utf-8")
-
-
-def rows(path: str, first: str) -> list[list[str]]:
-    """Return the cells of every table row of ``path`` below a heading cell ``first``."""
-    found: list[list[str]] = []
-    inside = False
-    for line in read(path).splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
-        if not line.startswith("|"):
-            inside = False
-        elif cells[0].strip() == first:
-            inside = True
-        elif inside and not line.startswith("|---"):
-            found.append(cells)
-    return found
 
 
 def settings() -> Iterator[tuple[str, Any, str]]:

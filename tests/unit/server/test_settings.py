@@ -110,6 +110,7 @@ def test_all_faults_are_reported_at_once() -> None:
             "VENEER_SERVER__PORT": "70000",
             "VENEER_MODEL__DTYPE": "int4",
             "VENEER_LIMITS__NOTHING": "1",
+            "VENEER_ADAPTERS__DEVICE_SLOTS": "32",
             "VENEER_ADAPTERS__HOST_SLOTS": "32",
         }
     )

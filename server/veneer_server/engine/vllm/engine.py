@@ -21,7 +21,6 @@ from veneer_adapters.errors import LoadFailed
 from veneer_server.engine.base import (
     Answer,
     Call,
-    Endpoint,
     EngineDown,
     EngineLost,
     EngineNotStarted,
@@ -29,16 +28,15 @@ from veneer_server.engine.base import (
     Frames,
     ModelFacts,
 )
+from veneer_server.engine.stages import Stage, Stages
 from veneer_server.engine.vllm.effect import measure_effect
 from veneer_server.engine.vllm.keeping import drop_lora_gauge, forget_tokenizers
 from veneer_server.engine.vllm.loading import load_adapter, prepare_slots
 from veneer_server.engine.vllm.openai import OpenAIHandlers
-from veneer_server.engine.vllm.options import (
-    EngineOptions,
-    available_memory_bytes,
-    engine_fields,
-)
+from veneer_server.engine.vllm.options import EngineOptions, engine_fields
 from veneer_server.engine.vllm.processes import EngineProcesses
+from veneer_server.engine.vllm.startup.kernels import require_right_kernels
+from veneer_server.engine.vllm.startup.warming import warm_up
 
 logger = logging.getLogger(__name__)
 
@@ -72,19 +70,30 @@ class VllmEngine:
         self._requests: dict[int, LoRARequest] = {}
 
     @classmethod
-    async def start(cls, options: EngineOptions) -> Self:
-        """Return an engine that can serve and has served one request; this takes tens of seconds.
+    async def start(cls, options: EngineOptions, stages: Stages | None = None) -> Self:
+        """Return an engine that can serve and has served every kind of request.
+
+        This takes tens of seconds.
+
+        ``stages`` follow how far it is.
 
         Raises:
             WrongLoraOp: the worker would mix up adapters.
+            WrongLoraKernels: it would apply them wrongly.
             EngineNotStarted: vLLM refuses the model or an argument, or dies meanwhile.
         """
         on_cpu = current_platform.is_cpu()
-        fields = engine_fields(options, on_cpu=on_cpu, available_bytes=available_memory_bytes())
-        processes = await EngineProcesses.start(lambda: _start_client(fields), options.record)
+        fields = engine_fields(options, on_cpu=on_cpu)
+        stages = stages or Stages()
+        stages.begin(Stage.ENGINE)
+        processes = await EngineProcesses.start(
+            lambda: _start_client(fields), options.record, stages.begin
+        )
         try:
             engine = await cls._around(processes, options, on_cpu=on_cpu)
-            await engine._warm_up()
+            stages.begin(Stage.WARM_UP)
+            await asyncio.to_thread(engine._handlers.warm_up)
+            await warm_up(engine, on_cpu=on_cpu)
         except BaseException as error:
             await asyncio.to_thread(processes.kill)
             if isinstance(error, EngineDeadError | EngineDown):
@@ -102,6 +111,7 @@ class VllmEngine:
         [op, *_] = await client.collective_rpc("veneer_lora_op")
         if on_cpu and op != EXACT_CPU_OP:
             raise WrongLoraOp(_explain_wrong_op(op))
+        require_right_kernels(await client.collective_rpc("veneer_kernel_fault"))
         await prepare_slots(client, on_cpu=on_cpu)
         [modules, *_] = await client.collective_rpc("veneer_adaptable_modules")
         handlers = OpenAIHandlers(
@@ -122,17 +132,6 @@ class VllmEngine:
             dtype=str(client.model_config.dtype).removeprefix("torch."),
         )
         return cls(processes, handlers, model=model, facts=facts, op=op)
-
-    async def _warm_up(self) -> None:
-        # The first forward pass, template and grammar take seconds, and no user should wait so.
-        await asyncio.to_thread(self._handlers.warm_up)
-        body = {
-            "model": self._model.id,
-            "messages": [{"role": "user", "content": "Say hello. " * 16}],
-            "max_tokens": 2,
-            "response_format": {"type": "json_object"},
-        }
-        await self.respond(Call(Endpoint.CHAT, body, "warm-up"))
 
     @property
     def model(self) -> ModelFacts:
@@ -241,9 +240,17 @@ def _lost() -> EngineLost:
 def _start_client(fields: Mapping[str, Any]) -> AsyncLLM:
     try:
         config = AsyncEngineArgs(**fields).create_engine_config(UsageContext.API_SERVER)
-        return AsyncLLM.from_vllm_config(config)
+        allowed = config.model_config.max_model_len
+        client = AsyncLLM.from_vllm_config(config)
     except (ValueError, TypeError, OSError, RuntimeError) as error:
         raise EngineNotStarted(f"vLLM did not start: {error}") from error
+    if client.model_config.max_model_len < allowed:
+        logger.warning(
+            "the KV cache holds %d tokens of context, and the model could have %d; a larger"
+            " engine.kv_cache_gib or fewer adapter slots would allow more",
+            *(client.model_config.max_model_len, allowed),
+        )
+    return client
 
 
 def _count_outputs(client: AsyncLLM) -> Callable[[], int]:

@@ -5,13 +5,13 @@ Rule: this file decides and starts nothing. ``engine_fields`` returns the argume
 engine process is spawned.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 from typing import Any
 
+from veneer_server.engine.base import EngineNotStarted
 from veneer_server.engine.vllm.rendering.lanes import THREADS
 
 TARGET_MODULES = (
@@ -31,11 +31,16 @@ STEP_TOKENS = 256
 own default is 2048. tests/bench/LOG.md has the figures."""
 PROMPT_TOKENS = 128
 """Most tokens of one prompt in such a step, while other requests run."""
-MAX_KV_BYTES = 4 * 2**30
 MAX_STOP_STRINGS = 64
 """As many as the API takes."""
 EXTENSION = "veneer_server.engine.vllm.inside.worker.VeneerWorkerExtension"
 EXECUTOR = "veneer_server.engine.vllm.inside.executor.PatientExecutor"
+_CACHES = {
+    "VLLM_CACHE_ROOT": "vllm",
+    "TRITON_CACHE_DIR": "triton",
+    "TORCHINDUCTOR_CACHE_DIR": "inductor",
+}
+"""Variables that say where compiled code is kept between starts, and the folder in our cache."""
 PARSER_OPTIONS = frozenset(
     {"chat_template", "chat_template_content_format", "tool_call_parser", "tool_strict_level"}
 )
@@ -54,8 +59,9 @@ class EngineOptions:
     """Where the model comes from, as clients see it."""
     dtype: str = "auto"
     max_len: int | None = None
+    """None: what the model allows, or as much of it as the KV cache holds."""
     kv_cache_bytes: int | None = None
-    """None: on a CPU, a quarter of the memory that is free now, at most ``MAX_KV_BYTES``."""
+    """None: the rest of what vLLM may use of a GPU; a CPU needs a number."""
     device_slots: int = 32
     host_slots: int = 64
     max_rank: int = 64
@@ -68,13 +74,22 @@ class EngineOptions:
     """The operator's own arguments (``engine.args``); they win over everything above."""
 
 
-def engine_fields(options: EngineOptions, *, on_cpu: bool, available_bytes: int) -> dict[str, Any]:
-    """Return the fields for ``AsyncEngineArgs``; ``available_bytes`` is the memory free now."""
+class ArgumentRefused(EngineNotStarted):
+    """``engine.args`` asks for something with which requests would get wrong answers."""
+
+
+def engine_fields(options: EngineOptions, *, on_cpu: bool) -> dict[str, Any]:
+    """Return the fields for ``AsyncEngineArgs``.
+
+    Raises:
+        ArgumentRefused: an argument of the operator's would make answers wrong.
+    """
     fields: dict[str, Any] = {
         "model": options.model,
         "served_model_name": [options.name],
         "dtype": options.dtype,
-        "max_model_len": options.max_len,
+        # -1: vLLM takes less than the model allows when the KV cache holds no more.
+        "max_model_len": -1 if options.max_len is None else options.max_len,
         "max_num_seqs": options.max_seqs,
         "enable_lora": True,
         "max_loras": options.device_slots,
@@ -87,7 +102,10 @@ def engine_fields(options: EngineOptions, *, on_cpu: bool, available_bytes: int)
         "structured_outputs_config": {"backend": "guidance"},
         "renderer_num_workers": THREADS,  # vLLM makes a tokenizer for each
     }
+    if options.kv_cache_bytes is not None:
+        fields["kv_cache_memory_bytes"] = options.kv_cache_bytes
     own = {key: value for key, value in options.args.items() if key not in PARSER_OPTIONS}
+    _refuse_wrong(own)
     if on_cpu:
         # vLLM refuses steps with fewer tokens than sequences.
         most_seqs = own.get("max_num_seqs", options.max_seqs)
@@ -97,10 +115,16 @@ def engine_fields(options: EngineOptions, *, on_cpu: bool, available_bytes: int)
         # fused ops.
         fields["enforce_eager"] = True
         fields["distributed_executor_backend"] = EXECUTOR
-        fields["kv_cache_memory_bytes"] = options.kv_cache_bytes or min(
-            MAX_KV_BYTES, available_bytes // 4
-        )
     return fields | own
+
+
+def _refuse_wrong(args: Mapping[str, Any]) -> None:
+    if args.get("specialize_active_lora"):
+        raise ArgumentRefused(
+            "engine.args.specialize_active_lora cannot be used: with requests for the base in the"
+            " batch vLLM 0.32 counts one adapter too few, so requests for the adapter in the last"
+            " slot would get the base model's answers. Leave it out."
+        )
 
 
 def environment(
@@ -127,16 +151,7 @@ def environment(
         # Python's own tracker complains of what a killed engine had, which we have removed.
         "PYTHONWARNINGS": "ignore::FutureWarning,ignore:resource_tracker:UserWarning",
     }
+    cache = Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "veneer"
+    wanted |= {name: str(cache / folder) for name, folder in _CACHES.items()}
     missing = {key: value for key, value in wanted.items() if key not in environ}
     return missing | {"VENEER_GATEWAY_PID": str(pid)}
-
-
-def available_memory_bytes() -> int:
-    """Return the bytes that can be allocated without swapping; cgroup limits do not count.
-
-    Source: ``MemAvailable`` in Linux's /proc/meminfo.
-    """
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")

@@ -22,12 +22,12 @@ from pathlib import Path
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from veneer_server.engine.stages import Stage
 from veneer_server.engine.vllm import leftovers
+from veneer_server.engine.vllm.startup.reports import FOLDER, following
 
 logger = logging.getLogger(__name__)
 
-_FOLDER = "VLLM_RPC_BASE_PATH"
-"""Environment variable: where vLLM puts its sockets; our plugin puts its other files there."""
 _SHARED = "/dev/shm/"  # noqa: S108 - where Linux shows shared memory, not a place for files
 _JOIN_S = 5.0
 _LOOK_S = 0.05
@@ -51,12 +51,15 @@ class EngineProcesses:
 
     @classmethod
     async def start(
-        cls, start_client: Callable[[], AsyncLLM], record: Path | None = None
+        cls,
+        start_client: Callable[[], AsyncLLM],
+        record: Path | None = None,
+        on_stage: Callable[[Stage, float], None] = lambda _stage, _at_s: None,
     ) -> "EngineProcesses":
         """Return the processes that ``start_client`` starts, in a thread, so that others go on.
 
         What they leave behind if this process is killed is written into ``record``; what a dead
-        process wrote there is removed first.
+        process wrote there is removed first. ``on_stage`` gets the stages that they report.
 
         The kernel ends an engine together with the *thread* that started it (see ``plugin``), so
         that thread stays until ``kill`` or ``stop``.
@@ -66,11 +69,12 @@ class EngineProcesses:
         if record is not None and leftovers.clear(record):
             logger.info("what an engine of a killed server left was removed")
         folder = Path(tempfile.mkdtemp(prefix=leftovers.FOLDER_PREFIX))
-        os.environ[_FOLDER] = str(folder)
+        os.environ[FOLDER] = str(folder)
         starting = thread.submit(start_client)
         try:
             _note(record, folder)
-            client = await asyncio.wrap_future(starting)
+            async with following(folder, on_stage):
+                client = await asyncio.wrap_future(starting)
         except BaseException:
             # Who gives the start up, or stops the server now, waits for nothing more of it.
             starting.add_done_callback(_undo)

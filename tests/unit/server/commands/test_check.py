@@ -20,7 +20,7 @@ from support.places import REPOSITORY
 from veneer_adapters.sandbox.sandbox import Sandbox
 from veneer_server.commands import check as adapters_check
 from veneer_server.commands.main import app
-from veneer_server.commands.planning import Shape
+from veneer_server.engine.sizing.shapes import Shape
 from veneer_server.settings import Settings
 
 COMPLETION = {"--install-completion", "--show-completion"}

@@ -16,13 +16,12 @@ from veneer_server.commands.planning import (
     Demand,
     DoesNotFit,
     Memory,
-    ModelNotUnderstood,
-    Shape,
     cold_share,
     make_plan,
     zipf,
 )
 from veneer_server.engine.echo import EchoEngine
+from veneer_server.engine.sizing.shapes import ModelNotUnderstood, Shape
 
 SMOL = {
     "hidden_size": 576,

@@ -8,36 +8,42 @@ import pytest
 from veneer_server.api.official.bounds import BOUNDS
 from veneer_server.engine.vllm.options import (
     EXTENSION,
-    MAX_KV_BYTES,
     STEP_TOKENS,
+    ArgumentRefused,
     EngineOptions,
-    available_memory_bytes,
     engine_fields,
     environment,
 )
+from veneer_server.engine.vllm.startup.device import available_memory_bytes
 
 GIB = 2**30
 
 
-def fields(*, on_cpu: bool = True, available_bytes: int = 64 * GIB, **given: Any) -> dict[str, Any]:
+def fields(*, on_cpu: bool = True, **given: Any) -> dict[str, Any]:
     options = EngineOptions(model="/model", name="base", root="Org/Base", **given)
-    return engine_fields(options, on_cpu=on_cpu, available_bytes=available_bytes)
+    return engine_fields(options, on_cpu=on_cpu)
 
 
-def test_the_kv_cache_is_a_quarter_of_the_free_memory_on_a_small_machine() -> None:
-    assert fields(available_bytes=8 * GIB)["kv_cache_memory_bytes"] == 2 * GIB
-
-
-def test_the_kv_cache_never_grows_beyond_its_bound_by_itself() -> None:
-    assert fields(available_bytes=512 * GIB)["kv_cache_memory_bytes"] == MAX_KV_BYTES
-
-
-def test_a_kv_cache_size_that_was_asked_for_is_taken() -> None:
-    assert fields(kv_cache_bytes=9 * GIB)["kv_cache_memory_bytes"] == 9 * GIB
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_a_kv_cache_size_that_was_asked_for_is_taken(*, on_cpu: bool) -> None:
+    assert fields(on_cpu=on_cpu, kv_cache_bytes=9 * GIB)["kv_cache_memory_bytes"] == 9 * GIB
 
 
 def test_on_a_gpu_vllm_sizes_its_own_kv_cache() -> None:
     assert "kv_cache_memory_bytes" not in fields(on_cpu=False)
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, -1), (4096, 4096)])
+def test_the_context_shrinks_to_the_kv_cache_unless_it_was_set(
+    asked: int | None, given: int
+) -> None:
+    assert fields(max_len=asked)["max_model_len"] == given
+
+
+def test_an_argument_that_mixes_adapters_up_is_refused_with_the_reason() -> None:
+    with pytest.raises(ArgumentRefused, match="last slot would get the base model's answers"):
+        fields(args={"specialize_active_lora": True})
+    assert fields(args={"specialize_active_lora": False})["specialize_active_lora"] is False
 
 
 def test_slots_ranks_and_sequences_reach_the_engine() -> None:

@@ -68,11 +68,14 @@ def install() -> None:
     if role is Role.STRANGER or parent_pid is None:
         return
     from veneer_server.engine.vllm.inside.grammars import hold_to_grammar
+    from veneer_server.engine.vllm.inside.reporting import report_workers
+    from veneer_server.engine.vllm.startup.reports import FOLDER
 
     _die_with(parent_pid)
     _die_before(int(os.environ[GATEWAY_PID]))
     # The gateway removes this folder with all of it when the engine is gone.
-    tempfile.tempdir = os.environ.get("VLLM_RPC_BASE_PATH") or tempfile.tempdir
+    tempfile.tempdir = os.environ.get(FOLDER) or tempfile.tempdir
+    report_workers()
     if role is Role.ENGINE_CORE:
         os.environ[ENGINE_PID] = str(os.getpid())
         if os.getpgrp() != os.getpid():

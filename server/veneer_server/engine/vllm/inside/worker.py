@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
+from vllm.platforms import current_platform
 
+from veneer_server.engine.vllm.cuda.selftest import self_test
 from veneer_server.engine.vllm.lora.layer import LayerStacks
 from veneer_server.engine.vllm.lora.loads import CpuPlacement, Loads, Placement, VllmPlacement
 from veneer_server.engine.vllm.lora.op import PunicaWrapperVeneer
@@ -23,6 +25,8 @@ class VeneerWorkerExtension:
 
     model_runner: Any
     _loads: Loads
+    device: Any
+    _kernel_fault: str | None
 
     def veneer_ping(self) -> None:
         """Return, which says that this worker is alive and between two steps."""
@@ -33,6 +37,18 @@ class VeneerWorkerExtension:
             return "none"
         ops = {type(module.punica_wrapper).__name__ for module in self._slots().modules.values()}
         return ",".join(sorted(ops))
+
+    def veneer_test_kernels(self) -> str | None:
+        """Test the kernels for adapters; return what they compute wrong, or None.
+
+        Call it before the first load. ``veneer_kernel_fault`` returns the same again.
+        """
+        self._kernel_fault = self_test(self._slots())
+        return self._kernel_fault
+
+    def veneer_kernel_fault(self) -> str | None:
+        """Return what the last test of the kernels found; None where there was no test."""
+        return getattr(self, "_kernel_fault", None)
 
     def veneer_lora_kernel(self) -> str:
         """Return what computes adapters in a decode step: ``numba``, ``torch`` or ``vllm``."""
@@ -48,7 +64,11 @@ class VeneerWorkerExtension:
         slots = self._slots()
         placement = _choose_placement(self.model_runner.lora_manager)
         self._loads = Loads(
-            placement, slots.lora_index_to_id, host_slots=slots.capacity, cpus=frozenset(cpus)
+            placement,
+            lambda: slots.lora_index_to_id,
+            host_slots=slots.capacity,
+            cpus=frozenset(cpus),
+            enter=self._use_own_device,
         )
         return "packed" if isinstance(placement, CpuPlacement) else "vllm"
 
@@ -108,6 +128,11 @@ class VeneerWorkerExtension:
     def veneer_adapters(self) -> dict[str, list[int]]:
         """Return the engine ids in ``host`` and in ``device`` slots, each sorted."""
         return self._loads.resident()
+
+    def _use_own_device(self) -> None:
+        # A new thread uses the first GPU. Pinned memory would then take a context on that one too.
+        if not current_platform.is_cpu():
+            current_platform.set_device(self.device)
 
     def _slots(self) -> Any:
         return self.model_runner.lora_manager._adapter_manager

@@ -12,7 +12,7 @@ packed weights, and ``VllmPlacement`` uses vLLM's own loader on any other platfo
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,25 +152,32 @@ class Loads:
     def __init__(
         self,
         placement: Placement,
-        device: list[int | None],
+        device: Callable[[], list[int | None]],
         *,
         host_slots: int,
         cpus: Collection[int] = (),
+        enter: Callable[[], None] = lambda: None,
     ) -> None:
-        """Load into ``device``, which is vLLM's own map from slot to engine id.
+        """Load into what ``device`` returns: vLLM's own map from slot to engine id, as it is now.
+
+        vLLM puts another list in its place when it removes all adapters.
 
         ``cpus`` are the CPUs on which the threads may run; without any, the threads stay on the
-        CPUs of this thread.
+        CPUs of this thread. Each thread calls ``enter`` before anything else.
         """
         self._placement = placement
-        self._device = device
+        self._map = device
         self._host_slots = host_slots
         self._host: dict[int, tuple[LoRARequest, Any]] = {}
         self._pending: dict[int, _Pending] = {}
         self._writing: list[tuple[int, Future[Any]]] = []
         self._threads = ThreadPoolExecutor(
-            _THREADS, "adapter-load", initializer=_spread, initargs=(cpus,)
+            _THREADS, "adapter-load", initializer=_begin, initargs=(cpus, enter)
         )
+
+    @property
+    def _device(self) -> list[int | None]:
+        return self._map()
 
     def begin(self, engine_id: int, name: str, path: str) -> None:
         """Begin to load an adapter into a device slot; do nothing if it is there or under way.
@@ -245,7 +252,8 @@ class Loads:
         raise NoSlotFree(f"all {len(self._device)} device slots are taken")
 
 
-def _spread(cpus: Collection[int]) -> None:
+def _begin(cpus: Collection[int], enter: Callable[[], None]) -> None:
+    enter()
     # OpenMP bound the thread that started this one to one core, and that core is the busiest.
     if cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cpus)

@@ -19,6 +19,7 @@ import torch
 from vllm.logger import init_logger
 from vllm.lora.punica_wrapper import PunicaWrapperBase
 
+from veneer_server.engine.stages import Stage
 from veneer_server.engine.vllm.lora.gemm import (
     LONG_WORK,
     add_products,
@@ -29,6 +30,7 @@ from veneer_server.engine.vllm.lora.gemm import (
 )
 from veneer_server.engine.vllm.lora.layer import STORED, LayerStacks, Ranks, SlotRanks, as_stored
 from veneer_server.engine.vllm.lora.rows import Groups, MixCounts, Routes, choose_routes, group_rows
+from veneer_server.engine.vllm.startup.reports import report
 
 __all__ = ["PunicaWrapperVeneer", "Ranks"]
 
@@ -46,7 +48,9 @@ def find_kernel(dtype: torch.dtype | None) -> Callable[..., None] | None:
         logger.warning("no compiled LoRA kernel, so adapters run several times slower: %s", error)
         return None
     if dtype in STORED:
+        report(Stage.KERNELS)
         warm_up(as_stored(torch.empty(0, dtype=dtype)).dtype)
+        report(Stage.WEIGHTS)
     return add_delta
 
 

@@ -53,7 +53,7 @@ class Rig:
 
     def __init__(self, slots: int = 2, host_slots: int = 3) -> None:
         self.gate = Gate(slots)
-        self.loads = lora_loads.Loads(self.gate, self.gate.device, host_slots=host_slots)
+        self.loads = lora_loads.Loads(self.gate, lambda: self.gate.device, host_slots=host_slots)
 
     def begin(self, engine_id: int) -> None:
         self.gate.may_go_on.setdefault(engine_id, threading.Event())

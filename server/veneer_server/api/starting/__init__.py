@@ -1,0 +1,1 @@
+"""What a server says before it is ready."""

@@ -1,0 +1,41 @@
+"""Answers on the server's own socket until the server is ready, and leaves it open for it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from socket import socket
+
+from veneer_server.api.listener import Listener
+from veneer_server.api.starting.answers import create_starting_app
+from veneer_server.engine.stages import Stages
+from veneer_server.settings import Settings
+
+
+class _Early(Listener):
+    """Leaves the signals alone: before the server is ready they end the process."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        return nullcontext()
+
+    def stop_accepting(self) -> None:
+        """Take no further connection; those that wait are for the server that is ready."""
+        for server in getattr(self, "servers", ()):  # none before uvicorn has begun
+            server.close()
+        self.should_exit = self.force_exit = True
+
+
+@asynccontextmanager
+async def answering(listener: socket, stages: Stages, settings: Settings) -> AsyncIterator[None]:
+    """Answer on the listening ``listener`` until the block ends, and then leave it as it is."""
+    early = _Early(
+        create_starting_app(stages),
+        draining=asyncio.Event(),
+        deadline=asyncio.Event(),
+        settings=lambda: settings,
+    )
+    serving = asyncio.create_task(early.serve(sockets=[listener.dup()]))
+    try:
+        yield
+    finally:
+        early.stop_accepting()
+        await asyncio.wait([serving])

@@ -1,0 +1,112 @@
+"""What a base model's folder says about the memory that it needs: no engine, no framework."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_INDEX = "model.safetensors.index.json"
+_WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+"""The files of the weights; of several kinds in a folder the engine reads the first."""
+WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Bytes of a value by the name of its dtype."""
+
+
+class ModelNotUnderstood(ValueError):
+    """The model's ``config.json`` lacks a size that the plan needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The numbers of a base model that decide the size of slots and of the KV cache."""
+
+    values_per_rank: int
+    """Values in an adapter of rank 1 on all seven usual modules: input plus output features."""
+    kv_values_per_token: int
+    bytes_per_value: int = 2
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], bytes_per_value: int = 2) -> "Shape":
+        """Read a Llama-like ``config.json``.
+
+        Raises:
+            ModelNotUnderstood: a size is missing or is no number.
+        """
+        try:
+            hidden, wide = int(config["hidden_size"]), int(config["intermediate_size"])
+            layers, heads = int(config["num_hidden_layers"]), int(config["num_attention_heads"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelNotUnderstood(f"config.json has no usable {error}") from error
+        head = int(config.get("head_dim") or hidden // heads)
+        query, kv = heads * head, int(config.get("num_key_value_heads") or heads) * head
+        attention = 2 * (hidden + query) + 2 * (hidden + kv)
+        per_rank = layers * (attention + 3 * (hidden + wide))
+        return cls(per_rank, layers * 2 * kv, bytes_per_value)
+
+    def adapter_bytes(self, rank: int) -> int:
+        """Return the bytes that an adapter of ``rank`` takes."""
+        return self.bytes_per_value * rank * self.values_per_rank
+
+    def kv_tokens(self, size_bytes: int) -> int:
+        """Return how many tokens fit into a KV cache of this size."""
+        return size_bytes // (self.bytes_per_value * self.kv_values_per_token)
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What is known of a base model before an engine has read it; None where nothing is."""
+
+    weight_bytes: int | None = None
+    """As they will be in memory."""
+    shape: Shape | None = None
+    dtype: str | None = None
+    """The dtype of the checkpoint, as its config.json names it."""
+
+
+def read_base(folder: Path | None, dtype: str = "auto") -> Base:
+    """Return what the files in ``folder`` say of a model that will be served in ``dtype``.
+
+    A model that is not on this machine yet has no folder.
+    """
+    config = _read_object(folder / "config.json") if folder else None
+    if folder is None or config is None:
+        return Base()
+    stored = config.get("dtype") or config.get("torch_dtype")
+    text = config.get("text_config")
+    inner = text if isinstance(text, dict) else config
+    stored = stored or inner.get("dtype") or inner.get("torch_dtype")
+    stored = stored if stored in WIDTHS else None
+    served = stored if dtype == "auto" else dtype
+    width = WIDTHS.get(served or "", 2)
+    grows = width / WIDTHS[stored] if stored and "quantization_config" not in config else 1
+    on_disk = sum(path.stat().st_size for path in _weight_files(folder))
+    return Base(int(on_disk * grows) or None, _shape(inner, width), stored)
+
+
+def _shape(config: Mapping[str, Any], width: int) -> Shape | None:
+    try:
+        return Shape.of(config, width)
+    except ModelNotUnderstood:
+        return None
+
+
+def _weight_files(folder: Path) -> Iterable[Path]:
+    # A folder may hold the same weights once more, in another layout that the index leaves out.
+    index = _read_object(folder / _INDEX) or {}
+    named = index.get("weight_map")
+    if isinstance(named, dict):
+        files = [folder / Path(str(name)).name for name in set(named.values())]
+        return [file for file in files if file.is_file()]
+    for pattern in _WEIGHTS:
+        if found := list(folder.glob(pattern)):
+            return found
+    return []
+
+
+def _read_object(file: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
