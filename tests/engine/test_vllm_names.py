@@ -33,15 +33,16 @@ ATTRIBUTES = {
         *("_registered_adapters", "_active_adapters", "_get_lora_layer_weights"),
         *("_create_merged_loras_inplace", "add_adapter", "activate_adapter"),
         *("deactivate_adapter", "remove_adapter"),
+        *("lora_slots", "vocab_size", "lora_config", "_last_mapping"),
     ),
     WORKER: ("_adapter_manager", "_load_adapter"),
     LAYER: (
         *("base_layer", "punica_wrapper", "lora_a_stacked", "lora_b_stacked", "n_slices"),
-        "tp_size",
+        *("tp_size", "output_slices"),
     ),
     PUNICA: (
         *("token_lora_indices", "sampler_indices", "_update_base_metadata", "no_lora"),
-        *("is_prefill", "_select_full_linear_output"),
+        *("is_prefill", "_select_full_linear_output", "_token_lora_indices"),
     ),
     "vllm.model_executor.layers.layernorm.RMSNorm": (
         *("has_weight", "variance_size_override", "variance_epsilon", "weight", "register_oot"),
@@ -68,6 +69,16 @@ ATTRIBUTES = {
     ),
     "vllm.v1.structured_output.backend_guidance.GuidanceGrammar": ("accept_tokens",),
     "vllm.v1.worker.cpu_model_runner.CPUModelRunner": ("_zero_block_ids",),
+    "vllm.v1.worker.worker_base.WorkerWrapperBase": ("init_device", "worker"),
+    "vllm.v1.worker.gpu_worker.Worker": (
+        *("load_model", "determine_available_memory", "compile_or_warm_up_model"),
+    ),
+    "vllm.model_executor.layers.linear.ColumnParallelLinear": (
+        *("input_size_per_partition", "output_size_per_partition"),
+    ),
+    "vllm.model_executor.layers.vocab_parallel_embedding.VocabParallelEmbedding": (
+        *("embedding_dim", "num_embeddings_per_partition"),
+    ),
 }
 """What we read or call beyond what is imported, by the class that has it."""
 
@@ -121,6 +132,13 @@ def test_vllm_passes_our_lora_op_the_parameters_it_knows(method: str) -> None:
     assert not missing, f"vLLM's `{method}` takes {missing} now; `PunicaWrapperVeneer` does not."
     order = [name for name in named if name in ours]
     assert order == named[: len(order)], f"vLLM's `{method}` takes {named} in another order now."
+
+
+def test_vllm_keeps_what_computes_a_linear_layer_on_a_cpu_where_we_wrap_it() -> None:
+    from vllm.model_executor.layers import utils
+
+    source = inspect.getsource(utils.dispatch_cpu_unquantized_gemm)
+    assert "layer.cpu_linear = lambda x, weight, bias:" in source
 
 
 def test_vllm_takes_the_arguments_we_start_it_with() -> None:

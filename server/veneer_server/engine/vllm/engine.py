@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -112,6 +112,7 @@ class VllmEngine:
         if on_cpu and op != EXACT_CPU_OP:
             raise WrongLoraOp(_explain_wrong_op(op))
         require_right_kernels(await client.collective_rpc("veneer_kernel_fault"))
+        _tell_unsteady(await client.collective_rpc("veneer_unsteady_layers"))
         await prepare_slots(client, on_cpu=on_cpu)
         [modules, *_] = await client.collective_rpc("veneer_adaptable_modules")
         handlers = OpenAIHandlers(
@@ -266,6 +267,16 @@ def _count_outputs(client: AsyncLLM) -> Callable[[], int]:
 
     client.engine_core.get_output_async = counted
     return lambda: sent
+
+
+def _tell_unsteady(found: Iterable[Sequence[str]]) -> None:
+    for layers in filter(None, found):
+        logger.warning(
+            "in this dtype %d layers of the base round a request otherwise when others run beside"
+            " it (%s, ...); model.dtype: float32 does not",
+            *(len(layers), layers[0]),
+        )
+        return
 
 
 def _to_text(template: Any) -> str | None:

@@ -139,6 +139,9 @@ def environment(
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_CPU_OMP_THREADS_BIND": ",".join(str(cpu) for cpu in sorted(cpus)),
+        # Split by how much the whole batch has to read, attention would round an answer otherwise
+        # when others run beside it.
+        "VLLM_CPU_ATTN_SPLIT_KV": "0",
         # Seconds that vLLM waits for its worker, although the worker ends only after a signal.
         "VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS": "1",
         # vLLM's own bound on a part of its start: ours, which is for all of it, comes first.

@@ -97,6 +97,18 @@ def test_vllm_takes_as_many_stop_strings_as_the_api() -> None:
     assert BOUNDS["stop"].items == BOUNDS["stop_sequences"].items == found
 
 
+def test_attention_on_a_cpu_does_not_depend_on_who_else_is_served_unless_asked_for() -> None:
+    assert environment({}, {0}, 7, 60.0)["VLLM_CPU_ATTN_SPLIT_KV"] == "0"
+    assert "VLLM_CPU_ATTN_SPLIT_KV" not in environment({"VLLM_CPU_ATTN_SPLIT_KV": "1"}, {0}, 7, 1)
+
+
+def test_what_is_compiled_is_kept_in_the_cache_folder() -> None:
+    found = environment({"XDG_CACHE_HOME": "/c", "TRITON_CACHE_DIR": "/mine"}, {0}, 7, 60.0)
+    assert found["VLLM_CACHE_ROOT"] == "/c/veneer/vllm"
+    assert found["TORCHINDUCTOR_CACHE_DIR"] == "/c/veneer/inductor"
+    assert "TRITON_CACHE_DIR" not in found
+
+
 def test_usage_statistics_are_off_unless_asked_for() -> None:
     assert environment({}, {0}, 7, 60.0)["VLLM_NO_USAGE_STATS"] == "1"
 

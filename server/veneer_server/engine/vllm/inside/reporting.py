@@ -1,6 +1,6 @@
-"""Makes vLLM's workers report the stages of their start, and test their kernels on a GPU.
+"""Makes vLLM's workers report the stages of their start, and prove their kernels.
 
-The kernels are tested when the weights are there and before graphs are captured: a graph keeps the
+The kernels are proved when the weights are there and before graphs are captured: a graph keeps the
 kernels that it was captured with.
 """
 
@@ -22,36 +22,35 @@ _STAGES = {
 
 def report_workers() -> None:
     """Make every worker that vLLM builds in this process report its stages; twice is safe."""
-    from vllm.platforms import current_platform
     from vllm.v1.worker.worker_base import WorkerWrapperBase
 
-    build = WorkerWrapperBase.init_worker
-    if getattr(build, "reports", False):
+    # Not ``init_worker``, which is under way when it loads this plugin.
+    begin = WorkerWrapperBase.init_device
+    if getattr(begin, "reports", False):
         return
 
-    @wraps(build)
-    def reporting(self: Any, *args: Any, **kwargs: Any) -> None:
-        build(self, *args, **kwargs)
+    @wraps(begin)
+    def reporting(self: Any) -> None:
         for method, stage in _STAGES.items():
             setattr(self.worker, method, _reported(getattr(self.worker, method), stage))
-        if current_platform.is_cuda():
-            self.worker.load_model = _tested(self.worker)
+        self.worker.load_model = _then_proved(self.worker)
+        begin(self)
 
     reporting.reports = True  # type: ignore[attr-defined]
-    WorkerWrapperBase.init_worker = reporting
+    WorkerWrapperBase.init_device = reporting
 
 
-def _tested(worker: Any) -> Callable[..., Any]:
+def _then_proved(worker: Any) -> Callable[..., Any]:
     load = worker.load_model
 
     @wraps(load)
-    def load_and_test(*args: Any, **kwargs: Any) -> Any:
+    def load_and_prove(*args: Any, **kwargs: Any) -> Any:
         loaded = load(*args, **kwargs)
         report(Stage.KERNELS)
-        worker.veneer_test_kernels()
+        worker.veneer_prove_kernels()
         return loaded
 
-    return load_and_test
+    return load_and_prove
 
 
 def _reported(act: Callable[..., Any], stage: Stage) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
 from vllm.platforms import current_platform
 
 from veneer_server.engine.vllm.cuda.selftest import self_test
+from veneer_server.engine.vllm.inside.steady_cpu import make_steady
 from veneer_server.engine.vllm.lora.layer import LayerStacks
 from veneer_server.engine.vllm.lora.loads import CpuPlacement, Loads, Placement, VllmPlacement
 from veneer_server.engine.vllm.lora.op import PunicaWrapperVeneer
@@ -27,6 +28,7 @@ class VeneerWorkerExtension:
     _loads: Loads
     device: Any
     _kernel_fault: str | None
+    _unsteady: list[str]
 
     def veneer_ping(self) -> None:
         """Return, which says that this worker is alive and between two steps."""
@@ -37,6 +39,20 @@ class VeneerWorkerExtension:
             return "none"
         ops = {type(module.punica_wrapper).__name__ for module in self._slots().modules.values()}
         return ",".join(sorted(ops))
+
+    def veneer_prove_kernels(self) -> None:
+        """Test the kernels for adapters on a GPU; on a CPU make the base's layers steady.
+
+        Call it when the weights are loaded.
+        """
+        if current_platform.is_cuda():
+            self.veneer_test_kernels()
+        elif current_platform.is_cpu():
+            self._unsteady = make_steady(self.model_runner.model)
+
+    def veneer_unsteady_layers(self) -> list[str]:
+        """Return the layers of the base in which a row depends on how many others there are."""
+        return getattr(self, "_unsteady", [])
 
     def veneer_test_kernels(self) -> str | None:
         """Test the kernels for adapters; return what they compute wrong, or None.

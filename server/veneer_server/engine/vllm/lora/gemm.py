@@ -1,21 +1,14 @@
-"""The LoRA products in torch: two matrix products for each adapter and slice.
+"""The LoRA products in torch: two matrix products in float32 for each adapter and slice.
 
-Long prompts take this route, and so do all rows where the kernel of ``lora.kernel`` cannot run.
+Rows take this route where the kernel of ``lora.kernel`` cannot run.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
 
 from veneer_server.engine.vllm.lora.layer import LayerStacks
 from veneer_server.engine.vllm.lora.rows import Groups
-
-LONG_WORK = {torch.bfloat16: 6400.0, torch.float32: math.inf}
-"""The work (rows of one adapter times its rank) from which matrix products are faster.
-
-docs/adr/0003 has the measurements. Only products in bfloat16 are ever faster than the kernel: they
-use an instruction that the kernel does not have. The kernel cannot compute other dtypes."""
 
 
 def gather(x: torch.Tensor, groups: Groups) -> torch.Tensor:
@@ -24,11 +17,12 @@ def gather(x: torch.Tensor, groups: Groups) -> torch.Tensor:
 
 
 def scatter_add(y: torch.Tensor, delta: torch.Tensor, groups: Groups) -> None:
-    """Add ``delta`` ``(n, width)`` to the grouped rows of ``y``; other rows do not change."""
-    if groups.span is None:
-        y.index_add_(0, groups.rows, delta.to(y.dtype))
-    else:
-        y[groups.span] += delta.to(y.dtype)
+    """Add float32 ``delta`` ``(n, width)`` to the grouped rows of ``y``; others do not change.
+
+    The sums are in float32, and each is rounded once.
+    """
+    rows = groups.rows if groups.span is None else groups.span
+    y[rows] = (y[rows].float() + delta).to(y.dtype)
 
 
 def shrink(x: torch.Tensor, lora_a: torch.Tensor, slot: int, rank: int) -> torch.Tensor:
@@ -41,16 +35,6 @@ def expand(h: torch.Tensor, lora_b: torch.Tensor, slot: int, out: torch.Tensor) 
     torch.mm(h, lora_b[slot, 0, :, : h.shape[1]].to(h.dtype).t(), out=out)
 
 
-def working_dtype(work: int, dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype for the products: float32, because its small products start faster.
-
-    If there is much work and the model's dtype is bfloat16, it is bfloat16. Then ``h`` is rounded
-    once more.
-    """
-    much = work >= LONG_WORK[torch.bfloat16]
-    return dtype if much and dtype == torch.bfloat16 else torch.float32
-
-
 def add_products(
     y: torch.Tensor, x: torch.Tensor, layer: LayerStacks, groups: Groups, scale: float
 ) -> None:
@@ -58,7 +42,7 @@ def add_products(
     most = max((stop - start) * layer.top_ranks[slot] for slot, start, stop in groups.runs)
     if most == 0:
         return
-    picked = gather(x, groups).to(working_dtype(most, x.dtype))
+    picked = gather(x, groups).float()
     widths = [stack.shape[2] for stack in layer.b]
     delta = torch.empty(len(picked), sum(widths), dtype=picked.dtype)
     own = layer.ranks[[slot for slot, _, _ in groups.runs]]

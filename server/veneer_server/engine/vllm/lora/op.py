@@ -11,6 +11,7 @@ Shapes are vLLM's: a stack of A is ``(slots, 1, max_rank, in)``, and a stack of 
 ``(slots, 1, out, max_rank)``. Both are zero beyond the adapter's own rank. B includes alpha.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -21,7 +22,6 @@ from vllm.lora.punica_wrapper import PunicaWrapperBase
 
 from veneer_server.engine.stages import Stage
 from veneer_server.engine.vllm.lora.gemm import (
-    LONG_WORK,
     add_products,
     expand,
     gather,
@@ -142,7 +142,8 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         layer = self.arrange(lora_a_stacked, lora_b_stacked)
         layer.update_ranks(self._slot_ranks)
         suits = scale == 1.0 and self._suits_kernel(y, x, layer)
-        routes = self._choose(layer.top_ranks, LONG_WORK[x.dtype] if suits else 0)
+        # Which route a row takes must not depend on who else is in the batch: they round otherwise.
+        routes = self._choose(layer.top_ranks, math.inf if suits else 0)
         if len(routes.short):
             self._run_kernel(y, x, layer, routes)
         if routes.long.runs:
