@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -112,7 +112,7 @@ class VllmEngine:
         if on_cpu and op != EXACT_CPU_OP:
             raise WrongLoraOp(_explain_wrong_op(op))
         require_right_kernels(await client.collective_rpc("veneer_kernel_fault"))
-        _tell_unsteady(await client.collective_rpc("veneer_unsteady_layers"))
+        _tell_unsteady(await client.collective_rpc("veneer_least_rows"))
         await prepare_slots(client, on_cpu=on_cpu)
         [modules, *_] = await client.collective_rpc("veneer_adaptable_modules")
         handlers = OpenAIHandlers(
@@ -269,8 +269,9 @@ def _count_outputs(client: AsyncLLM) -> Callable[[], int]:
     return lambda: sent
 
 
-def _tell_unsteady(found: Iterable[Sequence[str]]) -> None:
-    for layers in filter(None, found):
+def _tell_unsteady(found: Iterable[Mapping[str, int | None]]) -> None:
+    unsteady = ([name for name, least in rows.items() if least is None] for rows in found)
+    for layers in filter(None, unsteady):
         logger.warning(
             "in this dtype %d layers of the base round a request otherwise when others run beside"
             " it (%s, ...); model.dtype: float32 does not",

@@ -40,13 +40,16 @@ def least_rows(alike: Mapping[int, bool]) -> int | None:
     return found if found is not None and found <= _MOST else None
 
 
-def make_steady(model: Any) -> list[str]:
-    """Wrap every linear layer of ``model`` that needs it; return the layers that cannot be helped.
+def make_steady(model: Any) -> dict[str, int | None]:
+    """Wrap every linear layer of ``model`` that needs it.
+
+    Return the rows that each of these gets at least, by its name; None for one that cannot be
+    helped.
 
     Call it when the weights are in their final form.
     """
     known: dict[tuple[int, int], int | None] = {}
-    unsteady = []
+    helped: dict[str, int | None] = {}
     for name, layer in model.named_modules():
         compute, shape = getattr(layer, "cpu_linear", None), _shape_of(layer)
         if compute is None or shape is None:
@@ -54,11 +57,11 @@ def make_steady(model: Any) -> list[str]:
         if shape not in known:
             known[shape] = least_rows(_try(compute, layer.weight, shape))
         least = known[shape]
-        if least is None:
-            unsteady.append(name)
-        elif least > 1:
+        if least != 1:
+            helped[name] = least
+        if least is not None and least > 1:
             layer.cpu_linear = _with_rows(compute, least)
-    return unsteady
+    return helped
 
 
 def _shape_of(layer: Any) -> tuple[int, int] | None:

@@ -28,7 +28,7 @@ class VeneerWorkerExtension:
     _loads: Loads
     device: Any
     _kernel_fault: str | None
-    _unsteady: list[str]
+    _least_rows: dict[str, int | None]
 
     def veneer_ping(self) -> None:
         """Return, which says that this worker is alive and between two steps."""
@@ -48,11 +48,14 @@ class VeneerWorkerExtension:
         if current_platform.is_cuda():
             self.veneer_test_kernels()
         elif current_platform.is_cpu():
-            self._unsteady = make_steady(self.model_runner.model)
+            self._least_rows = make_steady(self.model_runner.model)
 
-    def veneer_unsteady_layers(self) -> list[str]:
-        """Return the layers of the base in which a row depends on how many others there are."""
-        return getattr(self, "_unsteady", [])
+    def veneer_least_rows(self) -> dict[str, int | None]:
+        """Return the layers of the base that get more rows than a batch has, and how many.
+
+        None where a row depends on how many others there are, however many it gets.
+        """
+        return getattr(self, "_least_rows", {})
 
     def veneer_test_kernels(self) -> str | None:
         """Test the kernels for adapters; return what they compute wrong, or None.
