@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.clients, pytest.mark.engine, pytest.mark.timeout(300)]
 
 @pytest.mark.parametrize("name", SUITES)
 def test_a_suite_passes_but_for_what_is_explained(name: str, real: World, seen: Results) -> None:
-    verdicts = SUITES[name](real.url, real.base)
+    verdicts = SUITES[name](real)
     seen.setdefault("suites", {})[name] = {
         check: "passed" if said == "passed" else "failed" for check, said in verdicts.items()
     }
