@@ -70,6 +70,9 @@ bench:  ## Measure the server against its peers, side by side: BENCH=--quick for
 	@scripts/install bench
 	@.venv/bin/veneer bench $(BENCH)
 
+gpu-check:  ## On a CUDA machine, 12 minutes: the main job, exactness, speed beside vLLM; needs no network
+	$(PY) tests/bench/gpu_check.py $(GPU_CHECK)
+
 dashboards:  ## Write Grafana's files again, after a change of deploy/grafana/*.py
 	$(PY) deploy/grafana/generate.py
 
@@ -86,4 +89,4 @@ train:  ## Train the demo adapters again
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: serve setup dev tools check lint types test test-tools quick-tests slow-tests engine-tests test-services clients faults soak bench dashboards docs lock train help
+.PHONY: serve setup dev tools check lint types test test-tools quick-tests slow-tests engine-tests test-services clients faults soak bench gpu-check dashboards docs lock train help
