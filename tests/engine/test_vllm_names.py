@@ -32,7 +32,7 @@ ATTRIBUTES = {
         *("modules", "packed_modules", "punica_wrapper_mapping", "lora_index_to_id", "capacity"),
         *("_registered_adapters", "_active_adapters", "_get_lora_layer_weights"),
         *("_create_merged_loras_inplace", "add_adapter", "activate_adapter"),
-        *("deactivate_adapter", "remove_adapter"),
+        *("deactivate_adapter", "remove_adapter", "model", "supported_lora_modules"),
         *("lora_slots", "vocab_size", "lora_config", "_last_mapping"),
     ),
     WORKER: ("_adapter_manager", "_load_adapter"),
@@ -40,6 +40,9 @@ ATTRIBUTES = {
         *("base_layer", "punica_wrapper", "lora_a_stacked", "lora_b_stacked", "n_slices"),
         *("tp_size", "output_slices"),
     ),
+    "vllm.model_executor.layers.fused_moe.config.FusedMoEConfig": ("is_lora_enabled",),
+    "vllm.model_executor.models.utils.WeightsMapper": ("get_rename_mapper",),
+    "vllm.config.ModelConfig": ("use_mla", "hf_config"),
     PUNICA: (
         *("token_lora_indices", "sampler_indices", "_update_base_metadata", "no_lora"),
         *("is_prefill", "_select_full_linear_output", "_token_lora_indices"),
@@ -165,6 +168,34 @@ def test_a_lora_request_still_takes_a_name_an_id_and_a_path() -> None:
 
     request = LoRARequest(lora_name="a", lora_int_id=1, lora_path="/p")
     assert (request.lora_name, request.lora_int_id, request.lora_path) == ("a", 1, "/p")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "caller"),
+    [
+        ("vllm.lora.model_manager", "get_supported_lora_modules", "LoRAModelManager"),
+        ("vllm.lora.model_manager", "process_packed_modules_mapping", "LoRAModelManager"),
+        ("vllm.model_executor.model_loader.base_loader", "initialize_model", "BaseModelLoader"),
+    ],
+)
+def test_vllm_calls_the_function_we_replace_by_its_name(
+    module: str, name: str, caller: str
+) -> None:
+    source = inspect.getsource(find(f"{module}.{caller}"))
+    assert f" {name}(" in source, f"vLLM's `{caller}` no longer calls `{name}`."
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("vllm.v1.engine.core", "EngineCore failed to start."),
+        ("vllm.v1.executor.multiproc_executor", "WorkerProc failed to start."),
+    ],
+)
+def test_vllm_logs_a_failed_start_where_we_look_for_it(module: str, said: str) -> None:
+    source = inspect.getsource(importlib.import_module(module))
+    assert f'logger.exception("{said}")' in source
+    assert "logger = init_logger(__name__)" in source
 
 
 def find(dotted: str) -> Any:

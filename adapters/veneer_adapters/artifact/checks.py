@@ -18,12 +18,16 @@ from veneer_adapters.errors import (
     NonFinite,
     OnFault,
     RankTooLarge,
+    UnsupportedFeature,
     quoted,
     raise_it,
 )
 
 MAX_SCALING = 1e3
 """The largest accepted alpha / rank; trained adapters have a few hundredths to a few tens."""
+
+_EXPERTS = ".experts."
+"""Part of the name of each expert of a mixture."""
 
 # The largest finite value of each dtype. A larger float32 becomes infinite when it is cast.
 _LARGEST = {"float32": 3.4028234e38, "bfloat16": 3.3895313e38, "float16": 65504.0}
@@ -60,11 +64,15 @@ def check_rank(rank: int, facts: BaseFacts, on_fault: OnFault = raise_it) -> Non
 def check_shapes(pairs: Mapping[str, Pair], facts: BaseFacts, on_fault: OnFault = raise_it) -> None:
     """Give ``on_fault`` each module that the base does not have, or has in another shape.
 
-    The fault is ``NoEffect`` when none of the modules is in the base, else ``BaseMismatch``.
+    The fault is ``NoEffect`` when none of the modules is in the base, else ``BaseMismatch``, or
+    ``UnsupportedFeature`` for experts of a mixture that this engine cannot change.
     """
     if not facts.modules:
         return
-    if not pairs.keys() & facts.modules.keys():
+    if any(_EXPERTS in module for module in pairs.keys() - facts.modules.keys()):
+        on_fault(UnsupportedFeature(_say_experts(pairs.keys() - facts.modules.keys())))
+        pairs = {module: pair for module, pair in pairs.items() if _EXPERTS not in module}
+    elif not pairs.keys() & facts.modules.keys():
         on_fault(NoEffect("None of the modules that the adapter changes is in the base model."))
         return
     for module, pair in pairs.items():
@@ -123,11 +131,23 @@ def check_values(
     return idle
 
 
+def _say_experts(modules: Iterable[str]) -> str:
+    named = min(module for module in modules if _EXPERTS in module)
+    return (
+        f"The adapter changes {quoted(named)}, an expert of a mixture, which this engine cannot"
+        " serve with adapters; on a CPU none are."
+    )
+
+
 def _check_shape(
     module: str, pair: Pair, modules: Mapping[str, tuple[int, int]], on_fault: OnFault
 ) -> None:
     if module not in modules:
-        on_fault(BaseMismatch(f"The base model has no module {quoted(module)}."))
+        on_fault(
+            BaseMismatch(
+                f"The base model has no module {quoted(module)} that an adapter can change."
+            )
+        )
         return
     found = (pair.a.shape[1], pair.b.shape[0])
     expected = modules[module]

@@ -24,6 +24,7 @@ from veneer_adapters.errors import (
 
 _T = TypeVar("_T")
 
+_PARAMETERS = "target_parameters"
 MAX_CONFIG_BYTES = 1 << 20
 
 _LARGEST_ALPHA = 3.4028234e38
@@ -122,6 +123,13 @@ def _find_unsupported(fields: Mapping[str, object], on_fault: OnFault) -> None:
         on_fault(
             UnsupportedFeature(
                 f"The adapter is of type {quoted(fields['peft_type'])}; only LORA is supported."
+            )
+        )
+    if parameters := fields.get(_PARAMETERS):
+        on_fault(
+            UnsupportedFeature(
+                f"The adapter changes the parameters {quoted(parameters)} (`{_PARAMETERS}`), like"
+                " those of the experts of a mixture, which is not supported."
             )
         )
     for name in UNSUPPORTED_WHEN_SET:

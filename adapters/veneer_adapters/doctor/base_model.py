@@ -1,11 +1,10 @@
 """What an adapter must fit, read from the base model's own folder: no engine, no framework.
 
-For dense decoders, as Hugging Face stores them, this is what the engine reports. This file refuses
-models whose weights are packed or quantised; only the engine can read them.
+This is what the engine reports of the model that it built; ``base_layers`` has the rules.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +13,13 @@ from numpy.typing import NDArray
 
 from veneer_adapters.artifact.manifest import BaseFacts
 from veneer_adapters.artifact.tensors import Tensor, read_header
-from veneer_adapters.doctor.tensor_values import WORDS, read_values
+from veneer_adapters.doctor.base_layers import adaptable_modules
+from veneer_adapters.doctor.tensor_values import read_values
 from veneer_adapters.errors import AdapterRejected, BaseUnreadable
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
-_NOT_LINEAR = frozenset({"embed_tokens", "lm_head", "wte", "wpe", "embed_in", "embed_out"})
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
-_TRANSPOSED = frozenset({"gpt2"})
-"""The model types that store the weights of linear layers as (in, out)."""
 _FLOATS = frozenset({"float32", "float16", "bfloat16"})
 
 
@@ -37,10 +34,11 @@ class BaseModel:
         """Return what the engine would report of this base.
 
         Raises:
-            BaseUnreadable: only the engine can read these weights, or there is no linear layer or
-                no known dtype.
+            BaseUnreadable: the engine has no LoRA for this kind of model, only the engine can read
+                these weights, or there is no linear layer or no known dtype.
         """
-        modules = {module: (tensor.shape[1], tensor.shape[0]) for module, tensor in self._linear()}
+        headers = {name: tensor for name, (_, tensor) in self.tensors.items()}
+        modules = adaptable_modules(self.config, headers, self._bytes)
         if not modules:
             raise BaseUnreadable("The files of the base model contain no linear layer.")
         return BaseFacts(name, modules, max_rank, self._dtype() if dtype == "auto" else dtype)
@@ -58,19 +56,17 @@ class BaseModel:
         with path.open("rb") as file:
             return read_values(file, tensor).to_float32()
 
-    def _linear(self) -> Iterable[tuple[str, Tensor]]:
-        if self.config.get("model_type") in _TRANSPOSED:
-            raise BaseUnreadable("Only the engine can read this kind of base model.")
-        for name, (_, tensor) in self.tensors.items():
-            module, _, kind = name.rpartition(".")
-            is_matrix = kind == "weight" and len(tensor.shape) == 2
-            if kind == "qweight" or (is_matrix and tensor.dtype not in WORDS):
-                raise BaseUnreadable("The base model is quantised; only the engine can read it.")
-            if is_matrix and module.rpartition(".")[2] not in _NOT_LINEAR:
-                yield module, tensor
+    def _bytes(self, name: str) -> bytes:
+        path, tensor = self.tensors[name]
+        with path.open("rb") as file:
+            file.seek(tensor.start)
+            return file.read(tensor.stop - tensor.start)
 
     def _dtype(self) -> str:
-        found = self.config.get("dtype") or self.config.get("torch_dtype")
+        part = self.config.get("text_config")
+        places = (self.config, part if isinstance(part, Mapping) else {})
+        said = [place.get(key) for place in places for key in ("dtype", "torch_dtype")]
+        found = next((name for name in said if name), None)
         if found not in _FLOATS:
             raise BaseUnreadable("The base model's config.json names no dtype that is known here.")
         # The engine serves a float32 checkpoint in bfloat16, unless a setting says otherwise.

@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
-from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -21,7 +19,6 @@ from veneer_adapters.errors import LoadFailed
 from veneer_server.engine.base import (
     Answer,
     Call,
-    EngineDown,
     EngineLost,
     EngineNotStarted,
     EngineUnavailable,
@@ -29,12 +26,16 @@ from veneer_server.engine.base import (
     ModelFacts,
 )
 from veneer_server.engine.stages import Stage, Stages
+from veneer_server.engine.vllm.bases.causes import Cause, last_logged
+from veneer_server.engine.vllm.bases.explaining import explain
+from veneer_server.engine.vllm.bases.folder import require_usable
 from veneer_server.engine.vllm.effect import measure_effect
 from veneer_server.engine.vllm.keeping import drop_lora_gauge, forget_tokenizers
-from veneer_server.engine.vllm.loading import load_adapter, prepare_slots
+from veneer_server.engine.vllm.loading import forget_idle_layers, load_adapter, prepare_slots
 from veneer_server.engine.vllm.openai import OpenAIHandlers
 from veneer_server.engine.vllm.options import EngineOptions, engine_fields
 from veneer_server.engine.vllm.processes import EngineProcesses
+from veneer_server.engine.vllm.starting import start_processes, with_parsers
 from veneer_server.engine.vllm.startup.kernels import require_right_kernels
 from veneer_server.engine.vllm.startup.warming import warm_up
 
@@ -85,21 +86,26 @@ class VllmEngine:
         on_cpu = current_platform.is_cpu()
         fields = engine_fields(options, on_cpu=on_cpu)
         stages = stages or Stages()
+        tokenizer = fields.get("tokenizer")
+        await asyncio.to_thread(require_usable, options.model, tokenizer=tokenizer)
+        options = await asyncio.to_thread(with_parsers, options)
+        if options.reasoning_parser:
+            fields["reasoning_parser"] = options.reasoning_parser
         stages.begin(Stage.ENGINE)
-        processes = await EngineProcesses.start(
-            lambda: _start_client(fields), options.record, stages.begin
-        )
+        processes = await start_processes(fields, options.record, stages.begin)
         try:
-            engine = await cls._around(processes, options, on_cpu=on_cpu)
-            stages.begin(Stage.WARM_UP)
-            await asyncio.to_thread(engine._handlers.warm_up)
-            await warm_up(engine, on_cpu=on_cpu)
+            with last_logged():
+                engine = await cls._around(processes, options, on_cpu=on_cpu)
+                stages.begin(Stage.WARM_UP)
+                await asyncio.to_thread(engine._handlers.warm_up)
+                await warm_up(engine, on_cpu=on_cpu)
         except BaseException as error:
+            cause = processes.cause()
             await asyncio.to_thread(processes.kill)
-            if isinstance(error, EngineDeadError | EngineDown):
-                raise EngineNotStarted("vLLM ended while it started.") from error
+            if isinstance(error, Exception) and not isinstance(error, EngineNotStarted):
+                raise EngineNotStarted(explain(cause or Cause.of(error))) from error
             raise
-        processes.note_shared_memory()
+        processes.note_started()
         return engine
 
     @classmethod
@@ -114,6 +120,8 @@ class VllmEngine:
         require_right_kernels(await client.collective_rpc("veneer_kernel_fault"))
         _tell_unsteady(await client.collective_rpc("veneer_least_rows"))
         await prepare_slots(client, on_cpu=on_cpu)
+        if on_cpu:
+            await forget_idle_layers(client)
         [modules, *_] = await client.collective_rpc("veneer_adaptable_modules")
         handlers = OpenAIHandlers(
             client,
@@ -236,22 +244,6 @@ class VllmEngine:
 
 def _lost() -> EngineLost:
     return EngineLost("The engine stopped while it loaded or unloaded an adapter.")
-
-
-def _start_client(fields: Mapping[str, Any]) -> AsyncLLM:
-    try:
-        config = AsyncEngineArgs(**fields).create_engine_config(UsageContext.API_SERVER)
-        allowed = config.model_config.max_model_len
-        client = AsyncLLM.from_vllm_config(config)
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
-        raise EngineNotStarted(f"vLLM did not start: {error}") from error
-    if client.model_config.max_model_len < allowed:
-        logger.warning(
-            "the KV cache holds %d tokens of context, and the model could have %d; a larger"
-            " engine.kv_cache_gib or fewer adapter slots would allow more",
-            *(client.model_config.max_model_len, allowed),
-        )
-    return client
 
 
 def _count_outputs(client: AsyncLLM) -> Callable[[], int]:

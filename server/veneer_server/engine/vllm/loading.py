@@ -5,13 +5,20 @@ import os
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from vllm.inputs import TokensPrompt
 from vllm.lora.request import LoRARequest
+from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from veneer_adapters.errors import LoadFailed
 
 _POLL_S = 0.002
 """Seconds between two questions to an idle engine; a load takes 5 to 50 times as long. A busy
 engine answers between two steps, so it is asked once a step."""
+
+_WATCHED = "watched-layers"
+"""The name of the request whose steps show which layers run."""
+_STEPS = 2
+"""One for its prompt, and one for the next token."""
 
 
 class Workers(Protocol):
@@ -25,6 +32,24 @@ async def prepare_slots(workers: Workers, *, on_cpu: bool) -> None:
     """Make every worker ready for loads; call it once, so that the first load need not wait."""
     cpus = sorted(os.sched_getaffinity(0)) if on_cpu else []
     await workers.collective_rpc("veneer_prepare_slots", args=(cpus,))
+
+
+async def forget_idle_layers(client: Any) -> None:
+    """Make every worker refuse adapters of layers that a prompt's or an answer's step leaves out.
+
+    ``client`` is vLLM's ``AsyncLLM``, which answers one request for that.
+    """
+    await client.collective_rpc("veneer_watch_layers")
+    sampling = SamplingParams(
+        max_tokens=_STEPS,
+        ignore_eos=True,
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+    prompt = TokensPrompt(prompt_token_ids=[1, 1, 1], cache_salt=_WATCHED)
+    async for _ in client.generate(prompt, sampling, _WATCHED):
+        pass
+    await client.collective_rpc("veneer_forget_idle_layers", args=(_STEPS,))
 
 
 async def load_adapter(workers: Workers, request: LoRARequest) -> None:

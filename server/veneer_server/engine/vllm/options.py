@@ -14,18 +14,6 @@ from typing import Any
 from veneer_server.engine.base import EngineNotStarted
 from veneer_server.engine.vllm.rendering.lanes import THREADS
 
-TARGET_MODULES = (
-    "q_proj",
-    "k_proj",
-    "v_proj",
-    "o_proj",
-    "gate_proj",
-    "up_proj",
-    "down_proj",
-)
-"""Modules that an adapter may change. lm_head is not one of them, because its LoRA path would run
-for every sampled token."""
-
 STEP_TOKENS = 256
 """Most tokens that a step computes on a CPU, where every stream waits for the step to end; vLLM's
 own default is 2048. tests/bench/LOG.md has the figures."""
@@ -68,6 +56,7 @@ class EngineOptions:
     max_seqs: int = 32
     chat_template: Path | None = None
     tool_call_parser: str | None = None
+    reasoning_parser: str | None = None
     record: Path | None = None
     """Where to write down what the engine leaves behind when the gateway is killed."""
     args: Mapping[str, Any] = field(default_factory=dict)
@@ -95,7 +84,6 @@ def engine_fields(options: EngineOptions, *, on_cpu: bool) -> dict[str, Any]:
         "max_loras": options.device_slots,
         "max_cpu_loras": options.host_slots,
         "max_lora_rank": options.max_rank,
-        "lora_target_modules": list(TARGET_MODULES),
         "worker_extension_cls": EXTENSION,
         "enable_log_requests": False,
         # One for all requests: vLLM would choose by the request, and then use the first choice.

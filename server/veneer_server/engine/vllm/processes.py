@@ -24,6 +24,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from veneer_server.engine.stages import Stage
 from veneer_server.engine.vllm import leftovers
+from veneer_server.engine.vllm.bases.causes import Cause, note_started, read_cause
 from veneer_server.engine.vllm.startup.reports import FOLDER, following
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,14 @@ _JOIN_S = 5.0
 _LOOK_S = 0.05
 _STOP_S = 0.8
 """How long an engine may take to end by itself; one that hangs is killed then."""
+
+
+class StartFailed(Exception):
+    """An engine did not start; ``cause`` is the first error of any of its processes."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(f"{cause.kind}: {cause.message}")
+        self.cause = cause
 
 
 class EngineProcesses:
@@ -63,6 +72,9 @@ class EngineProcesses:
 
         The kernel ends an engine together with the *thread* that started it (see ``plugin``), so
         that thread stays until ``kill`` or ``stop``.
+
+        Raises:
+            StartFailed: ``start_client`` raised, which may have its cause in another process.
         """
         others = set(multiprocessing.active_children())
         thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
@@ -75,17 +87,25 @@ class EngineProcesses:
             _note(record, folder)
             async with following(folder, on_stage):
                 client = await asyncio.wrap_future(starting)
-        except BaseException:
+        except BaseException as error:
             # Who gives the start up, or stops the server now, waits for nothing more of it.
             starting.add_done_callback(_undo)
             shared = await asyncio.to_thread(_end_start, starting, others)
             thread.shutdown(wait=False)
+            cause = read_cause(folder)
             _remove(folder, shared, record)
+            if isinstance(error, Exception) and not isinstance(error, StartFailed):
+                raise StartFailed(cause or Cause.of(error)) from error
             raise
         return cls(client, thread, folder, record)
 
-    def note_shared_memory(self) -> None:
-        """Remember the shared memory that the processes have now."""
+    def cause(self) -> Cause | None:
+        """Return the first error of a process since the start began, None without one."""
+        return read_cause(self._folder)
+
+    def note_started(self) -> None:
+        """Remember the shared memory that the processes have now; errors go to the log from now."""
+        note_started(self._folder)
         self._shared |= _shared_memory_of(self._cores)
         _note(self._record, self._folder, self._shared)
 

@@ -59,10 +59,10 @@ def test_by_default_every_running_sequence_can_have_its_own_adapter() -> None:
     assert found["max_loras"] >= found["max_num_seqs"]
 
 
-def test_the_worker_gets_our_rpcs_and_lm_head_no_adapter() -> None:
+def test_the_worker_gets_our_rpcs_and_the_model_decides_what_adapters_change() -> None:
     found = fields()
     assert found["worker_extension_cls"] == EXTENSION
-    assert "lm_head" not in found["lora_target_modules"]
+    assert "lora_target_modules" not in found
 
 
 def test_prompts_are_never_logged() -> None:

@@ -67,25 +67,31 @@ def install() -> None:
     role = choose_role(parent_pid, os.environ.get(GATEWAY_PID), os.environ.get(ENGINE_PID))
     if role is Role.STRANGER or parent_pid is None:
         return
-    from veneer_server.engine.vllm.inside.grammars import hold_to_grammar
+    from veneer_server.engine.vllm.bases.causes import note_causes
     from veneer_server.engine.vllm.inside.reporting import report_workers
     from veneer_server.engine.vllm.startup.reports import FOLDER
 
     _die_with(parent_pid)
     _die_before(int(os.environ[GATEWAY_PID]))
     # The gateway removes this folder with all of it when the engine is gone.
-    tempfile.tempdir = os.environ.get(FOLDER) or tempfile.tempdir
+    folder = os.environ.get(FOLDER)
+    tempfile.tempdir = folder or tempfile.tempdir
     report_workers()
+    if folder:
+        note_causes(Path(folder), is_core=role is Role.ENGINE_CORE)
     if role is Role.ENGINE_CORE:
         os.environ[ENGINE_PID] = str(os.getpid())
         if os.getpgrp() != os.getpid():
             os.setpgid(0, 0)
-        hold_to_grammar()
+        _hold_to_grammar()
         if _is_ours():
             _zero_new_blocks()
     if role is Role.WORKER and _is_ours():
         _fuse_layers()
         _count_ranks_plainly()
+    if role is Role.WORKER or not _is_ours():
+        # Where vLLM has no process for its worker, as on one GPU, the engine core has the model.
+        _take_any_base()
 
 
 def choose_role(parent_pid: int | None, gateway: str | None, engine: str | None) -> Role:
@@ -107,6 +113,21 @@ def _is_ours() -> bool:
         return False
     ours = type(platforms.current_platform)
     return f"{ours.__module__}.{ours.__name__}" == _PLATFORM
+
+
+def _hold_to_grammar() -> None:
+    """Make vLLM fail a request whose grammar it gives up."""
+    from veneer_server.engine.vllm.inside.grammars import hold_to_grammar
+
+    hold_to_grammar()
+
+
+def _take_any_base() -> None:
+    """Make vLLM prepare the right layers of any base model for adapters."""
+    if "vllm.platforms" in sys.modules:
+        from veneer_server.engine.vllm.inside.modules import prepare_any_base
+
+        prepare_any_base(on_cpu=_is_ours())
 
 
 def _fuse_layers() -> None:

@@ -11,11 +11,13 @@ from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
 from vllm.platforms import current_platform
 
 from veneer_server.engine.vllm.cuda.selftest import self_test
+from veneer_server.engine.vllm.inside.modules import Watch, adaptable_spans
 from veneer_server.engine.vllm.inside.steady_cpu import make_steady
 from veneer_server.engine.vllm.lora.layer import LayerStacks
 from veneer_server.engine.vllm.lora.loads import CpuPlacement, Loads, Placement, VllmPlacement
 from veneer_server.engine.vllm.lora.op import PunicaWrapperVeneer
 from veneer_server.engine.vllm.lora.slots import SlotWeights
+from veneer_server.engine.vllm.lora.spans import Span
 
 Failure = str | None
 """An error as ``NameOfTheError: sentence``, None without an error."""
@@ -29,6 +31,8 @@ class VeneerWorkerExtension:
     device: Any
     _kernel_fault: str | None
     _least_rows: dict[str, int | None]
+    _known_spans: dict[str, Span]
+    _watch: Watch
 
     def veneer_ping(self) -> None:
         """Return, which says that this worker is alive and between two steps."""
@@ -81,7 +85,7 @@ class VeneerWorkerExtension:
         ``packed`` when our own code fills the slots, ``vllm`` when vLLM's loader does.
         """
         slots = self._slots()
-        placement = _choose_placement(self.model_runner.lora_manager)
+        placement = _choose_placement(self.model_runner.lora_manager, self._spans())
         self._loads = Loads(
             placement,
             lambda: slots.lora_index_to_id,
@@ -96,17 +100,25 @@ class VeneerWorkerExtension:
         wrappers = _veneer_wrappers(self._slots())
         return wrappers[0].counts() if wrappers else {}
 
+    def veneer_watch_layers(self) -> None:
+        """Begin to count how often each layer that adapters may change runs."""
+        self._watch = Watch(self._slots().modules)
+
+    def veneer_forget_idle_layers(self, steps: int) -> list[str]:
+        """Stop counting; adapters may not change layers that one of the ``steps`` left out.
+
+        Return the names of these layers, which are vLLM's.
+        """
+        idle = self._watch.stop(steps)
+        self._known_spans = {n: span for n, span in self._spans().items() if span.layer not in idle}
+        return sorted(idle)
+
     def veneer_adaptable_modules(self) -> dict[str, tuple[int, int]]:
         """Return ``(in_features, out_features)`` of every linear module that an adapter may change.
 
-        The keys are the checkpoint's names, as PEFT writes them after ``base_model.model.``.
+        The keys are the names as PEFT writes them after ``base_model.model.``.
         """
-        slots = self._slots()
-        found: dict[str, tuple[int, int]] = {}
-        for name, module in slots.modules.items():
-            if isinstance(module, BaseLinearLayerWithLoRA):
-                found |= _unpack(module, slots.packed_modules.get(name, [name]))
-        return found
+        return {name: span.shape for name, span in self._spans().items()}
 
     def veneer_begin_load(self, engine_id: int, name: str, path: str) -> Failure:
         """Begin to load an adapter into a device slot: from its host slot, or from ``path``.
@@ -153,6 +165,11 @@ class VeneerWorkerExtension:
         if not current_platform.is_cpu():
             current_platform.set_device(self.device)
 
+    def _spans(self) -> dict[str, Span]:
+        if not hasattr(self, "_known_spans"):
+            self._known_spans = adaptable_spans(self._slots(), self.model_runner.model_config)
+        return self._known_spans
+
     def _slots(self) -> Any:
         return self.model_runner.lora_manager._adapter_manager
 
@@ -166,21 +183,21 @@ def _try(act: Callable[[], None]) -> Failure:
     return None
 
 
-def _choose_placement(lora_manager: Any) -> Placement:
+def _choose_placement(lora_manager: Any, spans: dict[str, Span]) -> Placement:
     slots = lora_manager._adapter_manager
     arranged = _arrange(slots)
     wrappers = _veneer_wrappers(slots)
-    if len(arranged) != len(slots.modules) or len(wrappers) != 1:
+    if len(arranged) != len(slots.modules) or len(wrappers) != 1 or not spans:
         return VllmPlacement(lora_manager)
     if any(layer.stored is None for layer in arranged.values()):
         return VllmPlacement(lora_manager)
-    return CpuPlacement(slots, SlotWeights(arranged), wrappers[0])
+    return CpuPlacement(slots, SlotWeights(arranged, spans), wrappers[0])
 
 
-def _arrange(slots: Any) -> dict[tuple[str, ...], LayerStacks]:
+def _arrange(slots: Any) -> dict[str, LayerStacks]:
     """Lay out all layers that our op computes.
 
-    Return those that are whole in this worker, by the names of their slices.
+    Return those that are whole in this worker, by vLLM's names.
     """
     found = {}
     for name, module in slots.modules.items():
@@ -190,19 +207,11 @@ def _arrange(slots: Any) -> dict[tuple[str, ...], LayerStacks]:
         if not isinstance(wrapper, PunicaWrapperVeneer):
             continue
         layer = wrapper.arrange(module.lora_a_stacked, module.lora_b_stacked)
-        names = tuple(slots.packed_modules.get(name, [name]))
-        if module.tp_size == 1 and len(names) == module.n_slices:
-            found[names] = layer
+        if module.tp_size == 1:
+            found[name] = layer
     return found
 
 
 def _veneer_wrappers(slots: Any) -> list[PunicaWrapperVeneer]:
     wrappers = slots.punica_wrapper_mapping.values()
     return [wrapper for wrapper in wrappers if isinstance(wrapper, PunicaWrapperVeneer)]
-
-
-def _unpack(module: Any, names: list[str]) -> dict[str, tuple[int, int]]:
-    base = module.base_layer
-    widths = getattr(base, "output_sizes", None) or [base.output_size]
-    widths = widths if len(widths) == len(names) else [base.output_size]
-    return {name: (base.input_size, width) for name, width in zip(names, widths, strict=True)}

@@ -12,37 +12,38 @@ import numpy as np
 
 from veneer_adapters.errors import LoadFailed, NoEffect
 from veneer_server.engine.vllm.lora.layer import LayerStacks, Ranks
-from veneer_server.engine.vllm.lora.pack import Array, Packed
+from veneer_server.engine.vllm.lora.pack import Array, Packed, PackedPair
+from veneer_server.engine.vllm.lora.spans import Span
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The place of one module's weights: one slice of one layer's stacks."""
+    """A place for the weights of a module: one slice of one layer's stacks."""
 
     layer: int
     """``id`` of the layer's stacks of A, which ``SlotRanks`` uses as a key."""
-    slice: int
+    index: int
+    """The slice."""
     a: Array
     """``(slots, max_rank, in)``."""
     b: Array
     """``(slots, max_rank, out)``."""
+    columns: slice
+    """The module's output columns that this slice computes."""
 
 
 class SlotWeights:
     """Every device slot of one model, as numpy arrays."""
 
-    def __init__(self, layers: Mapping[tuple[str, ...], LayerStacks]) -> None:
-        """Write to ``layers``; the key of a layer is the names of its slices.
+    def __init__(self, layers: Mapping[str, LayerStacks], spans: Mapping[str, Span]) -> None:
+        """Write to ``layers``; ``spans`` says which module goes where. Neither may be empty.
 
         Raises:
             ValueError: a layer has a layout or dtype that numpy cannot write.
         """
-        self._places = {
-            name: place
-            for names, layer in layers.items()
-            for name, place in zip(names, _places(layer), strict=True)
-        }
-        some = next(iter(self._places.values()))
+        self._places = {name: _places(layers[span.layer], span) for name, span in spans.items()}
+        self._columns = {name: span.shape[1] for name, span in spans.items()}
+        some = next(iter(self._places.values()))[0]
         self.stored: np.dtype[Any] = some.a.dtype
         """The dtype that ``pack`` must produce."""
         self._dirty = [0] * len(some.a)
@@ -58,18 +59,21 @@ class SlotWeights:
         self._require_known(packed)
         rank = max(len(pair.a) for pair in packed.values())
         dirty, self._dirty[slot] = self._dirty[slot], max(self._dirty[slot], rank)
-        for name, place in self._places.items():
+        for name, places in self._places.items():
             pair = packed.get(name)
-            _overwrite(place.a[slot], None if pair is None else pair.a, dirty, name)
-            _overwrite(place.b[slot], None if pair is None else pair.b, dirty, name)
+            self._require_columns(name, pair)
+            for place in places:
+                _overwrite(place.a[slot], None if pair is None else pair.a, dirty, name)
+                columns = None if pair is None else pair.b[:, place.columns]
+                _overwrite(place.b[slot], columns, dirty, name)
         self._dirty[slot] = rank
 
     def ranks(self, packed: Packed) -> dict[int, Ranks]:
         """Return the rank of each slice by layer; it is 0 where ``packed`` has no weights."""
         found = {layer: [0] * count for layer, count in self._slices.items()}
         for name, pair in packed.items():
-            place = self._places[name]
-            found[place.layer][place.slice] = len(pair.a)
+            for place in self._places[name]:
+                found[place.layer][place.index] = len(pair.a)
         return {layer: tuple(ranks) for layer, ranks in found.items()}
 
     def _require_known(self, packed: Packed) -> None:
@@ -80,12 +84,22 @@ class SlotWeights:
             raise NoEffect("no tensor of the adapter matches a module of the model")
         raise LoadFailed(f"the model has no module {min(unknown)!r}")
 
+    def _require_columns(self, name: str, pair: PackedPair | None) -> None:
+        # Each slice takes only its own columns, so it would not see that there are others.
+        if pair is not None and pair.b.shape[1] != self._columns[name]:
+            raise LoadFailed(f"the weights of {name!r} do not fit their slot")
 
-def _places(layer: LayerStacks) -> list[Place]:
+
+def _places(layer: LayerStacks, span: Span) -> list[Place]:
     if layer.stored is None:
         raise ValueError("the stacks of a layer are not plain arrays")
-    pairs = zip(*layer.stored, strict=True)
-    return [Place(id(layer.a), i, a[:, 0], b[:, 0]) for i, (a, b) in enumerate(pairs)]
+    a, b = layer.stored
+    places, left = [], 0
+    for i, width in enumerate(span.widths, span.first):
+        columns = slice(left, left + width)
+        places.append(Place(id(layer.a), i, a[i][:, 0], b[i][:, 0], columns))
+        left += width
+    return places
 
 
 def _overwrite(stack: Array, rows: Array | None, dirty: int, name: str) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support.asked import need
 from veneer_adapters.errors import LoadFailed, NoEffect
 from veneer_server.engine.vllm.lora.pack import PackedPair
+from veneer_server.engine.vllm.lora.spans import split_layer
 
 pytestmark = pytest.mark.engine
 
@@ -21,13 +22,19 @@ WIDTH, MAX_RANK, SLOTS = 6, 8, 3
 LAYERS = {("q", "k"): (5, 4), ("down",): (7,)}
 
 
+def build_layer(widths: tuple[int, ...]) -> Any:
+    a = tuple(torch.zeros(SLOTS, 1, MAX_RANK, WIDTH) for _ in widths)
+    b = tuple(torch.zeros(SLOTS, 1, width, MAX_RANK) for width in widths)
+    return lora_layer.LayerStacks(a, b)
+
+
 def build() -> tuple[Any, dict[tuple[str, ...], Any]]:
-    layers = {}
+    layers = {names: build_layer(widths) for names, widths in LAYERS.items()}
+    spans = {}
     for names, widths in LAYERS.items():
-        a = tuple(torch.zeros(SLOTS, 1, MAX_RANK, WIDTH) for _ in widths)
-        b = tuple(torch.zeros(SLOTS, 1, width, MAX_RANK) for width in widths)
-        layers[names] = lora_layer.LayerStacks(a, b)
-    return lora_slots.SlotWeights(layers), layers
+        spans |= split_layer("+".join(names), names, WIDTH, widths, {})
+    named = {"+".join(names): layer for names, layer in layers.items()}
+    return lora_slots.SlotWeights(named, spans), layers
 
 
 def random_pair(rng: Any, width: int, rank: int) -> PackedPair:
@@ -74,6 +81,27 @@ def test_ranks_are_told_for_each_slice_of_each_layer() -> None:
     packed = {"k": random_pair(rng, 4, 3), "down": random_pair(rng, 7, 8)}
     told = weights.ranks(packed)
     assert told == {id(layers["q", "k"].a): (0, 3), id(layers["down",].a): (8,)}
+
+
+def test_a_module_of_several_slices_gives_each_all_of_a_and_its_own_columns_of_b() -> None:
+    rng = np.random.default_rng()
+    layer = build_layer((5, 2, 2))
+    spans = split_layer("qkv", ["qkv"], WIDTH, (5, 2, 2), {})
+    weights = lora_slots.SlotWeights({"qkv": layer}, spans)
+    pair = random_pair(rng, 9, 3)
+    weights.write(1, {"qkv": pair})
+    assert all(np.array_equal(a[1, 0, :3].numpy(), pair.a) for a in layer.a)
+    written = np.concatenate([b[1, 0].t().numpy()[:3] for b in layer.b], axis=1)
+    assert np.array_equal(written, pair.b)
+    assert weights.ranks({"qkv": pair}) == {id(layer.a): (3, 3, 3)}
+
+
+@pytest.mark.parametrize("columns", [8, 10], ids=["too few", "too many"])
+def test_a_module_of_several_slices_with_other_columns_is_refused(columns: int) -> None:
+    spans = split_layer("qkv", ["qkv"], WIDTH, (5, 2, 2), {})
+    weights = lora_slots.SlotWeights({"qkv": build_layer((5, 2, 2))}, spans)
+    with pytest.raises(LoadFailed):
+        weights.write(0, {"qkv": random_pair(np.random.default_rng(), columns, 3)})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Base models: which can be served, why one cannot, and what its family needs."""

@@ -1,0 +1,90 @@
+"""Looks at the folder of a base model before an engine is started on it, which takes much longer.
+
+Rule: refuse only what no engine could serve. Weights may be in any format that vLLM reads; of
+safetensors the headers are read, which takes milliseconds.
+"""
+
+import json
+from pathlib import Path
+
+from veneer_adapters.doctor.base_model import open_base
+from veneer_adapters.errors import BaseUnreadable
+from veneer_server.engine.base import EngineNotStarted
+
+_INDEX = "model.safetensors.index.json"
+_CONFIGS = ("config.json", "params.json")
+"""Transformers' file, and Mistral's."""
+_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
+_TOKENIZERS = (
+    *("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json"),
+    *(
+        "spiece.model",
+        "tiktoken.model",
+        "qwen.tiktoken",
+        "*.model*",
+        "*.tiktoken",
+        "tokenizer*.json",
+    ),
+)
+
+
+class BaseUnusable(EngineNotStarted):
+    """The folder of the base model lacks a file, or has a damaged one."""
+
+
+def require_usable(model: str, *, tokenizer: str | None = None) -> None:
+    """Return unless ``model`` is a folder that cannot be served; a name of the Hub is none.
+
+    ``tokenizer`` is another place that has the tokenizer.
+
+    Raises:
+        BaseUnusable: says what is wrong and what to do.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return
+    if not any((folder / name).is_file() for name in _CONFIGS):
+        raise BaseUnusable(
+            f"{folder} has no config.json, so it is not the folder of a model; set model.path to"
+            " one as Transformers saves it."
+        )
+    if not _has(folder, _WEIGHTS):
+        raise BaseUnusable(
+            f"{folder} has no weights (*.safetensors); copy or download the model whole."
+        )
+    if tokenizer is None and not _has(folder, _TOKENIZERS):
+        raise BaseUnusable(
+            f"{folder} has no tokenizer (tokenizer.json); copy or download it from the base model,"
+            " or name a folder that has one in `engine.args.tokenizer`."
+        )
+    if (folder / "config.json").is_file():
+        _require_readable(folder)
+
+
+def _has(folder: Path, patterns: tuple[str, ...]) -> bool:
+    return any(file.is_file() for pattern in patterns for file in folder.glob(pattern))
+
+
+def _require_readable(folder: Path) -> None:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BaseUnusable(
+            f"config.json in {folder} cannot be read ({error}); copy or download it again."
+        ) from error
+    if not isinstance(config, dict) or not (
+        config.get("model_type") or config.get("architectures")
+    ):
+        raise BaseUnusable(
+            f"config.json in {folder} names neither `model_type` nor `architectures`; copy or"
+            " download the one that belongs to the weights."
+        )
+    if any((folder / name).exists() for name in ("model.safetensors", _INDEX)):
+        _require_headers(folder)
+
+
+def _require_headers(folder: Path) -> None:
+    try:
+        open_base(folder)
+    except BaseUnreadable as error:
+        raise BaseUnusable(f"{folder}: {error} Copy or download its weights again.") from error

@@ -1,0 +1,72 @@
+"""What is said of an engine that did not start."""
+
+import pytest
+
+from veneer_server.engine.vllm.bases.causes import Cause
+from veneer_server.engine.vllm.bases.explaining import (
+    explain,
+    explain_without_lora,
+    lacks_lora,
+)
+
+CAUSES = [
+    (("AssertionError", "No supported LoRA modules found in GPT2Model."), "plain linear layers"),
+    (("ValueError", "StablelmForCausalLM does not support LoRA."), "another base model"),
+    (("ValueError", "Model architectures ['X'] are not supported for now."), "neither vLLM nor"),
+    (("RuntimeError", "Cannot find any model weights with `/m`"), "download it whole"),
+    (("SafetensorError", "Error while deserializing header: header too large"), "damaged"),
+    (("KeyError", "'model.layers.9.mlp.x'"), "do not fit its config.json"),
+    (("OSError", "Can't load tokenizer for '/m'."), "tokenizer"),
+    (("ValueError", "requires you to execute the configuration file"), "trust_remote_code: true"),
+    (("OSError", "no/where is not a local folder and is not valid"), "check model.path"),
+    (("ValueError", "1 validation error for ModelConfig\n  Value error, The dtype is odd [type="),
+     "The dtype is odd"),
+    (("ValueError", "To serve at least one request, 3 GiB is needed."), "3 GiB is needed."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("cause", "said"), CAUSES)
+def test_a_cause_is_told_with_what_to_do(cause: tuple[str, str], said: str) -> None:
+    assert said in explain(Cause(*cause))
+
+
+@pytest.mark.parametrize("cause", [c for c, _ in CAUSES])
+def test_what_is_said_is_one_line_without_hints_at_a_traceback(cause: tuple[str, str]) -> None:
+    said = explain(Cause(*cause))
+    assert "\n" not in said
+    assert said.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "message", ["Engine core initialization failed. See root cause above. Failed: {}", ""]
+)
+def test_an_error_that_says_nothing_is_told_by_its_kind(message: str) -> None:
+    said = explain(Cause("RuntimeError", message))
+    assert "root cause" not in said
+    assert "RuntimeError" in said
+
+
+def test_a_base_that_neither_code_serves_is_told_with_both_reasons() -> None:
+    own = Cause("ValueError", "GPT2LMHeadModel does not support LoRA.")
+    other = Cause("ValueError", "Following weights were not initialized: {'c_attn'}")
+    said = explain_without_lora(own, other)
+    assert "GPT2LMHeadModel does not support LoRA; Following weights" in said
+    assert said.endswith("serve another base model.")
+
+
+def test_a_package_that_is_missing_is_named() -> None:
+    said = explain(Cause("ModuleNotFoundError", "No module named 'torchvision'"))
+    assert "`torchvision`" in said
+
+
+def test_a_process_that_ended_without_a_word_is_told_as_that() -> None:
+    assert "ended by itself" in explain(Cause("RuntimeError", "cancelled"))
+
+
+def test_a_long_error_is_cut() -> None:
+    assert len(explain(Cause("ValueError", "word " * 5000))) < 600
+
+
+def test_only_a_model_whose_code_has_no_lora_is_tried_with_other_code() -> None:
+    assert lacks_lora(Cause("ValueError", "X does not support LoRA."))
+    assert not lacks_lora(Cause("AssertionError", "No supported LoRA modules found in X."))

@@ -1,0 +1,75 @@
+"""A folder that no engine could serve is refused before one is started."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.checkpoints import checkpoint
+from veneer_server.engine.vllm.bases.folder import BaseUnusable, require_usable
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    folder = checkpoint(tmp_path / "base")
+    (folder / "tokenizer.json").write_text("{}")
+    return folder
+
+
+def test_a_whole_folder_may_be_served(base: Path) -> None:
+    require_usable(str(base))
+
+
+def test_a_name_of_the_hub_is_left_to_the_engine() -> None:
+    require_usable("org/model")
+
+
+def without(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def with_text(name: str, text: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / name).write_text(text)
+
+    return write
+
+
+def cut(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+
+
+INDEX = '{"weight_map": {"a.weight": "model-00001.safetensors"}}'
+SPOILED = [
+    ("no config", without("config.json"), "no config.json"),
+    ("no weights", without("model.safetensors"), "no weights"),
+    ("no tokenizer", without("tokenizer.json"), "no tokenizer"),
+    ("config not JSON", with_text("config.json", "{"), "config.json"),
+    ("config of nothing", with_text("config.json", "{}"), "model_type"),
+    ("config a list", with_text("config.json", "[]"), "model_type"),
+    ("weights cut", cut, "weights"),
+    ("a part missing", with_text("model.safetensors.index.json", INDEX), "weights"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "said"), [c[1:] for c in SPOILED], ids=[c[0] for c in SPOILED])
+def test_what_is_missing_or_damaged_is_said_with_what_to_do(
+    base: Path, spoil: Callable[[Path], None], said: str
+) -> None:
+    spoil(base)
+    with pytest.raises(BaseUnusable, match=said) as refused:
+        require_usable(str(base))
+    assert "\n" not in str(refused.value)
+    assert any(verb in str(refused.value) for verb in ("opy", "set ", "download"))
+
+
+def test_a_tokenizer_may_be_elsewhere(base: Path) -> None:
+    (base / "tokenizer.json").unlink()
+    require_usable(str(base), tokenizer="org/other")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.gguf"])
+def test_weights_in_other_formats_are_left_to_the_engine(base: Path, name: str) -> None:
+    (base / "model.safetensors").rename(base / name)
+    require_usable(str(base))
