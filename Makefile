@@ -32,6 +32,7 @@ lint:
 	$(PY) scripts/lock.py --check
 	$(PY) scripts/members.py --check
 	cd tests && ../$(PY) -m clients.matrix --check
+	cd tests && ../$(PY) -m models.matrix --check
 	cd tests && ../$(PY) -m conformance.compatibility --check
 
 types:
@@ -49,7 +50,7 @@ slow-tests: test-tools
 	$(PY) -m pytest $(PARALLEL) -m "slow and not engine and not services and not clients"
 
 engine-tests: test-tools
-	$(PY) -m pytest -m "engine and not services and not matrix and not clients"
+	$(PY) -m pytest -m "engine and not services and not matrix and not clients and not models"
 
 test-services:  ## Tests that need system packages (installed as root on Debian)
 	@scripts/install test
@@ -59,6 +60,9 @@ test-services:  ## Tests that need system packages (installed as root on Debian)
 clients:  ## 24 client libraries against the real engine, in 12 minutes: CLIENTS=--write records it
 	@scripts/install clients
 	$(PY) -m pytest -m clients tests/clients $(CLIENTS)
+
+models: test-tools  ## Tiny base models of 20 kinds, each with five adapters, in 12 minutes: MODELS=--record records it
+	$(PY) -m pytest tests/models $(MODELS)
 
 faults: test-tools  ## Only the fault matrix: engines killed and stopped, full disks, lost catalogs, hostile clients
 	$(PY) -m pytest -m "not services" tests/faults
@@ -89,4 +93,4 @@ train:  ## Train the demo adapters again
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: serve setup dev tools check lint types test test-tools quick-tests slow-tests engine-tests test-services clients faults soak bench gpu-check dashboards docs lock train help
+.PHONY: serve setup dev tools check lint types test test-tools quick-tests slow-tests engine-tests test-services clients models faults soak bench gpu-check dashboards docs lock train help

@@ -1,0 +1,1 @@
+"""Tiny models of many architectures, each with adapters, against Transformers and PEFT."""
