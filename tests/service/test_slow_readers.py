@@ -48,7 +48,7 @@ def post(model: str) -> bytes:
 
 async def logged(lines: Sequence[Any], path: str) -> dict[str, Any]:
     """Return the first log line of a request for ``path`` that did not end well."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             for line in lines:
                 if line["event"] == "request" and line["path"] == path and "code" in line:

@@ -13,7 +13,7 @@ from support.serving import Served
 
 ECHO = ["--engine", "echo"]
 PROGRAM = [str(Path(sys.executable).with_name("veneer")), "serve", *ECHO, "--port", "0"]
-NEAR_S = 20
+NEAR_S = 60
 
 
 def ask(served: Served, method: str, path: str, body: Any = None) -> httpx.Response:

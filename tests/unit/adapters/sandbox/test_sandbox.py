@@ -281,7 +281,8 @@ def test_a_server_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> Non
         "import os, pathlib, psutil, signal, sys\n"
         "from veneer_adapters.artifact.manifest import BaseFacts\n"
         "from veneer_adapters.sandbox.sandbox import Sandbox\n"
-        f"Sandbox().verify(pathlib.Path({str(folder)!r}), BaseFacts('echo', {{}}, 8))\n"
+        "sandbox = Sandbox()\n"
+        f"sandbox.verify(pathlib.Path({str(folder)!r}), BaseFacts('echo', {{}}, 8))\n"
         "print(psutil.Process().children()[0].pid, flush=True)\n"
         "sys.stdin.read()\n"
     )
