@@ -31,7 +31,7 @@ BROKEN = [
     b"limits:\n  max_body_bytes: 5000\n  max_bodies: 1\n",
     b"limit:\n  max_body_bytes: 5000\n",
     b"limits:\n  max_body_bytes: 5000\nobservability:\n  log_level: loud\n",
-    b"limits:\n  max_body_bytes: 5000\nserver:\n  host: 0.0.0.0\n",
+    b"limits:\n  max_body_bytes: 5000\nserver:\n  drain_timeout_s: -1\n",
     b"limits:\n  max_body_bytes: 5000\nadapters:\n  device_slots: 64\n  host_slots: 64\n",
     b"limits: &a\n  max_body_bytes: *b\n",
     None,
