@@ -220,6 +220,17 @@ class Residency:
             or (slot.usable and slot.holds and now_s - slot.loaded_s < within_s)
         ]
 
+    def survivors(self, after_s: float) -> list[Revision]:
+        """Return what has been in the engine for ``after_s`` or longer, and was used there."""
+        since_s = self._clock() - after_s
+        return [
+            slot.revision
+            for slot in self._slots.values()
+            if slot.usable
+            and slot.loaded_s <= since_s
+            and (slot.holds or slot.last_used_s > slot.loaded_s)
+        ]
+
     def snapshot(self) -> list[Resident]:
         """Return what is in the engine's slots at this instant, by engine name."""
         settled = [slot for slot in self._slots.values() if slot.state is State.RESIDENT]

@@ -1,7 +1,9 @@
 """What happens to adapters when the engine is lost: who waits is told, and all comes back.
 
 A revision that was being loaded, or was just used for the first time, when the engine was lost
-is a suspect. One that was a suspect twice is refused: it would take the engine down again.
+is a suspect. One that was a suspect twice is refused: it would take the engine down again. One
+that has been used for a while since its last load is no suspect any more: whatever kills engines
+now and then would otherwise, in time, be blamed on everybody.
 """
 
 from collections import Counter
@@ -39,6 +41,8 @@ class EngineRecovery:
     def lost(self, reason: Loss) -> None:
         """Note the suspects, and end every wait for a load with the truth."""
         self._metrics.engine_restarted(reason)
+        for revision in self._residency.survivors(_SUSPECT_S):
+            self._suspected.pop(revision.digest, None)
         for revision in self._residency.suspects(_SUSPECT_S):
             self._suspected[revision.digest] += 1
             logger.warning("adapter suspected", revision=revision.label, engine=reason)

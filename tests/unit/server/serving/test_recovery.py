@@ -24,7 +24,14 @@ class Rig:
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self.engine = FakeEngine(device_slots=3, host_slots=4)
-        self.residency = Residency(self.engine, device_slots=3, host_slots=4, load_timeout_s=5)
+        self.now_s = 0.0
+        self.residency = Residency(
+            self.engine,
+            device_slots=3,
+            host_slots=4,
+            load_timeout_s=5,
+            clock=lambda: self.now_s,
+        )
         self.metrics = Metrics(CollectorRegistry())
         self.recovery = EngineRecovery(self.residency, catalog, self.metrics)
 
@@ -89,6 +96,21 @@ async def test_a_suspect_of_one_death_comes_back_and_of_two_is_refused(rig: Rig)
     assert rig.resident() == {"a"}
     refused = rig.catalog.current(b)
     assert (refused.state, refused.reason) == (State.FAILED, "crashes_engine")
+    assert rig.catalog.current(a).state is State.READY
+
+
+async def test_one_that_has_served_well_since_is_blamed_for_no_earlier_death(rig: Rig) -> None:
+    a = await rig.published("a", "1")
+    for _ in range(3):
+        async with rig.residency.lease(a):
+            rig.lose()
+        await rig.recovery.restore()
+        assert rig.resident() == {"a"}
+        rig.now_s += 1
+        async with rig.residency.lease(a):
+            rig.now_s += 9
+        rig.lose()
+        await rig.recovery.restore()
     assert rig.catalog.current(a).state is State.READY
 
 
