@@ -37,7 +37,6 @@ SPOILED = [
     ("no tokenizer", without_tokenizer, "tokenizer.json"),
     ("weights cut", cut, "weights"),
     ("an unknown kind", UNKNOWN, "neither vLLM nor Transformers knows"),
-    ("weights of another config", changed(intermediate_size=64), "do not fit its config.json"),
 ]
 
 
