@@ -43,7 +43,6 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     (CHAT, {"messages": [{"role": "user", "content": None}]}, "messages[0].content", "valid"),
     (CHAT, {"tool_choice": {"type": "x"}, "tools": [TOOL]}, "tool_choice", "tool_choice"),
     (CHAT, {"messages": 7}, "messages", "valid list"),
-    (CHAT, {"messages": [{"role": "user", "content": [{"type": "file"}]}]}, "messages", "required"),
     (CHAT, {"repetition_detection": {"max_pattern_size": 1}}, "repetition_detection", "min_count"),
     (CHAT, {"structured_outputs": {"grammar": "root ::= no"}}, "structured_outputs", "'no'"),
     (CHAT, {"structured_outputs": {"regex": "[.*"}}, "structured_outputs", "unclosed"),
