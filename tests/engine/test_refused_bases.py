@@ -37,6 +37,12 @@ SPOILED = [
     ("no tokenizer", without_tokenizer, "tokenizer.json"),
     ("weights cut", cut, "weights"),
     ("an unknown kind", UNKNOWN, "neither vLLM nor Transformers knows"),
+    ("layers that are smaller", changed(intermediate_size=64), "do not fit its config.json"),
+    ("layers that are larger", changed(intermediate_size=2048), "do not fit its config.json"),
+    ("more layers", changed(num_hidden_layers=3), "do not fit its config.json"),
+    ("fewer layers", changed(num_hidden_layers=1), "do not fit its config.json"),
+    ("fewer words", changed(vocab_size=1000), "do not fit its config.json"),
+    ("fewer heads", changed(num_attention_heads=6), "do not fit its config.json"),
 ]
 
 

@@ -1,6 +1,7 @@
 """What a server answers before it is ready, over a real socket."""
 
 import asyncio
+import logging
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,10 @@ from veneer_server.settings import Settings
 TIMEOUT_S = 30
 
 
-async def test_until_it_is_ready_a_server_lives_and_says_how_far_it_is() -> None:
+async def test_until_it_is_ready_a_server_lives_and_says_how_far_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "uvicorn")
     stages = Stages()
     stages.begin(Stage.WEIGHTS)
     with bind("127.0.0.1", 0) as listener:
@@ -37,6 +41,7 @@ async def test_until_it_is_ready_a_server_lives_and_says_how_far_it_is() -> None
             assert refused.status_code == 503
             assert refused.json()["error"]["code"] == "engine_unavailable"
             assert "at the stage 'weights'" in refused.json()["error"]["message"]
+        assert caplog.messages == []  # nothing has started or shut down for who reads the log
         assert listener.fileno() >= 0  # the server that is ready still needs it
 
 

@@ -1,8 +1,14 @@
 """Answers on the server's own socket until the server is ready, and leaves it open for it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import (
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from socket import socket
 
 from veneer_server.api.listener import Listener
@@ -33,9 +39,22 @@ async def answering(listener: socket, stages: Stages, settings: Settings) -> Asy
         deadline=asyncio.Event(),
         settings=lambda: settings,
     )
-    serving = asyncio.create_task(early.serve(sockets=[listener.dup()]))
+    with _unannounced():
+        serving = asyncio.create_task(early.serve(sockets=[listener.dup()]))
+        try:
+            yield
+        finally:
+            early.stop_accepting()
+            await asyncio.wait([serving])
+
+
+@contextmanager
+def _unannounced() -> Iterator[None]:
+    """Keep uvicorn from writing that a server starts and shuts down, before the real one starts."""
+    logger = logging.getLogger("uvicorn.error")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        early.stop_accepting()
-        await asyncio.wait([serving])
+        logger.setLevel(level)

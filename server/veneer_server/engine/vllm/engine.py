@@ -28,7 +28,7 @@ from veneer_server.engine.base import (
 from veneer_server.engine.stages import Stage, Stages
 from veneer_server.engine.vllm.bases.causes import Cause, last_logged
 from veneer_server.engine.vllm.bases.explaining import explain
-from veneer_server.engine.vllm.bases.folder import require_usable
+from veneer_server.engine.vllm.bases.folder import require_fitting, require_usable
 from veneer_server.engine.vllm.effect import measure_effect
 from veneer_server.engine.vllm.keeping import drop_lora_gauge, forget_tokenizers
 from veneer_server.engine.vllm.loading import forget_idle_layers, load_adapter, prepare_slots
@@ -96,6 +96,7 @@ class VllmEngine:
         try:
             with last_logged():
                 engine = await cls._around(processes, options, on_cpu=on_cpu)
+                await asyncio.to_thread(require_fitting, options.model, engine.facts.modules)
                 stages.begin(Stage.WARM_UP)
                 await asyncio.to_thread(engine._handlers.warm_up)
                 await warm_up(engine, on_cpu=on_cpu)

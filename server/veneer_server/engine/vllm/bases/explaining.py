@@ -68,6 +68,7 @@ _RULES: tuple[tuple[str, str], ...] = (
     (r"SafetensorError|deserializing header|InvalidHeader|IncompleteMetadata", _BROKEN),
     (r"PytorchStreamReader|UnpicklingError|invalid load key", _BROKEN),
     (r"Attempted to load weight|size of tensor|shape mismatch|size mismatch", _MISFIT),
+    (r"exceeds dimension size", _MISFIT),
     (r"no module or parameter named|weights were not initialized|KeyError", _MISFIT),
     (r"Repo id must|[Ii]nvalid repository ID|is not a local folder|couldn't connect", _NOT_FOUND),
     (r"LocalEntryNotFound|RepositoryNotFound|OfflineMode|Cannot reach", _NOT_FOUND),

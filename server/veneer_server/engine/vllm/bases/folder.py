@@ -5,6 +5,7 @@ safetensors the headers are read, which takes milliseconds.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from veneer_adapters.doctor.base_model import open_base
@@ -12,6 +13,7 @@ from veneer_adapters.errors import BaseUnreadable
 from veneer_server.engine.base import EngineNotStarted
 
 _INDEX = "model.safetensors.index.json"
+_WORDS = "model.embed_tokens.weight"
 _CONFIGS = ("config.json", "params.json")
 """Transformers' file, and Mistral's."""
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
@@ -61,6 +63,37 @@ def require_usable(model: str, *, tokenizer: str | None = None) -> None:
         _require_readable(folder)
 
 
+def require_fitting(model: str, built: Mapping[str, tuple[int, int]]) -> None:
+    """Return unless a layer that the engine has ``built`` has another shape in the weights.
+
+    ``built`` has the ``(in_features, out_features)`` of linear layers, by PEFT's names. vLLM takes
+    the part that it needs of a larger tensor, and says nothing. What is stored under other names,
+    quantised, or in another format is not compared.
+
+    Raises:
+        BaseUnusable: names the first such layer, and both shapes.
+    """
+    for name, stored in sorted(_stored_layers(Path(model)).items()):
+        if name in built and built[name] != stored:
+            raise BaseUnusable(
+                f"The weights in {model} do not fit its config.json: the layer {name} is stored"
+                f" with (in, out) = {stored}, and the config makes it {built[name]}; copy or"
+                " download both again, from the same place."
+            )
+
+
+def _stored_layers(folder: Path) -> Mapping[str, tuple[int, int]]:
+    if not any((folder / name).is_file() for name in ("model.safetensors", _INDEX)):
+        return {}
+    try:
+        base = open_base(folder)
+        if "quantization_config" in base.config:
+            return {}
+        return base.facts(name=folder.name, max_rank=1, dtype="auto").modules
+    except BaseUnreadable:
+        return {}  # the engine can read more than this
+
+
 def _has(folder: Path, patterns: tuple[str, ...]) -> bool:
     return any(file.is_file() for pattern in patterns for file in folder.glob(pattern))
 
@@ -85,6 +118,13 @@ def _require_readable(folder: Path) -> None:
 
 def _require_headers(folder: Path) -> None:
     try:
-        open_base(folder)
+        base = open_base(folder)
     except BaseUnreadable as error:
         raise BaseUnusable(f"{folder}: {error} Copy or download its weights again.") from error
+    words, (_, embedding) = base.config.get("vocab_size"), base.tensors.get(_WORDS, (None, None))
+    if isinstance(words, int) and embedding is not None and embedding.shape[0] != words:
+        raise BaseUnusable(
+            f"The weights in {folder} do not fit its config.json: they have {embedding.shape[0]}"
+            f" tokens, and `vocab_size` is {words}; copy or download both again, from the same"
+            " place."
+        )

@@ -16,6 +16,7 @@ CAUSES = [
     (("RuntimeError", "Cannot find any model weights with `/m`"), "download it whole"),
     (("SafetensorError", "Error while deserializing header: header too large"), "damaged"),
     (("KeyError", "'model.layers.9.mlp.x'"), "do not fit its config.json"),
+    (("RuntimeError", "start (0) + length (9) exceeds dimension size (8)."), "do not fit its"),
     (("OSError", "Can't load tokenizer for '/m'."), "tokenizer"),
     (("ValueError", "requires you to execute the configuration file"), "trust_remote_code: true"),
     (("OSError", "no/where is not a local folder and is not valid"), "check model.path"),

@@ -1,12 +1,18 @@
 """A folder that no engine could serve is refused before one is started."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from support import builders
 from support.checkpoints import checkpoint
-from veneer_server.engine.vllm.bases.folder import BaseUnusable, require_usable
+from veneer_server.engine.vllm.bases.folder import (
+    BaseUnusable,
+    require_fitting,
+    require_usable,
+)
 
 
 @pytest.fixture
@@ -73,3 +79,34 @@ def test_a_tokenizer_may_be_elsewhere(base: Path) -> None:
 def test_weights_in_other_formats_are_left_to_the_engine(base: Path, name: str) -> None:
     (base / "model.safetensors").rename(base / name)
     require_usable(str(base))
+
+
+def test_layers_of_the_stored_shapes_fit(base: Path) -> None:
+    require_fitting(str(base), {**builders.MODULES, "only.in.the.engine": (1, 2)})
+
+
+@pytest.mark.parametrize("built", [(16, 4), (16, 32), (8, 8), (8, 16)])
+def test_a_layer_of_another_shape_is_named_with_both(base: Path, built: tuple[int, int]) -> None:
+    with pytest.raises(BaseUnusable, match=f"{builders.V}.*do not|do not.*{builders.V}") as refused:
+        require_fitting(str(base), {**builders.MODULES, builders.V: built})
+    assert "(16, 8)" in str(refused.value)
+    assert str(built) in str(refused.value)
+
+
+def test_quantised_weights_and_other_formats_are_left_to_the_engine(base: Path) -> None:
+    other = {builders.V: (1, 1)}
+    require_fitting("org/model", other)
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "quantization_config": {}}))
+    require_fitting(str(base), other)
+
+
+@pytest.mark.parametrize(("words", "fits"), [(32, True), (31, False), (64, False)])
+def test_the_weights_have_as_many_tokens_as_the_config(base: Path, words: int, fits: bool) -> None:
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "vocab_size": words}))
+    if fits:
+        require_usable(str(base))
+    else:
+        with pytest.raises(BaseUnusable, match=f"32 tokens, and `vocab_size` is {words}"):
+            require_usable(str(base))
