@@ -118,6 +118,24 @@ async def test_every_key_that_is_no_good_gets_the_same_answer(tenants: Tenants, 
         assert (answer.status_code, answer.text) == (401, expected)
 
 
+async def test_a_key_counts_only_where_clients_put_it(tenants: Tenants) -> None:
+    made = (await tenants.operator.post("/v1/keys", json={})).json()
+    text = made["key"]
+    ways: list[tuple[dict[str, str], str]] = [
+        ({"authorization": f"Basic {text}"}, ""),
+        ({"authorization": text}, ""),
+        ({"cookie": f"key={text}"}, ""),
+        ({}, f"?api_key={text}&key={text}"),
+        ({"authorization": "Bearer wrong", "x-api-key": text}, ""),
+    ]
+    async with httpx.AsyncClient(base_url=tenants.served.url) as client:
+        for headers, query in ways:
+            answer = await client.get(f"/v1/models{query}", headers=headers)
+            assert answer.status_code == 401, (headers, query)
+        for headers in ({"authorization": f"bearer {text}"}, {"x-api-key": text}):
+            assert (await client.get("/v1/models", headers=headers)).status_code == 200
+
+
 async def test_an_expired_key_gets_the_same_answer(tmp_path: Path) -> None:
     async with (
         serve_echo(tmp_path, server={"api_key": "operator"}) as served,
