@@ -61,7 +61,7 @@ clients:  ## 24 client libraries against the real engine, in 12 minutes: CLIENTS
 	@scripts/install clients
 	$(PY) -m pytest -m clients tests/clients $(CLIENTS)
 
-models: test-tools  ## Tiny base models of 20 kinds, each with five adapters, in about 12 minutes: MODELS=--record records it
+models: test-tools  ## Tiny base models of 20 kinds, each with five adapters, in 11 minutes: MODELS=--record records it
 	$(PY) -m pytest tests/models $(MODELS)
 
 faults: test-tools  ## Only the fault matrix: engines killed and stopped, full disks, lost catalogs, hostile clients

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from models.table import KINDS, MODELS, UNSERVED
+from models.table import DIVERGES, KINDS, MODELS, UNSERVED
 from veneer_server.engine.vllm.bases.families import FAMILIES
 
 HERE = Path(__file__).parent
@@ -44,9 +44,11 @@ def page() -> str:
     for name, model in MODELS.items():
         of = results.get(name, {})
         shown = (_close(of.get("alone")), _close(of.get("mixed")), of.get("doctor", "not run"))
+        if name in DIVERGES:
+            shown = ("no", "no", "-")
         modules = str(of.get("modules", "-"))
         refused = [f"`{part}` is refused: {why}" for part, why in model.without.items()]
-        note = "; ".join([*filter(None, [model.note]), *refused])
+        note = "; ".join([*filter(None, [DIVERGES.get(name), model.note]), *refused])
         lines.append(_row(name, f"`{model.config}`", *shown, modules, note))
     head = HEAD.format(kinds=", ".join(f"{said} (`{kind}`)" for kind, said in KINDS.items()))
     return head + "\n".join(lines) + "\n" + _unserved(results) + _families()

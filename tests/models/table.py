@@ -76,6 +76,8 @@ OLD = {
     "eos_token_id": 2,
     "pad_token_id": 0,
 }
+CALM = {"initializer_range": 0.03}
+"""For models that multiply their embeddings: else one token is certain, whatever adapters say."""
 HEADED = ("query_key_value", "dense")
 BY_TRANSFORMERS = "computed by Transformers' code, for vLLM's own has no LoRA or is none"
 MODELS = {
@@ -83,8 +85,8 @@ MODELS = {
     "mistral": Model("MistralConfig"),
     "qwen2": Model("Qwen2Config"),
     "qwen3": Model("Qwen3Config", {"head_dim": 64}),
-    "gemma-2": Model("Gemma2Config", {"head_dim": 64, "query_pre_attn_scalar": 64}),
-    "gemma-3": Model("Gemma3TextConfig", {"head_dim": 64, "query_pre_attn_scalar": 64}),
+    "gemma-2": Model("Gemma2Config", {"head_dim": 64, "query_pre_attn_scalar": 64, **CALM}),
+    "gemma-3": Model("Gemma3TextConfig", {"head_dim": 64, "query_pre_attn_scalar": 64, **CALM}),
     "granite": Model("GraniteConfig"),
     "olmo-2": Model("Olmo2Config", note=BY_TRANSFORMERS),
     "phi-3": Model(
@@ -136,9 +138,7 @@ MODELS = {
         },
         attention=("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "o_proj"),
         without=ABSORBED,
-        args={
-            "attention_config": {"backend": "CPU_MLA"}
-        },  # the other one, for AMX, rounds to bfloat16
+        args={"attention_config": {"backend": "CPU_MLA"}},
     ),
     "glm-4": Model("Glm4Config", {"head_dim": 64}, mlp=("gate_up_proj", "down_proj")),
     "cohere": Model("CohereConfig", {"logit_scale": 1.0}),
@@ -160,6 +160,11 @@ MODELS = {
         note="as text",
     ),
 }
+DIVERGES = {
+    "deepseek-v2": "on a CPU the base itself answers other than Transformers; not explained yet",
+    "glm-4": "an adapter on the fused `gate_up_proj`, as PEFT writes it, is refused",
+}
+"""What is known to be otherwise, and how. `make models` fails when it no longer is."""
 UNSERVED = {
     "qwen2.5-vl": (
         Model(

@@ -16,7 +16,7 @@ from models.making import (
 )
 from models.matrix import Results
 from models.serving import BASE, TOKENS, Asked, Said, engine_on
-from models.table import CORE, KINDS, MODELS, UNSERVED, Model
+from models.table import CORE, DIVERGES, KINDS, MODELS, UNSERVED, Model
 from support.asked import need
 from veneer_adapters.artifact.checks import verify
 from veneer_adapters.doctor.base_model import open_base
@@ -32,7 +32,15 @@ PROMPTS = ([1, 40, 41, 42, 90], [1, 200, 31, 7, 7, 7, 150, 99, 12], [1, 255, 254
 MIXED = ("attention", "high", "patterns", BASE)
 CLOSE = 2e-3
 """Of a log-probability, in float32; what a missing module changes is a hundred times as much."""
-EVERY = [pytest.param(name, marks=() if name in CORE else pytest.mark.models) for name in MODELS]
+
+
+def _marks(name: str) -> list[pytest.MarkDecorator]:
+    beyond = [] if name in CORE else [pytest.mark.models]
+    known = DIVERGES.get(name)
+    return [*beyond, pytest.mark.xfail(reason=known, strict=True)] if known else beyond
+
+
+EVERY = [pytest.param(name, marks=_marks(name)) for name in MODELS]
 
 
 # PEFT doubles the patterns of mixtures for experts that none of these adapters has.
