@@ -145,4 +145,7 @@ def environment(
     cache = Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "veneer"
     wanted |= {name: str(cache / folder) for name, folder in _CACHES.items()}
     missing = {key: value for key, value in wanted.items() if key not in environ}
-    return missing | {"VENEER_GATEWAY_PID": str(pid)}
+    # A forked engine would believe that it had loaded its plugins, of which Veneer is one. That is
+    # what vLLM does on CUDA unless told otherwise.
+    ours = {"VENEER_GATEWAY_PID": str(pid), "VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
+    return missing | ours

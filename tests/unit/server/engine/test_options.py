@@ -92,6 +92,11 @@ def test_the_engine_learns_whose_it_is_even_when_the_variable_was_inherited() ->
     assert environment({"VENEER_GATEWAY_PID": "6"}, {0}, 7, 60.0)["VENEER_GATEWAY_PID"] == "7"
 
 
+def test_the_engine_is_never_forked_because_a_fork_does_not_load_its_plugins() -> None:
+    given = {"VLLM_WORKER_MULTIPROC_METHOD": "fork"}
+    assert environment(given, {0}, 7, 60.0)["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
+
+
 def test_vllm_takes_as_many_stop_strings_as_the_api() -> None:
     found = int(environment({}, {0}, 7, 60.0)["VLLM_MAX_STOP_STRINGS"])
     assert BOUNDS["stop"].items == BOUNDS["stop_sequences"].items == found
