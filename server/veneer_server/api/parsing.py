@@ -23,6 +23,8 @@ _SHOWN_CHARS = 100
 _BLANKS = b" \t\r\n"
 _BEGINNINGS = (b",[", b"[[", b":[", b",{", b"[{", b":{")
 _NUL = b"\\u0000"
+_PROMPTS = {"prompt", "suffix", "messages", "content", "text", "input", "instructions", "system"}
+"""The members whose texts go to the model, which has tokens for every character."""
 _DIGITS = b"0123456789"
 _SHAPE = bytes(
     ord("0") if char in _DIGITS else char if char in b"e+" else ord("e") if char == ord("E") else 32
@@ -38,14 +40,15 @@ def parse_object(raw: bytes) -> dict[str, Any]:
 
     Raises:
         InvalidJson: it is not JSON in UTF-8, is nested too deeply, has too many members, a key
-            twice, a number that is too large, or the character NUL.
+            twice, a number that is too large, or the character NUL outside of a prompt.
         NotAnObject: it is JSON, but not an object.
     """
     try:
         _check_amounts(raw)
-        _check_characters(raw)
         found = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
         _check_numbers(raw, found)
+        if _NUL in raw:
+            _check_characters(found)
     except (ValueError, TypeError) as error:
         raise InvalidJson(
             f"We could not parse the JSON body of your request: {_short(str(error))}."
@@ -70,11 +73,18 @@ def _check_amounts(raw: bytes) -> None:
         raise ValueError(f"it has {values} arrays and objects, more than {MOST_VALUES}")
 
 
-def _check_characters(raw: bytes) -> None:
-    # Many a program ends a text at the first NUL, and PostgreSQL keeps none. As it is, and not
-    # escaped, no JSON has it.
-    if _NUL in raw and _NUL in raw.replace(b"\\\\", b""):
-        raise ValueError("it has the character NUL (\\u0000) in a text, which means nothing here")
+def _check_characters(found: Any, *, to_model: bool = False) -> None:
+    # Many a program ends a text at the first NUL, and PostgreSQL keeps none.
+    if isinstance(found, str):
+        if not to_model and "\0" in found:
+            raise ValueError("it has the character NUL (\\u0000) in a text that is no prompt")
+    elif isinstance(found, list):
+        for one in found:
+            _check_characters(one, to_model=to_model)
+    elif isinstance(found, dict):
+        for key, value in found.items():
+            _check_characters(key)
+            _check_characters(value, to_model=key in _PROMPTS and isinstance(value, str | list))
 
 
 def _check_numbers(raw: bytes, found: Any) -> None:

@@ -61,7 +61,8 @@ def flags(work: Work, url: str, tokenizer: Path) -> list[str]:
     words = [str(word) for key, value in given.items() for word in (f"--{key}", value)]
     if work.adapters:
         words += ["--lora-assignment", "round-robin", "--lora-modules", *work.adapters]
-    return [*words, "--ignore-eos", "--disable-tqdm"]
+    # Without --save-detailed it throws away why a request was not answered.
+    return [*words, "--ignore-eos", "--disable-tqdm", "--save-detailed"]
 
 
 class BenchServe:
