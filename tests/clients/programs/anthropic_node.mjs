@@ -45,7 +45,8 @@ async function tools() {
 
 async function structured() {
   const answer = await client.messages.create({
-    model: AT.base, max_tokens: 64, messages: [{ role: "user", content: PERSON }],
+    model: AT.base, max_tokens: 256, temperature: 0,
+    messages: [{ role: "user", content: PERSON }],
     tools: [tool], tool_choice: { type: "tool", name: "get_weather" },
   });
   const { city } = answer.content.find((block) => block.type === "tool_use").input;
