@@ -12,7 +12,7 @@ from veneer_adapters.catalog.alias import Alias
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.revision import Adapter, Revision
 from veneer_adapters.doctor.report import Report
-from veneer_adapters.errors import AdapterNotFound, AdapterPinned, quoted
+from veneer_adapters.errors import AdapterNotFound, AdapterPinned, SlotsPinned, quoted
 from veneer_adapters.lifecycle import State
 from veneer_adapters.names import LIVE, Selector
 from veneer_adapters.publishing.checkup import Checkup
@@ -131,7 +131,10 @@ class Adapters:
             AdapterExists: the name is taken.
             AdapterRejected: the leaf says what is wrong; nothing was added.
             AdapterUnavailable: the source, the disk or the engine does not work now.
+            SlotsPinned: it is to be pinned, and all slots but one are pinned already.
         """
+        if pinned:
+            self._require_slot_for_others(name)
         offer = Offer(
             name,
             source_of(location),
@@ -220,13 +223,25 @@ class Adapters:
 
         The hot set keeps it there as soon as the catalog says so, wherever the alias moves.
 
-        Raises what ``load`` raises, and StateBusy or StorageFailed when the catalog cannot be
-        written; then nothing is pinned that was not.
+        Raises what ``load`` raises, SlotsPinned when all slots but one are pinned already, and
+        StateBusy or StorageFailed when the catalog cannot be written; then nothing is pinned that
+        was not.
         """
         if pinned:
+            self._require_slot_for_others(name)
             await self._residency.warm(self._live(name))
         await self._catalog.pin(name, pinned=pinned)
         return self.get(name)
+
+    def _require_slot_for_others(self, name: str) -> None:
+        others = sum(a.pinned and a.name != name for a in self._catalog.adapters())
+        if others >= self._residency.most_pinned:
+            slots = self._residency.most_pinned + 1
+            raise SlotsPinned(
+                f"The engine has {slots} slots for adapters (adapters.device_slots), and one of"
+                f" them stays free for adapters that are not pinned, of which {others} are. Unpin"
+                " another adapter first, or start with more slots."
+            )
 
     async def load(self, name: str) -> Adapter:
         """Load the live revision before a request asks for it.

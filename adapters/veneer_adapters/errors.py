@@ -8,6 +8,7 @@
     ├── CatalogConflict         the request contradicts the catalog: look again
     │   ├── AdapterExists       the name is taken
     │   ├── AdapterPinned       a pinned adapter has to stay loaded
+    │   ├── SlotsPinned         one more pin would leave no slot for anybody else
     │   ├── AliasMoved          somebody moved the alias meanwhile
     │   └── NothingToRollBack   the alias never pointed to anything else
     ├── StateFolderInUse        another server has the state folder: the start is refused
@@ -125,6 +126,12 @@ class AdapterPinned(CatalogConflict):
     """A pinned adapter has to stay loaded."""
 
     reason = "adapter_pinned"
+
+
+class SlotsPinned(CatalogConflict):
+    """One more pin would leave no device slot for adapters that are not pinned."""
+
+    reason = "slots_pinned"
 
 
 class AliasMoved(CatalogConflict):

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -115,7 +115,14 @@ class Recorder:
 class Rig:
     """A residency over a fake engine; 2 device slots and 3 usable host slots by default."""
 
-    def __init__(self, *, device: int = 2, host: int = 4, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        *,
+        device: int = 2,
+        host: int = 4,
+        timeout_s: float = 60.0,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self.host = FakeEngine(device_slots=device, host_slots=host)
         self.recorder = Recorder()
         ticks = itertools.count()
@@ -124,7 +131,7 @@ class Rig:
             device_slots=device,
             host_slots=host,
             load_timeout_s=timeout_s,
-            clock=lambda: float(next(ticks)),
+            clock=clock or (lambda: float(next(ticks))),
             observer=self.recorder,
         )
 

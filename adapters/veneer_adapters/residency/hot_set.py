@@ -1,7 +1,8 @@
 """What to load before a request asks for it: pinned adapters first, then the most used ones.
 
 A revision that no alias points to any more is unloaded as soon as no request holds it. A pin
-follows the live revision, wherever the alias moves.
+follows the live revision, wherever the alias moves. One device slot is never pinned away: when
+another server with more slots pinned more adapters, the last of them are not kept here.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from veneer_adapters.residency.residency import Residency
 logger = structlog.get_logger(__name__)
 
 _RETRY_S = 10.0
+_TOO_MANY = "one device slot stays free for adapters that are not pinned"
 
 
 class HotSet:
@@ -81,6 +83,9 @@ class HotSet:
                 del self._pinned[name]
         for name, revision in list(self._wanted.items()):
             if name in self._pinned:
+                continue
+            if len(self._pinned) >= self._residency.most_pinned:
+                logger.warning("adapter not pinned", revision=revision.label, why=_TOO_MANY)
                 continue
             try:
                 await self._residency.pin(revision)

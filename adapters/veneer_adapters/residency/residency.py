@@ -5,7 +5,7 @@ and what a request holds stays. Every decision is made between two awaits, so no
 between a check and the change it allows. The tasks of this file only carry decisions out.
 
 Revisions that wait for a place wait in one queue: first come, first served. A request for a
-revision in a device slot never waits in it.
+revision in a device slot waits only when others wait and that slot has had its turn.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ from veneer_adapters.events import (
 from veneer_adapters.lifecycle import Event, State
 from veneer_adapters.residency.engine import AdapterEngine
 from veneer_adapters.residency.eviction import Resident
-from veneer_adapters.residency.slots import Capacity, Plan, Slot
+from veneer_adapters.residency.slots import Capacity, Claim, Plan, Slot, choose_to_yield
 
 logger = structlog.get_logger(__name__)
 
@@ -119,6 +119,11 @@ class Residency:
         self._pinned: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def most_pinned(self) -> int:
+        """How many adapters may be pinned: one device slot stays for all that are not."""
+        return self._capacity.device - 1
+
     @asynccontextmanager
     async def lease(self, revision: Revision) -> AsyncIterator[Lease]:
         """Hold ``revision`` in a device slot for the length of the block.
@@ -135,16 +140,16 @@ class Residency:
             AdapterNotFound: its adapter was removed meanwhile.
         """
         asked_s = self._clock()
-        slot = self._claim(revision)
+        claim = self._claim(revision)
         cold_start_s = None
         try:
-            if not slot.usable:
-                await self._wait(slot)
+            if not claim.is_served:
+                await self._wait(claim)
                 cold_start_s = self._clock() - asked_s
                 self._observer.on_event(ColdStart(revision.adapter, cold_start_s))
-            yield Lease(slot.engine_id, slot.key, cold_start_s)
+            yield Lease(claim.slot.engine_id, claim.slot.key, cold_start_s)
         finally:
-            self._release(slot)
+            self._release(claim)
 
     async def warm(self, revision: Revision) -> None:
         """Load ``revision``, and prove it if it never was; afterwards it may be evicted again.
@@ -160,8 +165,11 @@ class Residency:
         Raises what ``lease`` raises; then it is not pinned.
         """
         async with self.lease(revision):
+            slot = self._slots[revision.engine_name]
             self._pinned.add(revision.engine_name)
-            self._slots[revision.engine_name].forgotten = False
+            slot.forgotten = False
+            slot.end_yielding()
+            slot.landed.set()
 
     def unpin(self, revision: Revision) -> None:
         """Allow the eviction of ``revision`` again; a no-op when it is not pinned."""
@@ -196,7 +204,7 @@ class Residency:
         for task in self._tasks:
             task.cancel()
         held = [slot for slot in self._slots.values() if slot.on_device]
-        held.sort(key=lambda slot: (slot.key in self._pinned, slot.holds, slot.last_used_s))
+        held.sort(key=lambda slot: (slot.key in self._pinned, len(slot.holders), slot.last_used_s))
         for slot in {*self._slots.values(), *self._occupants}:
             slot.on_device = slot.on_host = False
             slot.failure = failure
@@ -217,7 +225,7 @@ class Residency:
             slot.revision
             for slot in self._slots.values()
             if slot.state is State.LOADING
-            or (slot.usable and slot.holds and now_s - slot.loaded_s < within_s)
+            or (slot.usable and slot.holders and now_s - slot.loaded_s < within_s)
         ]
 
     def survivors(self, after_s: float) -> list[Revision]:
@@ -228,7 +236,7 @@ class Residency:
             for slot in self._slots.values()
             if slot.usable
             and slot.loaded_s <= since_s
-            and (slot.holds or slot.last_used_s > slot.loaded_s)
+            and (slot.holders or slot.last_used_s > slot.loaded_s)
         ]
 
     def snapshot(self) -> list[Resident]:
@@ -242,7 +250,8 @@ class Residency:
 
     def waiting(self) -> list[str]:
         """Return, by engine name, the revisions that requests wait for at this instant."""
-        return sorted(slot.key for slot in self._slots.values() if slot.holds and not slot.usable)
+        slots = self._slots.values()
+        return sorted(s.key for s in slots if s.later or (s.holders and not s.usable))
 
     def state_of(self, revision: Revision) -> State:
         """Return what the engine does with ``revision``; READY when it does not have it."""
@@ -251,19 +260,22 @@ class Residency:
 
     # The decisions. No await in any of them: nothing else runs between a check and its change.
 
-    def _claim(self, revision: Revision) -> Slot:
+    def _claim(self, revision: Revision) -> Claim:
+        if self._queue:
+            self._take_turns()
         slot = self._slots.get(revision.engine_name)
         if slot is None:
             slot = self._slots[revision.engine_name] = Slot(revision)
-        slot.holds += 1
+        claim = slot.claim()
         self._enqueue(slot)
         self._admit()
-        return slot
+        return claim
 
-    def _release(self, slot: Slot) -> None:
-        slot.holds -= 1
+    def _release(self, claim: Claim) -> None:
+        slot = claim.slot
+        slot.drop(claim)
         slot.last_used_s = self._clock()
-        if slot.holds == 0:
+        if not slot.holders:
             self._dequeue(slot)
             self._drop_if_forgotten(slot)
         self._admit()
@@ -284,13 +296,17 @@ class Residency:
         # From here on a new request gets a new slot, with a new engine id.
         if self._slots.get(slot.key) is slot:
             del self._slots[slot.key]
+        if slot.later:
+            heir = self._slots.setdefault(slot.key, Slot(slot.revision))
+            slot.hand_over(heir)
+            self._enqueue(heir)
 
     def _admit(self) -> None:
         while self._queue:
             slot = self._queue[0]
             plan = self._capacity.plan(slot, self._occupants, self._pinned)
             if plan is None:
-                return
+                break
             self._queue.popleft()
             if plan.unload is not None:
                 self._occupants.discard(plan.unload)
@@ -298,6 +314,19 @@ class Residency:
             plan.commit(slot)
             self._occupants.add(slot)
             self._start(self._enter(slot, plan), slot.asker)
+        self._take_turns()
+
+    def _take_turns(self) -> None:
+        """See to it that as many slots in use yield as revisions wait, and no more."""
+        yielding = [slot for slot in self._occupants if slot.yielding and slot.usable]
+        for slot in yielding[len(self._queue) :]:
+            slot.end_yielding()
+            slot.landed.set()
+        for _ in range(len(self._queue) - len(yielding)):
+            chosen = choose_to_yield(self._occupants, self._pinned, self._clock())
+            if chosen is None:
+                return
+            chosen.begin_yielding()
 
     def _drop_if_forgotten(self, slot: Slot) -> None:
         if slot.forgotten and slot.idle and slot in self._occupants:
@@ -312,13 +341,14 @@ class Residency:
 
     # The acts. Each carries out one decision; then the next decision can be made.
 
-    async def _wait(self, slot: Slot) -> None:
+    async def _wait(self, claim: Claim) -> None:
         try:
             async with asyncio.timeout(self._load_timeout_s):
-                while not (slot.usable or slot.failure):
-                    await slot.landed.wait()
+                while not (claim.is_served or claim.slot.failure):
+                    await claim.slot.landed.wait()
         except TimeoutError:
-            raise self._timed_out(slot) from None
+            raise self._timed_out(claim) from None
+        slot = claim.slot
         if isinstance(slot.failure, AdapterRejected):
             adapter, failure = slot.revision.adapter, slot.failure
             raise AdapterFailed(adapter, failure.reason, str(failure)) from failure
@@ -328,21 +358,24 @@ class Residency:
             adapter = quoted(slot.revision.adapter)
             raise LoadFailed(f"The adapter {adapter} could not be loaded.") from slot.failure
 
-    def _timed_out(self, slot: Slot) -> NoSlotFree | LoadTimedOut:
-        adapter, wait = quoted(slot.revision.adapter), f"{self._load_timeout_s:g} s"
-        if slot in self._queue:
-            return NoSlotFree(f"No slot became free for the adapter {adapter} within {wait}.")
-        return LoadTimedOut(f"The adapter {adapter} was not loaded within {wait}.")
+    def _timed_out(self, claim: Claim) -> NoSlotFree | LoadTimedOut:
+        slot, wait = claim.slot, f"{self._load_timeout_s:g} s"
+        adapter = quoted(slot.revision.adapter)
+        if slot.state is State.LOADING:
+            return LoadTimedOut(f"The adapter {adapter} was not loaded within {wait}.")
+        return NoSlotFree(f"No slot became free for the adapter {adapter} within {wait}.")
 
     async def _enter(self, slot: Slot, plan: Plan) -> None:
         try:
             await self._leave(slot, plan)
+            began_s = self._clock()
             await self._load(slot)
         except Exception as error:  # Whatever the engine raises, every waiter gets it.
             await self._clean(slot, error)
         else:
             slot.step(Event.LOADED)
             slot.last_used_s = slot.loaded_s = self._clock()
+            slot.load_took_s = slot.loaded_s - began_s
             slot.landed.set()
             self._drop_if_forgotten(slot)
         self._admit()
@@ -422,6 +455,7 @@ class Residency:
             await self._engine.deactivate_adapter(slot.engine_id)
         except Exception as error:
             slot.on_device = True
+            slot.end_yielding()
             self._detach(slot)
             self._keep(slot)
             # Requests may have begun to wait until it is back in a device slot.
@@ -430,7 +464,8 @@ class Residency:
             raise
         self._observer.on_event(Evicted(slot.revision.adapter, "device", "room"))
         slot.step(Event.DEACTIVATED)
-        if slot.holds:
+        slot.end_yielding()
+        if slot.holders:
             self._enqueue(slot)
         self._drop_if_forgotten(slot)
         self._admit()

@@ -63,3 +63,15 @@ async def test_a_pin_survives_a_move_away_and_back() -> None:
     finally:
         keeping.cancel()
     assert [r.revision for r in rig.residency.snapshot() if r.pinned] == [ONE.engine_name]
+
+
+async def test_one_slot_stays_free_however_many_adapters_are_pinned() -> None:
+    rig = Rig(device=2, host=4)
+    hot_set = HotSet(rig.residency)
+    for name, digit in (("a", "1"), ("b", "2"), ("c", "3")):
+        only = replace(revision(name, digit, number=1), state=State.READY)
+        entry = Entry(name, FOLDER, 0, present=True, revisions=(only,), pinned=True)
+        hot_set.on_change(None, live_at(entry, 1))
+    async with asyncio.timeout(5):
+        await hot_set.load([], room=3)
+    assert [r.adapter for r in rig.residency.snapshot() if r.pinned] == ["a"]
