@@ -162,7 +162,8 @@ def engine() -> list[Panel]:
         graph("Sequences", "If sequences wait for long, there are more requests than"
               " limits.max_seqs or the KV cache allows.", "none",
               (f"sum(vllm:num_requests_running{{{HERE}}})", "running"),
-              (f"sum(vllm:num_requests_waiting{{{HERE}}})", "waiting")),
+              (f"sum(veneer_sequences_waiting{{{HERE}}})", "waiting for their turn"),
+              (f"sum(vllm:num_requests_waiting{{{HERE}}})", "waiting in the engine")),
         graph("KV cache", "Near 1, requests wait or are preempted: raise engine.kv_cache_gib.",
               "percentunit", (f"max by (instance) (vllm:kv_cache_usage_perc{{{HERE}}})",
                               "{{instance}}"), limits=[0.8, 0.95]),

@@ -182,7 +182,13 @@ async def assemble(
     )
     _observe(metrics, sizes, engine, catalog, residency)
     watching = Watching(engine.model.id, metrics, tracing, usage, canaries)
-    admission = Admission(sizes.max_seqs, settings.limits.max_queue)
+    admission = Admission(
+        sizes.max_seqs,
+        settings.limits.max_queue,
+        is_open=residency.is_open,
+        most_fetching=sizes.device_slots,
+    )
+    metrics.observe_waiting(lambda: admission.waiting)
     checkup = Checkup(intake, sandbox, engine.facts)
     server = Server(
         settings=settings,

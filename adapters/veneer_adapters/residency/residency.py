@@ -253,6 +253,11 @@ class Residency:
         slots = self._slots.values()
         return sorted(s.key for s in slots if s.later or (s.holders and not s.usable))
 
+    def is_open(self, engine_name: str) -> bool:
+        """Return whether a request for this revision would get its lease at once."""
+        slot = self._slots.get(engine_name)
+        return slot is not None and slot.is_open
+
     def state_of(self, revision: Revision) -> State:
         """Return what the engine does with ``revision``; READY when it does not have it."""
         slot = self._slots.get(revision.engine_name)

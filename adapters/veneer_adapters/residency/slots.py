@@ -77,6 +77,11 @@ class Slot:
         return self.state is State.RESIDENT and self.on_device
 
     @property
+    def is_open(self) -> bool:
+        """Whether a request that comes now may use the adapter at once."""
+        return self.usable and not self.yielding
+
+    @property
     def idle(self) -> bool:
         """Whether it is in the engine and no request holds it."""
         return self.state is State.RESIDENT and not self.holders

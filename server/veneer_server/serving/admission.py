@@ -1,9 +1,14 @@
-"""Who may wait for a sequence of the engine, and when somebody who may not should ask again.
+"""Who may use the engine now, who waits, and when somebody who may not should ask again.
 
-The engine generates ``max_seqs`` sequences at a time. Further requests wait in its queue, which has
-no bound of its own: their clients would only learn by a timeout that they are too many.
+The engine generates ``max_seqs`` sequences at a time. A few more wait in its own queue, so that it
+never stands still; all others wait here, and ``fairness`` says who is next.
+
+A request waits for two things: a place among the sequences, and its adapter in a device slot. Of
+the requests for an adapter that is in no slot, or whose slot yields, one at a time asks for the
+slot, and the others wait here without a hold on it. So a slot is never kept by a queue.
 """
 
+import asyncio
 import math
 import time
 from collections import deque
@@ -11,8 +16,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from veneer_server.serving.fairness import Ask, FairQueue, Ticket
+
 _REMEMBERED = 64
 _LONGEST_S = 60
+_AHEAD = 8
+"""One sequence for each so many of ``max_seqs`` waits in the engine's own queue."""
 
 
 class Overloaded(Exception):
@@ -38,40 +47,171 @@ def retry_after_s(waiting: int, ended_per_s: float) -> int:
     return min(max(math.ceil(waiting / 2 / ended_per_s), 1), _LONGEST_S)
 
 
+class Place:
+    """One request's place in the queue, and later among the sequences."""
+
+    def __init__(self, admission: "Admission", ticket: Ticket) -> None:
+        self.ticket = ticket
+        self.is_seated = False
+        """Whether the engine may be asked now."""
+        self.is_fetching = False
+        """Whether it is to get its adapter into a slot before it is seated."""
+        self.holds_slot = False
+        self.tokens = 0
+        """What it got of the engine; set it before the place is given back."""
+        self.cold_start_s: float | None = None
+        """How long it waited, if its adapter was in no slot that it could use; else None."""
+        self._admission = admission
+        self._called = asyncio.Event()
+
+    async def turn(self) -> None:
+        """Wait until this request may lease its adapter, or use the base model."""
+        if not self._called.is_set():
+            with self._admission.timing(self):
+                await self._called.wait()
+
+    async def seat(self) -> None:
+        """Wait for a place among the sequences; the adapter is leased already."""
+        if not self.is_seated:
+            self._called.clear()
+            self._admission.slot_is_held(self)
+            await self._called.wait()
+
+    def call(self) -> None:
+        """Let the request go on."""
+        self._called.set()
+
+
 class Admission:
-    """Counts the sequences that generate or wait."""
+    """The sequences that generate, and those that wait. For one event loop."""
 
     def __init__(
-        self, max_seqs: int, max_queue: int, clock: Callable[[], float] = time.monotonic
+        self,
+        max_seqs: int,
+        max_queue: int,
+        *,
+        is_open: Callable[[str], bool] = lambda flow: True,
+        most_fetching: int = 1,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Let ``max_queue`` sequences wait while ``max_seqs`` generate."""
+        """Let ``max_queue`` sequences wait while ``max_seqs`` generate.
+
+        ``is_open`` says whether an adapter is in a slot that new requests may use; at most
+        ``most_fetching`` adapters are asked for at a time.
+        """
         self._max_seqs = max_seqs
         self._max_queue = max_queue
+        self._is_open = is_open
+        self._most_fetching = most_fetching
         self._clock = clock
-        self._admitted = 0
+        self._queue = FairQueue()
+        self._places: dict[Ticket, Place] = {}
+        self._seated = 0
+        self._fetching: set[str] = set()
         self._ends: deque[float] = deque(maxlen=_REMEMBERED)
 
     @contextmanager
-    def place(self, sequences: int) -> Iterator[None]:
-        """Hold a place for ``sequences`` until the block ends.
+    def place(self, ask: Ask) -> Iterator[Place]:
+        """Hold a place in the queue, and later among the sequences, until the block ends.
 
-        A request gets a place for all of its sequences, or none.
+        A request gets places for all of its sequences, or none.
 
         Raises:
-            Overloaded: ``max_queue`` sequences wait already.
+            Overloaded: ``max_queue`` sequences wait already, and the tenant has its share of them.
         """
-        waiting = self._admitted - self._max_seqs
-        if waiting >= self._max_queue:
+        self._require_room(ask.tenant)
+        place = Place(self, self._queue.push(ask))
+        self._places[place.ticket] = place
+        self._admit()
+        try:
+            yield place
+        except Exception:
+            if place.is_fetching:  # the others must learn why too, each by an attempt of its own
+                self._let_all_fetch(ask.flow)
+            raise
+        finally:
+            self._leave(place)
+            self._admit()
+
+    @contextmanager
+    def timing(self, place: Place) -> Iterator[None]:
+        """Note how long the block takes, if ``place`` waits for its adapter."""
+        began_s, is_cold = self._clock(), not self._is_usable(place.ticket.ask.flow)
+        yield
+        if is_cold:
+            place.cold_start_s = self._clock() - began_s
+
+    @property
+    def waiting(self) -> int:
+        """How many sequences wait for their turn."""
+        return self._queue.waiting
+
+    def slot_is_held(self, place: Place) -> None:
+        """Let ``place``, whose adapter is leased now, wait for its turn among the sequences."""
+        self._fetching.discard(place.ticket.ask.flow)
+        place.is_fetching, place.holds_slot = False, True
+        self._queue.give_back(place.ticket)
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._seated < self._max_seqs + self._max_seqs // _AHEAD:
+            ticket = self._queue.take(self._may_begin)
+            if ticket is None:
+                break
+            self._seated += ticket.ask.sequences
+            self._places[ticket].is_seated = True
+            self._places[ticket].call()
+        while len(self._fetching) < self._most_fetching:
+            ticket = self._queue.take(self._may_fetch)
+            if ticket is None:
+                return
+            self._fetching.add(ticket.ask.flow)
+            self._let_fetch(ticket)
+
+    def _may_begin(self, ticket: Ticket) -> bool:
+        return self._places[ticket].holds_slot or self._is_usable(ticket.ask.flow)
+
+    def _may_fetch(self, ticket: Ticket) -> bool:
+        flow = ticket.ask.flow
+        return not (self._places[ticket].holds_slot or flow in self._fetching) and (
+            not self._is_usable(flow)
+        )
+
+    def _is_usable(self, flow: str) -> bool:
+        return not flow or self._is_open(flow)
+
+    def _let_fetch(self, ticket: Ticket) -> None:
+        self._places[ticket].is_fetching = True
+        self._places[ticket].call()
+
+    def _let_all_fetch(self, flow: str) -> None:
+        waiting = {t for t in self._queue.all_of(flow) if not self._places[t].holds_slot}
+        while (ticket := self._queue.take(waiting.__contains__)) is not None:
+            self._let_fetch(ticket)
+
+    def _leave(self, place: Place) -> None:
+        ticket = place.ticket
+        del self._places[ticket]
+        if place.is_seated:
+            self._seated -= ticket.ask.sequences
+            self._ends.extend([self._clock()] * ticket.ask.sequences)
+        if place.is_fetching:
+            self._fetching.discard(ticket.ask.flow)
+        if place.is_seated or place.is_fetching:
+            self._queue.end(ticket, place.tokens)
+        else:
+            self._queue.discard(ticket)
+
+    def _require_room(self, tenant: str | None) -> None:
+        waiting = self._queue.waiting + max(self._seated - self._max_seqs, 0)
+        if waiting < self._max_queue:
+            return
+        sharers = len(self._queue.tenants_waiting() | {tenant})
+        if sharers == 1 or self._queue.waiting_of(tenant) >= self._max_queue / sharers:
             raise Overloaded(
                 f"The server is overloaded: {waiting} answers wait for their turn. Try later.",
                 retry_after_s=retry_after_s(waiting, self._ended_per_s()),
             )
-        self._admitted += sequences
-        try:
-            yield
-        finally:
-            self._admitted -= sequences
-            self._ends.extend([self._clock()] * sequences)
 
     def _ended_per_s(self) -> float:
         if not self._ends:

@@ -1,7 +1,7 @@
-"""The life of one request: resolve the name, lease the adapter, generate, end the lease.
+"""The life of one request: resolve the name, wait for its turn, lease the adapter, generate.
 
 Rule: a request runs on exactly the revision that its name resolved to. The lease ends only after
-the engine was told to stop generating.
+the engine was told to stop generating, and its place among the sequences after the lease.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -20,12 +20,16 @@ from veneer_server.engine.base import (
     Engine,
     Frames,
 )
-from veneer_server.serving.admission import Admission, sequences_of
+from veneer_server.serving.admission import Admission, Place, sequences_of
+from veneer_server.serving.fairness import Ask
 from veneer_server.serving.resolving import Asker, Resolved, Resolver
 from veneer_server.serving.tokens import with_usage
 from veneer_server.serving.watching import Watching
 from veneer_server.telemetry.observation import Observation
 from veneer_server.tenancy.principals import cache_salt
+
+_TIERS = {"priority": -1, "flex": 1}
+"""OpenAI's names of the tiers that are not the usual one. Source: its API's ``service_tier``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +119,14 @@ class RequestService:
         resolved = await self._resolver.resolve(endpoint, body, asker)
         await self._engine.wait_until_able()
         async with AsyncExitStack() as stack:
-            if endpoint not in NO_WEIGHTS:
-                stack.enter_context(self._admission.place(sequences_of(body)))
+            tenant = asker.principal.tenant if asker else None
+            place = self._place(endpoint, body, resolved.revision, tenant, stack)
             watch = stack.enter_context(self._watching.request(resolved, endpoint, body, ids))
+            if place is not None:
+                stack.callback(_settle, place, watch.seen)
             with watch.current():
-                lease = await self._lease(endpoint, resolved.revision, stack)
-            waited_s = _waited_s(resolved, lease)
+                lease = await self._lease(place, resolved.revision, stack)
+            waited_s = _waited_s(resolved, lease, place)
             served = Served(resolved.asked, resolved.revision, watch.seen, waited_s)
             model = lease.engine_name if lease else self._engine.model.id
             asking, hide_usage = with_usage(endpoint, body)
@@ -129,7 +135,7 @@ class RequestService:
                 {**asking, "model": model},
                 self._new_id(),
                 watch.headers(),
-                cache_salt(asker.principal.tenant if asker else None, self._secret),
+                cache_salt(tenant, self._secret),
             )
             with watch.asking():
                 found = await self._engine.respond(call)
@@ -147,16 +153,49 @@ class RequestService:
         first = await anext(watched, None)
         return Stream(served, first, watched, stack.pop_all())
 
+    def _place(
+        self,
+        endpoint: Endpoint,
+        body: Mapping[str, Any],
+        revision: Revision | None,
+        tenant: str | None,
+        stack: AsyncExitStack,
+    ) -> Place | None:
+        if endpoint in NO_WEIGHTS:
+            return None
+        flow = revision.engine_name if revision else ""
+        ask = Ask(tenant, flow, sequences_of(body), priority_of(body))
+        return stack.enter_context(self._admission.place(ask))
+
     async def _lease(
-        self, endpoint: Endpoint, revision: Revision | None, stack: AsyncExitStack
+        self, place: Place | None, revision: Revision | None, stack: AsyncExitStack
     ) -> Lease | None:
-        if revision is None or endpoint in NO_WEIGHTS:
+        if place is None:
+            return None
+        if revision is None:
+            await place.turn()
             return None
         with self._watching.lease():
-            return await stack.enter_async_context(self._residency.lease(revision))
+            await place.turn()
+            lease = await stack.enter_async_context(self._residency.lease(revision))
+            await place.seat()
+            return lease
 
 
-def _waited_s(resolved: Resolved, lease: Lease | None) -> float | None:
-    waits = (resolved.pulled_s, lease.cold_start_s if lease else None)
+def priority_of(body: Mapping[str, Any]) -> int:
+    """Return the priority that ``service_tier`` asks for; the lower goes first."""
+    tier = body.get("service_tier")
+    return _TIERS.get(tier, 0) if isinstance(tier, str) else 0
+
+
+def _settle(place: Place, seen: Observation) -> None:
+    place.tokens = seen.input_tokens + seen.output_tokens
+
+
+def _waited_s(resolved: Resolved, lease: Lease | None, place: Place | None) -> float | None:
+    cold_s = lease.cold_start_s if lease else None
+    if cold_s is None and place is not None:
+        cold_s = place.cold_start_s
+    waits = (resolved.pulled_s, cold_s)
     known = [seconds for seconds in waits if seconds is not None]
     return sum(known) if known else None

@@ -271,6 +271,11 @@ class Metrics:
         text = "Adapter slots, by level and state."
         self._at_scrape("veneer_adapter_slots", text, ["level", "state"], count)
 
+    def observe_waiting(self, count: Callable[[], int]) -> None:
+        """Export how many sequences wait for their turn; ``count`` is called at each scrape."""
+        text = "Sequences that wait for their turn."
+        self._at_scrape("veneer_sequences_waiting", text, [], lambda: {(): count()})
+
     def observe_routing(
         self, max_lora: int, names: Callable[[], tuple[Iterable[str], Iterable[str]]]
     ) -> None:

@@ -172,6 +172,7 @@ def used_metrics() -> Metrics:
     metrics = Metrics(CollectorRegistry())
     metrics.built(base_model="echo", lora_op="none")
     metrics.observe_slots(lambda: {("device", "used"): 1})
+    metrics.observe_waiting(lambda: 0)
     metrics.observe_residents(lambda: [("pirate", "device")])
     metrics.observe_adapters("echo", lambda: {"pirate": "ready"})
     with metrics.request("chat", "pirate") as seen:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from veneer_server.serving.admission import Admission, Overloaded, retry_after_s, sequences_of
+from veneer_server.serving.fairness import Ask
 
 
 @pytest.mark.parametrize(
@@ -40,20 +41,20 @@ def test_the_queue_takes_as_many_as_it_may_and_no_more() -> None:
     admission = Admission(max_seqs=2, max_queue=3)
     with ExitStack() as inside:
         for _ in range(5):
-            inside.enter_context(admission.place(1))
-        with pytest.raises(Overloaded, match="3 answers wait"), admission.place(1):
+            inside.enter_context(admission.place(Ask()))
+        with pytest.raises(Overloaded, match="3 answers wait"), admission.place(Ask()):
             raise NotImplementedError
-    with admission.place(1):
+    with admission.place(Ask()):
         pass  # everybody has left
 
 
 def test_a_request_of_many_sequences_gets_places_for_all_of_them() -> None:
     admission = Admission(max_seqs=2, max_queue=1)
     with (
-        admission.place(2),
-        admission.place(128),
+        admission.place(Ask(sequences=2)),
+        admission.place(Ask(sequences=128)),
         pytest.raises(Overloaded, match="128 answers wait"),
-        admission.place(1),
+        admission.place(Ask()),
     ):
         raise NotImplementedError
 
@@ -62,9 +63,13 @@ def test_a_refused_client_is_told_by_the_rate_at_which_answers_end() -> None:
     now_s = 0.0
     admission = Admission(max_seqs=1, max_queue=10, clock=lambda: now_s)
     for _ in range(20):
-        with admission.place(1):
+        with admission.place(Ask()):
             now_s += 0.5
-    with admission.place(11), pytest.raises(Overloaded) as refused, admission.place(1):
+    with (
+        admission.place(Ask(sequences=11)),
+        pytest.raises(Overloaded) as refused,
+        admission.place(Ask()),
+    ):
         raise NotImplementedError
     assert refused.value.retry_after_s == 3  # five of ten, two in a second
 
@@ -72,5 +77,5 @@ def test_a_refused_client_is_told_by_the_rate_at_which_answers_end() -> None:
 def test_an_error_gives_the_place_back() -> None:
     admission = Admission(max_seqs=1, max_queue=1)
     for _ in range(5):
-        with pytest.raises(KeyError), admission.place(2):
+        with pytest.raises(KeyError), admission.place(Ask(sequences=2)):
             raise KeyError
