@@ -172,6 +172,9 @@ class AdapterSettings(_Section):
     load_timeout_s: float = Field(
         default=30.0, gt=0, description="Longest wait for a slot and a load, in seconds."
     )
+    cold_start: Literal["wait", "reject", "fallback"] = Field(
+        default="wait", description="What becomes of a request whose adapter is in no slot."
+    )
 
     @field_validator("max_rank", mode="before")
     @classmethod

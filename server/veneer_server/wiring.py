@@ -51,10 +51,12 @@ from veneer_server.engine.base import Engine
 from veneer_server.engine.sizing.sizes import Needs, Sizes
 from veneer_server.serving.admission import Admission
 from veneer_server.serving.canaries.trials import Canaries
+from veneer_server.serving.cold_starts import ColdStarts
 from veneer_server.serving.recovery import EngineRecovery
 from veneer_server.serving.requests import RequestService
 from veneer_server.serving.resolving import Resolver
 from veneer_server.serving.watching import Watching
+from veneer_server.serving.wishes import ColdStart
 from veneer_server.settings import Settings
 from veneer_server.telemetry.metrics import Metrics
 from veneer_server.telemetry.tracing import Tracing
@@ -195,7 +197,18 @@ async def assemble(
         engine=engine,
         adapters=Adapters(catalog, staging, publishing, residency, checkup),
         requests=RequestService(
-            engine, resolver, residency, watching, admission, secret=database.identity
+            engine,
+            resolver,
+            residency,
+            watching,
+            admission,
+            ColdStarts(
+                residency,
+                catalog.revisions,
+                ColdStart(settings.adapters.cold_start),
+                most_loading=sizes.device_slots,
+            ),
+            secret=database.identity,
         ),
         replays=Replays(database),
         kept=_keep(settings, database),

@@ -27,6 +27,7 @@ EXPOSED = (
     "x-request-id",
     "x-veneer-adapter",
     "x-veneer-cold-start-ms",
+    "x-veneer-fallback",
 )
 """The headers of answers that a page of another origin may read, where any may call at all."""
 _FIELDS = ("tenant", "key", "model", "adapter", "code", "why")

@@ -18,6 +18,7 @@ from veneer_server.conversations.keeping import Kept
 from veneer_server.engine.base import Engine
 from veneer_server.serving.requests import RequestService
 from veneer_server.serving.resolving import Asker
+from veneer_server.serving.wishes import COLD_START_HEADER, TIMEOUT_HEADER, parse_wishes
 from veneer_server.settings import Settings
 from veneer_server.telemetry.metrics import Metrics
 from veneer_server.telemetry.tracing import Tracing
@@ -112,9 +113,14 @@ PrincipalDep = Annotated[Principal, Depends(_principal)]
 
 
 def asker_of(request: Request, body: Mapping[str, Any]) -> Asker:
-    """Return who asks: the end user that ``body`` names, and whose key it is."""
+    """Return who asks: the end user that ``body`` names, whose key it is, and their wishes.
+
+    Raises:
+        WishNotUnderstood: a header with a wish does not have its form.
+    """
     user = body.get("user") or body.get("safety_identifier")
-    return Asker(user if isinstance(user, str) else None, _principal(request))
+    wishes = parse_wishes(*(request.headers.get(n) for n in (COLD_START_HEADER, TIMEOUT_HEADER)))
+    return Asker(user if isinstance(user, str) else None, _principal(request), wishes)
 
 
 _EVENTS = {"text/event-stream": {"schema": {"type": "object", "required": ["data"]}}}

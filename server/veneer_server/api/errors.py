@@ -38,6 +38,9 @@ from veneer_server.api.urls import explain_method, explain_unknown, explain_unse
 from veneer_server.conversations import errors as conversations
 from veneer_server.engine import base as engine
 from veneer_server.serving.admission import Overloaded
+from veneer_server.serving.cold_starts import AdapterCold
+from veneer_server.serving.requests import TurnTooLate
+from veneer_server.serving.wishes import WishNotUnderstood
 from veneer_server.tenancy import errors as tenancy
 
 logger = structlog.get_logger(__name__)
@@ -180,6 +183,9 @@ _TABLE: dict[type[Exception], ApiError] = {
     OutcomeUnknown: ApiError(409, _INVALID, "idempotency_outcome_unknown", param="Idempotency-Key"),
     TasksFailing: ApiError(503, _SERVER, "tasks_failing", retry_after_s=30),
     StateUnwritable: ApiError(503, _SERVER, "state_unwritable", retry_after_s=30),
+    WishNotUnderstood: ApiError(400, _INVALID, None),
+    AdapterCold: ApiError(503, _SERVER, "adapter_cold", retry_after_s=1),
+    TurnTooLate: ApiError(503, _SERVER, "deadline_exceeded", retry_after_s=1),
     Overloaded: ApiError(503, _SERVER, "server_overloaded", retry_after_s=5),
     TooManyConnections: ApiError(503, _SERVER, "server_overloaded", retry_after_s=5),
     ShuttingDown: ApiError(503, _SERVER, "server_shutting_down", retry_after_s=5),

@@ -4,6 +4,7 @@ Rule: a request runs on exactly the revision that its name resolved to. The leas
 the engine was told to stop generating, and its place among the sequences after the lease.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
@@ -21,10 +22,12 @@ from veneer_server.engine.base import (
     Frames,
 )
 from veneer_server.serving.admission import Admission, Place, sequences_of
+from veneer_server.serving.cold_starts import ColdStarts
 from veneer_server.serving.fairness import Ask
-from veneer_server.serving.resolving import Asker, Resolved, Resolver
+from veneer_server.serving.resolving import Asker, Resolver
 from veneer_server.serving.tokens import with_usage
 from veneer_server.serving.watching import Watching
+from veneer_server.serving.wishes import TIMEOUT_HEADER
 from veneer_server.telemetry.observation import Observation
 from veneer_server.tenancy.principals import cache_salt
 
@@ -44,6 +47,20 @@ class Served:
     """The counts of this request; they are complete when its answer is complete."""
     cold_start_s: float | None = None
     """Seconds that the request waited for a fetch and a load, None when it did not wait."""
+    fell_back: bool = False
+    """Whether something else answers than what the client named, because it asked for that."""
+
+
+class TurnTooLate(Exception):
+    """The request's turn, or its adapter, did not come within the time that its client set."""
+
+    retry_after_s = 1.0
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(
+            f"The turn of the request had not come after {waited_s:g} s, which is how long it may"
+            f" wait by its header {TIMEOUT_HEADER}."
+        )
 
 
 class Stream:
@@ -86,6 +103,7 @@ class RequestService:
         residency: Residency,
         watching: Watching,
         admission: Admission,
+        cold_starts: ColdStarts,
         *,
         secret: str = "",
         new_id: Callable[[], str] = lambda: uuid4().hex,
@@ -96,6 +114,7 @@ class RequestService:
         self._residency = residency
         self._watching = watching
         self._admission = admission
+        self._cold_starts = cold_starts
         self._secret = secret
         self._new_id = new_id
 
@@ -115,19 +134,32 @@ class RequestService:
             AdapterError: the model cannot be resolved, or its adapter cannot be loaded.
             EngineError: the body names no model, or the engine refused the request or failed.
             Overloaded: too many sequences wait already.
+            AdapterCold: the adapter is in no slot, and ``asker`` does not want to wait.
+            TurnTooLate: ``asker`` did not want to wait for so long.
         """
+        asker = asker or Asker()
         resolved = await self._resolver.resolve(endpoint, body, asker)
         await self._engine.wait_until_able()
+        if endpoint not in NO_WEIGHTS:
+            resolved = await self._cold_starts.settle(resolved, asker)
         async with AsyncExitStack() as stack:
-            tenant = asker.principal.tenant if asker else None
+            tenant = asker.principal.tenant
             place = self._place(endpoint, body, resolved.revision, tenant, stack)
             watch = stack.enter_context(self._watching.request(resolved, endpoint, body, ids))
             if place is not None:
                 stack.callback(_settle, place, watch.seen)
             with watch.current():
-                lease = await self._lease(place, resolved.revision, stack)
-            waited_s = _waited_s(resolved, lease, place)
-            served = Served(resolved.asked, resolved.revision, watch.seen, waited_s)
+                lease = await self._in_time(place, resolved.revision, asker, stack)
+            cold_s = _cold_start_s(lease, place)
+            self._cold_starts.took(cold_s)
+            waits_s = [seconds for seconds in (resolved.pulled_s, cold_s) if seconds is not None]
+            served = Served(
+                resolved.asked,
+                resolved.revision,
+                watch.seen,
+                sum(waits_s) if waits_s else None,
+                resolved.fell_back,
+            )
             model = lease.engine_name if lease else self._engine.model.id
             asking, hide_usage = with_usage(endpoint, body)
             call = Call(
@@ -167,6 +199,21 @@ class RequestService:
         ask = Ask(tenant, flow, sequences_of(body), priority_of(body))
         return stack.enter_context(self._admission.place(ask))
 
+    async def _in_time(
+        self, place: Place | None, revision: Revision | None, asker: Asker, stack: AsyncExitStack
+    ) -> Lease | None:
+        within_s = asker.wishes.begin_within_s
+        if within_s is None:
+            return await self._lease(place, revision, stack)
+        waiting = asyncio.timeout(within_s)
+        try:
+            async with waiting:
+                return await self._lease(place, revision, stack)
+        except TimeoutError as error:
+            if waiting.expired():
+                raise TurnTooLate(within_s) from error
+            raise
+
     async def _lease(
         self, place: Place | None, revision: Revision | None, stack: AsyncExitStack
     ) -> Lease | None:
@@ -192,10 +239,6 @@ def _settle(place: Place, seen: Observation) -> None:
     place.tokens = seen.input_tokens + seen.output_tokens
 
 
-def _waited_s(resolved: Resolved, lease: Lease | None, place: Place | None) -> float | None:
+def _cold_start_s(lease: Lease | None, place: Place | None) -> float | None:
     cold_s = lease.cold_start_s if lease else None
-    if cold_s is None and place is not None:
-        cold_s = place.cold_start_s
-    waits = (resolved.pulled_s, cold_s)
-    known = [seconds for seconds in waits if seconds is not None]
-    return sum(known) if known else None
+    return place.cold_start_s if cold_s is None and place is not None else cold_s

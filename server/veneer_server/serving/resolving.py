@@ -15,6 +15,7 @@ from veneer_adapters.names import Selector, close_matches, parse_model
 from veneer_adapters.publishing.arriving import Arriving
 from veneer_adapters.publishing.pulling import Puller
 from veneer_server.engine.base import Endpoint, ModelFacts, RequestRejected
+from veneer_server.serving.wishes import NO_WISHES, Wishes
 from veneer_server.tenancy.principals import ANYBODY, Principal
 
 _MODEL_OPTIONAL = frozenset({Endpoint.TOKENIZE, Endpoint.DETOKENIZE})
@@ -45,6 +46,8 @@ class Asker:
     """The end user, as the client names them; a sticky alias reads it."""
     principal: Principal = ANYBODY
     """What they may not use does not exist for them."""
+    wishes: Wishes = NO_WISHES
+    """What they asked for in headers."""
 
     def key(self) -> str | None:
         """Return what a sticky alias takes for their key, None when they sent none."""
@@ -63,6 +66,8 @@ class Resolved:
     """The alias that the request named, when it has a guard; else None."""
     pulled_s: float | None = None
     """Seconds that the fetch of the adapter took for this request, None without a fetch."""
+    fell_back: bool = False
+    """Whether something else answers than what the client named, because it asked for that."""
 
 
 OnFailed = Callable[[Endpoint, str, Alias, int], None]
