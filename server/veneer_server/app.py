@@ -150,6 +150,7 @@ async def running(
         for threaded in parts.threads:
             stack.callback(threaded.close)
         stack.push_async_callback(parts.staging.close)
+        stack.push_async_callback(parts.server.quotas.close)
         stack.push_async_callback(_end_runs, parts.server)
         watch = FolderWatch(roots(settings))
         stack.push_async_callback(background.close)  # before what the tasks use is closed
@@ -187,6 +188,7 @@ def _start_tasks(parts: Parts, watch: FolderWatch) -> None:
     start("hot set", parts.hot_set.keep)
     start("conversations", server.kept.upkeep.run)
     start("keys", server.keyring.follow)
+    start("quotas", server.quotas.run, once=True)
 
 
 async def _end_runs(server: Server) -> None:

@@ -55,13 +55,20 @@ from veneer_server.serving.cold_starts import ColdStarts
 from veneer_server.serving.recovery import EngineRecovery
 from veneer_server.serving.requests import RequestService
 from veneer_server.serving.resolving import Resolver
+from veneer_server.serving.spending import Spending
 from veneer_server.serving.watching import Watching
 from veneer_server.serving.wishes import ColdStart
 from veneer_server.settings import Settings
 from veneer_server.telemetry.metrics import Metrics
 from veneer_server.telemetry.tracing import Tracing
 from veneer_server.tenancy.errors import KeyNeeded
+from veneer_server.tenancy.failures import Failures
 from veneer_server.tenancy.keyring import Keyring
+from veneer_server.tenancy.limits import Limits
+from veneer_server.tenancy.quotas.memory import MemoryStore
+from veneer_server.tenancy.quotas.quotas import Quotas
+from veneer_server.tenancy.quotas.shared import SharedStore
+from veneer_server.tenancy.quotas.stores import QuotaStore
 
 
 class Threaded(Protocol):
@@ -191,6 +198,8 @@ async def assemble(
         most_fetching=sizes.device_slots,
     )
     metrics.observe_waiting(lambda: admission.waiting)
+    quotas = _quotas(settings, database)
+    spending = Spending(quotas, engine.model.max_model_len)
     checkup = Checkup(intake, sandbox, engine.facts)
     server = Server(
         settings=settings,
@@ -208,11 +217,14 @@ async def assemble(
                 ColdStart(settings.adapters.cold_start),
                 most_loading=sizes.device_slots,
             ),
+            spending,
             secret=database.identity,
         ),
         replays=Replays(database),
         kept=_keep(settings, database),
         keyring=keyring,
+        failures=Failures(settings.tenants.auth_failures_per_minute),
+        quotas=quotas.store,
         background=background,
         metrics=metrics,
         tracing=tracing,
@@ -258,6 +270,21 @@ async def open_keyring(settings: Settings, database: Database) -> Keyring:
             " 'veneer keys create' while server.host is 127.0.0.1"
         )
     return keyring
+
+
+def _quotas(settings: Settings, database: Database) -> Quotas:
+    tenants = settings.tenants
+    url = tenants.quota_url
+    store: QuotaStore = MemoryStore()
+    if url is not None:
+        store = SharedStore(url.get_secret_value(), database.identity)
+    everybody = Limits(tenants.server_rpm, tenants.server_tpm, tenants.server_concurrency)
+
+    def of_tenant(name: str) -> Limits:
+        found = tenants.of_tenant(name)
+        return Limits(found.rpm, found.tpm, found.concurrency)
+
+    return Quotas(store, everybody=everybody, of_tenant=of_tenant)
 
 
 def _keep(settings: Settings, database: Database) -> Kept:

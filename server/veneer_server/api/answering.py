@@ -13,7 +13,7 @@ def owner_of(request: Request) -> str:
 
 def note(request: Request, served: Served) -> dict[str, str]:
     """Tell the access log who answers, and return the headers that tell the client."""
-    headers = {}
+    headers = dict(served.limits)
     if served.revision is not None:
         headers["x-veneer-adapter"] = served.revision.label
     if served.cold_start_s is not None:

@@ -22,9 +22,11 @@ from veneer_server.serving.wishes import COLD_START_HEADER, TIMEOUT_HEADER, pars
 from veneer_server.settings import Settings
 from veneer_server.telemetry.metrics import Metrics
 from veneer_server.telemetry.tracing import Tracing
-from veneer_server.tenancy.authenticating import authenticate, require
+from veneer_server.tenancy.authenticating import identify, require
+from veneer_server.tenancy.failures import Failures
 from veneer_server.tenancy.keyring import Keyring
 from veneer_server.tenancy.principals import Principal
+from veneer_server.tenancy.quotas.stores import QuotaStore
 from veneer_server.tenancy.scopes import Scope
 
 
@@ -40,6 +42,8 @@ class Server:
     replays: Replays
     kept: Kept
     keyring: Keyring
+    failures: Failures
+    quotas: QuotaStore
     background: Background
     metrics: Metrics
     tracing: Tracing
@@ -79,13 +83,15 @@ class Needs:
 
         Raises:
             Unauthorized: the key is missing or no good; the message says which.
+            RateLimited: too many wrong keys came from this address.
             ScopeMissing: the key is not for this route.
         """
         if self.scope is None or (self._once_there_are_keys and server.keyring.is_empty):
             return
         configured = server.settings.server.api_key
         api_key = configured.get_secret_value() if configured else None
-        principal = authenticate(presented_key(request), api_key, server.keyring)
+        given, address = presented_key(request), request.client.host if request.client else ""
+        principal = identify(given, address, api_key, server.keyring, server.failures)
         request.state.principal = principal
         if principal.key_id is not None:
             request.state.key, request.state.tenant = principal.key_id, principal.tenant

@@ -179,6 +179,10 @@ _TABLE: dict[type[Exception], ApiError] = {
     tenancy.NotOwned: ApiError(403, _INVALID, "not_your_namespace", param="name"),
     tenancy.KeyNotFound: ApiError(404, _INVALID, "key_not_found", param="id"),
     tenancy.NobodyLeft: ApiError(409, _INVALID, "last_admin_key"),
+    tenancy.TokensLimited: ApiError(429, "tokens", "rate_limit_exceeded", retry_after_s=60),
+    tenancy.RateLimited: ApiError(429, "requests", "rate_limit_exceeded", retry_after_s=60),
+    tenancy.QuotaExceeded: ApiError(429, "insufficient_quota", "insufficient_quota"),
+    tenancy.QuotasUnavailable: ApiError(503, _SERVER, "quotas_unavailable", retry_after_s=5),
     KeyReused: ApiError(409, _INVALID, "idempotency_key_reused", param="Idempotency-Key"),
     OutcomeUnknown: ApiError(409, _INVALID, "idempotency_outcome_unknown", param="Idempotency-Key"),
     TasksFailing: ApiError(503, _SERVER, "tasks_failing", retry_after_s=30),
@@ -321,6 +325,8 @@ async def answer(request: Request, error: Exception) -> Response:
     report(error, api_error, request.scope.setdefault("state", {}))
     path = request.scope["path"]
     headers = {"content-type": "application/json"}
+    if isinstance(error, tenancy.TenancyError):
+        headers |= error.headers
     if isinstance(error, HTTPException):
         api_error = replace(api_error, message=_about_url(request, api_error))
     if api_error.status == 405:

@@ -35,7 +35,7 @@ def to_seconds(text: str) -> int:
 
 
 @command("create")
-def create(
+def create(  # noqa: PLR0913, PLR0917 - one parameter for each option
     api: KeysApi,
     name: Annotated[str, typer.Argument(help="A name, so that you know it again.")] = "",
     tenant: Annotated[
@@ -59,6 +59,11 @@ def create(
     expires: Annotated[
         str | None, typer.Option("--expires", help="After how long it ends: 12h, 30d. Never.")
     ] = None,
+    rpm: Annotated[int | None, typer.Option("--rpm", min=1, help="Requests per minute.")] = None,
+    tpm: Annotated[int | None, typer.Option("--tpm", min=1, help="Tokens per minute.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", min=1, help="Requests at the same time.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a key, and print it. Nobody can show it again, so keep it now.
@@ -75,6 +80,9 @@ def create(
             "scopes": [str(each) for each in scope] if scope else None,
             "adapters": adapter or None,
             "expires_in_s": to_seconds(expires) if expires else None,
+            "rpm": rpm,
+            "tpm": tpm,
+            "concurrency": concurrency,
         }
     )
     if as_json:

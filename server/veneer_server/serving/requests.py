@@ -5,9 +5,9 @@ the engine was told to stop generating, and its place among the sequences after 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +25,7 @@ from veneer_server.serving.admission import Admission, Place, sequences_of
 from veneer_server.serving.cold_starts import ColdStarts
 from veneer_server.serving.fairness import Ask
 from veneer_server.serving.resolving import Asker, Resolver
+from veneer_server.serving.spending import Spending
 from veneer_server.serving.tokens import with_usage
 from veneer_server.serving.watching import Watching
 from veneer_server.serving.wishes import TIMEOUT_HEADER
@@ -49,6 +50,8 @@ class Served:
     """Seconds that the request waited for a fetch and a load, None when it did not wait."""
     fell_back: bool = False
     """Whether something else answers than what the client named, because it asked for that."""
+    limits: Mapping[str, str] = field(default_factory=dict)
+    """The headers that say how the limits stand of who asks."""
 
 
 class TurnTooLate(Exception):
@@ -104,9 +107,9 @@ class RequestService:
         watching: Watching,
         admission: Admission,
         cold_starts: ColdStarts,
+        spending: Spending,
         *,
         secret: str = "",
-        new_id: Callable[[], str] = lambda: uuid4().hex,
     ) -> None:
         """Every tenant gets a cache salt of its own, made with ``secret``."""
         self._engine = engine
@@ -115,8 +118,8 @@ class RequestService:
         self._watching = watching
         self._admission = admission
         self._cold_starts = cold_starts
+        self._spending = spending
         self._secret = secret
-        self._new_id = new_id
 
     async def respond(
         self,
@@ -136,16 +139,19 @@ class RequestService:
             Overloaded: too many sequences wait already.
             AdapterCold: the adapter is in no slot, and ``asker`` does not want to wait.
             TurnTooLate: ``asker`` did not want to wait for so long.
+            TenancyError: a limit of who asks is reached.
         """
         asker = asker or Asker()
         resolved = await self._resolver.resolve(endpoint, body, asker)
         await self._engine.wait_until_able()
-        if endpoint not in NO_WEIGHTS:
-            resolved = await self._cold_starts.settle(resolved, asker)
         async with AsyncExitStack() as stack:
+            held = await stack.enter_async_context(self._spending.request(asker, endpoint, body))
+            if endpoint not in NO_WEIGHTS:
+                resolved = await self._cold_starts.settle(resolved, asker)
             tenant = asker.principal.tenant
             place = self._place(endpoint, body, resolved.revision, tenant, stack)
             watch = stack.enter_context(self._watching.request(resolved, endpoint, body, ids))
+            held.seen = watch.seen
             if place is not None:
                 stack.callback(_settle, place, watch.seen)
             with watch.current():
@@ -159,13 +165,14 @@ class RequestService:
                 watch.seen,
                 sum(waits_s) if waits_s else None,
                 resolved.fell_back,
+                held.headers,
             )
             model = lease.engine_name if lease else self._engine.model.id
             asking, hide_usage = with_usage(endpoint, body)
             call = Call(
                 endpoint,
                 {**asking, "model": model},
-                self._new_id(),
+                uuid4().hex,
                 watch.headers(),
                 cache_salt(tenant, self._secret),
             )

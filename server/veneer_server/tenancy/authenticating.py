@@ -3,6 +3,8 @@
 import hmac
 
 from veneer_server.tenancy.errors import ScopeMissing, Unauthorized
+from veneer_server.tenancy.failures import Failures
+from veneer_server.tenancy.key_texts import parse
 from veneer_server.tenancy.keyring import Keyring
 from veneer_server.tenancy.principals import Principal, owner_of
 from veneer_server.tenancy.scopes import Scope
@@ -12,6 +14,31 @@ _MISSING = (
     " 'x-api-key: YOUR_KEY'."
 )
 _WRONG = "Incorrect API key provided."
+
+
+_GUESSABLE = 24
+"""A key of fewer characters may be guessed by somebody who may try for years."""
+
+
+def identify(
+    given: str, address: str, api_key: str | None, keyring: Keyring, failures: Failures
+) -> Principal:
+    """Return who sends ``given`` from ``address``; a wrong key counts as a failure of it.
+
+    Raises:
+        Unauthorized: as for ``authenticate``.
+        RateLimited: the address has sent too many wrong keys; whether this one is right is not
+            said, unless nobody could guess it.
+    """
+    if api_key is not None and len(api_key) < _GUESSABLE and parse(given) is None:
+        failures.require_few(address)
+    try:
+        return authenticate(given, api_key, keyring)
+    except Unauthorized:
+        if given:
+            failures.require_few(address)
+            failures.count(address)
+        raise
 
 
 def authenticate(given: str, api_key: str | None, keyring: Keyring) -> Principal:

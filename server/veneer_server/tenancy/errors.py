@@ -1,8 +1,14 @@
 """What can be wrong with keys, and with what somebody wants to do with one."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class TenancyError(Exception):
     """Base of the errors about keys and what they allow."""
+
+    headers: Mapping[str, str] = MappingProxyType({})
+    """What the answer tells beside the message."""
 
 
 class Unauthorized(TenancyError):
@@ -27,3 +33,29 @@ class KeyNotFound(TenancyError):
 
 class NobodyLeft(TenancyError):
     """Nobody could make keys any more."""
+
+
+class RateLimited(TenancyError):
+    """A limit is reached: of requests per minute, or of requests at the same time."""
+
+    def __init__(
+        self, message: str, *, retry_after_s: float, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """``headers`` tell how the limits stand."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.headers = headers or {}
+
+
+class TokensLimited(RateLimited):
+    """The limit of tokens per minute is reached."""
+
+
+class QuotaExceeded(TenancyError):
+    """To try again does not help: the limit must be raised, or something removed."""
+
+    headers: Mapping[str, str] = MappingProxyType({"x-should-retry": "false"})
+
+
+class QuotasUnavailable(TenancyError):
+    """Nobody knows what is left of a limit, because those who count cannot be reached."""

@@ -16,6 +16,7 @@ from veneer_server.tenancy import rows
 from veneer_server.tenancy.errors import KeyNotFound, NobodyLeft
 from veneer_server.tenancy.key_texts import draw, parse
 from veneer_server.tenancy.keys import Key
+from veneer_server.tenancy.limits import UNLIMITED, Limits
 from veneer_server.tenancy.scopes import Scope
 
 logger = structlog.get_logger(__name__)
@@ -71,6 +72,7 @@ class Keyring:
         scopes: tuple[Scope, ...],
         patterns: tuple[str, ...] | None,
         expires: int | None,
+        limits: Limits = UNLIMITED,
     ) -> tuple[Key, str]:
         """Make a key; return it and its text, which nobody can find out later.
 
@@ -79,7 +81,9 @@ class Keyring:
             AdapterUnavailable: the database cannot be written; no key was made.
         """
         drawn = draw()
-        key = Key(drawn.id, tenant, name, scopes, patterns, int(self._now()), expires)
+        key = Key(
+            drawn.id, tenant, name, scopes, patterns, int(self._now()), expires, limits=limits
+        )
         if not self._is_governed_with(key):
             raise NobodyLeft(
                 "The first key must have the scope keys:admin and not expire, or nobody could make"

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 
+from veneer_server.tenancy.limits import UNLIMITED, Limits
 from veneer_server.tenancy.principals import Principal, owner_of
 from veneer_server.tenancy.scopes import Scope
 
@@ -28,6 +29,7 @@ class Key:
     created: int
     expires: int | None = None
     revoked: int | None = None
+    limits: Limits = UNLIMITED
 
     def opens(self, now: float) -> bool:
         """Return whether the key is good now."""
@@ -45,4 +47,5 @@ class Key:
             key_id=self.id,
             scopes=frozenset(self.scopes),
             patterns=self.patterns,
+            limits=self.limits,
         )

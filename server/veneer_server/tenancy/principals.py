@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from veneer_adapters.errors import quoted
 from veneer_server.tenancy.errors import NotOwned
+from veneer_server.tenancy.limits import UNLIMITED, Limits
 from veneer_server.tenancy.patterns import BASE, matches
 from veneer_server.tenancy.scopes import EVERY_SCOPE, Scope
 
@@ -22,6 +23,8 @@ class Principal:
     scopes: frozenset[Scope] = EVERY_SCOPE
     patterns: tuple[str, ...] | None = None
     """The allow-list; None means everything."""
+    limits: Limits = UNLIMITED
+    """Those of the key itself; its tenant and the server may have others."""
 
     def sees(self, adapter: str) -> bool:
         """Return whether the adapter of this name exists for them."""

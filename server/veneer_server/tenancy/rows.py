@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from veneer_server.tenancy.keys import Key
+from veneer_server.tenancy.limits import Limits
 from veneer_server.tenancy.scopes import Scope
 from veneer_server.tenancy.tables import api_keys
 
@@ -24,6 +25,9 @@ async def insert(connection: AsyncConnection, key: Key, digest: str, version: in
         "expires": key.expires,
         "revoked": key.revoked,
         "version": version,
+        "rpm": key.limits.rpm,
+        "tpm": key.limits.tpm,
+        "concurrency": key.limits.concurrency,
     }
     await connection.execute(sa.insert(api_keys), row)
 
@@ -55,4 +59,5 @@ def _to_key(row: Any) -> Key:
         created=row.created,
         expires=row.expires,
         revoked=row.revoked,
+        limits=Limits(row.rpm, row.tpm, row.concurrency),
     )

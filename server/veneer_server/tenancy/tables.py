@@ -17,5 +17,8 @@ api_keys = Table(
     Column("expires", BigInteger),
     Column("revoked", BigInteger),
     Column("version", BigInteger, nullable=False),
+    Column("rpm", BigInteger),
+    Column("tpm", BigInteger),
+    Column("concurrency", BigInteger),
 )
 """``scopes`` and ``patterns`` are JSON lists. ``version`` is the clock's at the last change."""

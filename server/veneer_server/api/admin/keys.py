@@ -1,6 +1,7 @@
 """The admin routes of keys: make, list and revoke. The text of a key is shown once."""
 
 import time
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -11,13 +12,16 @@ from veneer_server.api.admin.bodies import Body, described, parse
 from veneer_server.api.admin.pages import page
 from veneer_server.api.deps import BodyDep, ServerDep, needs
 from veneer_server.api.errors import InvalidRequest
+from veneer_server.settings import MOST
 from veneer_server.tenancy.keys import Key, is_tenant
+from veneer_server.tenancy.limits import Limits
 from veneer_server.tenancy.patterns import is_pattern
 from veneer_server.tenancy.principals import default_patterns
 from veneer_server.tenancy.scopes import DEFAULT_SCOPES, Scope
 
 router = APIRouter(dependencies=[needs(Scope.KEYS_ADMIN)])
 
+_Limit = Annotated[int, Field(ge=1, le=MOST)] | None
 _LONGEST_S = 100 * 365 * 24 * 3600
 
 
@@ -29,6 +33,9 @@ class KeyBody(Body):
     scopes: Annotated[list[str], Field(min_length=1, max_length=len(Scope))] | None = None
     adapters: Annotated[list[str], Field(min_length=1, max_length=100)] | None = None
     expires_in_s: Annotated[int, Field(ge=1, le=_LONGEST_S)] | None = None
+    rpm: _Limit = None
+    tpm: _Limit = None
+    concurrency: _Limit = None
 
 
 @router.post("/v1/keys", openapi_extra=described(KeyBody))
@@ -42,6 +49,7 @@ async def create_key(body: BodyDep, server: ServerDep) -> JSONResponse:
         scopes=_scopes(asked.scopes),
         patterns=_patterns(asked),
         expires=expires,
+        limits=Limits(asked.rpm, asked.tpm, asked.concurrency),
     )
     return JSONResponse({**key_json(key), "key": text}, 201)
 
@@ -71,6 +79,7 @@ def key_json(key: Key) -> dict[str, Any]:
         "created": key.created,
         "expires": key.expires,
         "revoked": key.revoked,
+        "limits": asdict(key.limits),
     }
 
 

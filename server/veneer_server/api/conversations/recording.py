@@ -85,6 +85,7 @@ async def steps(
         report(error, api_error, told)
         logger.warning("background response failed", response=queued["id"], **told)
         code = "server_error" if api_error.status >= 500 else "invalid_prompt"
+        code = "rate_limit_exceeded" if api_error.status == 429 else code
         problem = {"code": code, "message": api_error.message}
         document = {**queued, "status": "failed", "error": problem}
         yield Step(to_last(document, numbered), document)

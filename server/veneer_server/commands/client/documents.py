@@ -123,4 +123,5 @@ class ApiKey(_Answer):
     created: float | None = None
     expires: float | None = None
     revoked: float | None = None
+    limits: dict[str, int | None] = {}
     key: str | None = None

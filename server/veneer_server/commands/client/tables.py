@@ -78,7 +78,7 @@ def aliases_table(aliases: Iterable[Alias]) -> Table:
 def keys_table(keys: Iterable[ApiKey]) -> Table:
     """Return one row for each key."""
     return _table(
-        ("ID", "TENANT", "NAME", "SCOPES", "ADAPTERS", "CREATED", "EXPIRES", "REVOKED"),
+        ("ID", "TENANT", "NAME", "SCOPES", "ADAPTERS", "LIMITS", "CREATED", "EXPIRES", "REVOKED"),
         (
             (
                 key.id,
@@ -86,6 +86,7 @@ def keys_table(keys: Iterable[ApiKey]) -> Table:
                 key.name,
                 " ".join(key.scopes),
                 "all" if key.adapters is None else " ".join(key.adapters),
+                " ".join(f"{name}={most}" for name, most in key.limits.items() if most),
                 moment(key.created),
                 "never" if key.expires is None else moment(key.expires),
                 "" if key.revoked is None else moment(key.revoked),
