@@ -227,6 +227,12 @@ class Unparsable(AdapterRejected):
         super().__init__(message or "The adapter could not be read within the limits.")
 
 
+class QuotaExceeded(AdapterRejected):
+    """Its namespace has as many adapters, or as many bytes of them, as it may have."""
+
+    reason = "quota_exceeded"
+
+
 class NoEffect(AdapterRejected):
     """The adapter changes nothing; serving it would silently serve the base model."""
 

@@ -358,6 +358,8 @@ class LimitsOfTenant(_Section):
     concurrency: int | None = Field(
         default=None, ge=1, le=MOST, description="Requests at the same time."
     )
+    adapters: int | None = Field(default=None, ge=0, description="Adapters in its namespace.")
+    stored_gib: float | None = Field(default=None, ge=0, description="Size of their revisions.")
 
 
 class TenantSettings(_Section):
@@ -374,6 +376,12 @@ class TenantSettings(_Section):
     )
     concurrency: int | None = Field(
         default=None, ge=1, le=MOST, description="Requests of each tenant at the same time."
+    )
+    adapters: int | None = Field(
+        default=None, ge=0, description="Adapters in the namespace of each tenant."
+    )
+    stored_gib: float | None = Field(
+        default=None, ge=0, description="Size of the revisions of each tenant, in GiB."
     )
     limits: dict[str, LimitsOfTenant] = Field(
         default_factory=dict, description="Other limits for some tenants, by name."

@@ -24,6 +24,7 @@ from veneer_adapters.catalog.upkeep import Upkeep
 from veneer_adapters.catalog.usage import Usage
 from veneer_adapters.events import Observers
 from veneer_adapters.lifecycle import State
+from veneer_adapters.publishing.allowances import Allowance, Allowances
 from veneer_adapters.publishing.arriving import Arriving
 from veneer_adapters.publishing.checkup import Checkup
 from veneer_adapters.publishing.following import Following
@@ -175,7 +176,14 @@ async def assemble(
     catalog.watch(hot_set.on_change)
     publishing = Publishing(catalog, residency.warm)
     reserved = {**RESERVED, engine.model.id: "the name of the base model"}
-    staging = Staging(intake, catalog, publishing, reserved=reserved, observer=observers)
+    staging = Staging(
+        intake,
+        catalog,
+        publishing,
+        reserved=reserved,
+        allowances=Allowances(catalog, lambda name: _allowance(settings, name)),
+        observer=observers,
+    )
     usage = Usage(database)
     guarding = Guarding(catalog, observers)
     canaries = Canaries(guarding)
@@ -285,6 +293,12 @@ def _quotas(settings: Settings, database: Database) -> Quotas:
         return Limits(found.rpm, found.tpm, found.concurrency)
 
     return Quotas(store, everybody=everybody, of_tenant=of_tenant)
+
+
+def _allowance(settings: Settings, tenant: str) -> Allowance:
+    found = settings.tenants.of_tenant(tenant)
+    stored = found.stored_gib
+    return Allowance(found.adapters, None if stored is None else int(stored * 2**30))
 
 
 def _keep(settings: Settings, database: Database) -> Kept:

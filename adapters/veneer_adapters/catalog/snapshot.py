@@ -132,6 +132,12 @@ class Snapshot:
             raise AdapterNotFound(f"{name}@{alias}")
         return found
 
+    def namespace(self, name: str) -> dict[str, tuple[Revision, ...]]:
+        """Return the revisions of each adapter in the namespace ``name``, by the adapter's name."""
+        mine = f"{name}/"
+        every = self._entries.values()
+        return {e.name: tuple(e.revisions) for e in every if e.present and e.name.startswith(mine)}
+
     def digests(self) -> set[str]:
         """Return the digest of every revision that a request may still ask for."""
         # A copy, because the store calls this from other threads.

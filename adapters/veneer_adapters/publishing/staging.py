@@ -25,6 +25,7 @@ from veneer_adapters.errors import (
 )
 from veneer_adapters.events import LoadStage, Observer, StageFinished, Unobserved
 from veneer_adapters.names import LIVE, is_adapter_name
+from veneer_adapters.publishing.allowances import Allowances
 from veneer_adapters.publishing.intake import Intake, Refused, Taken
 from veneer_adapters.publishing.publishing import Publishing
 from veneer_adapters.publishing.withdrawing import Withdrawable
@@ -63,13 +64,18 @@ class Staging:
         publishing: Publishing,
         *,
         reserved: Mapping[str, str] | None = None,
+        allowances: Allowances | None = None,
         observer: Observer | None = None,
     ) -> None:
-        """Publish what ``intake`` takes; ``reserved`` says what some names mean already."""
+        """Publish what ``intake`` takes; ``reserved`` says what some names mean already.
+
+        Without ``allowances`` a namespace may have any number of adapters.
+        """
         self._intake = intake
         self._catalog = catalog
         self._publishing = publishing
         self._reserved = reserved or {}
+        self._allowances = allowances or Allowances(catalog)
         self._observer = observer or Unobserved()
         self._logged: dict[str, tuple[str, str | None]] = {}
         self._progress: dict[str, Progress] = {}
@@ -91,6 +97,7 @@ class Staging:
                 moved.
         """
         self._require_possible(offer)
+        self._allowances.require_place(offer.name, self._progress)
         try:
             return await self._take_and_publish(offer)
         except Refused as refused:
@@ -105,6 +112,7 @@ class Staging:
             StagingFull: as many as may be have been started already.
         """
         self._require_possible(offer)
+        self._allowances.require_place(offer.name, self._progress)
         if len(self._running) >= MOST_STARTED:
             raise StagingFull(f"{MOST_STARTED} adapters are being staged already; try again soon.")
         self._intake.check(offer.source)
@@ -186,9 +194,10 @@ class Staging:
         self._progress[offer.name] = Progress(offer.source, "prove")
         arrival = _arrival(offer, taken)
         try:
-            revision = await self._publishing.publish(
-                arrival, is_new=offer.is_new, or_not_at_all=True
-            )
+            with self._allowances.room(offer.name, taken.digest, taken.manifest.size_bytes):
+                revision = await self._publishing.publish(
+                    arrival, is_new=offer.is_new, or_not_at_all=True
+                )
         finally:
             self._intake.release(taken)
         self._finished(offer.name, began_s)

@@ -140,6 +140,7 @@ _INVALID, _SERVER = "invalid_request_error", "server_error"
 _TABLE: dict[type[Exception], ApiError] = {
     adapters.AdapterNotFound: ApiError(404, _INVALID, "model_not_found", param="model"),
     adapters.AdapterFailed: ApiError(409, _INVALID, "adapter_failed", param="model"),
+    adapters.QuotaExceeded: ApiError(429, "insufficient_quota", "insufficient_quota"),
     adapters.AdapterRejected: ApiError(400, _INVALID, "adapter_invalid"),
     adapters.AdapterExists: ApiError(409, _INVALID, "adapter_exists", param="name"),
     adapters.AliasMoved: ApiError(412, _INVALID, "alias_moved", param="If-Match"),
@@ -333,6 +334,8 @@ async def answer(request: Request, error: Exception) -> Response:
         headers["allow"] = ", ".join(methods_of(request.app.routes, path))
     if api_error.retry_after_s is not None:
         headers["retry-after"] = str(api_error.retry_after_s)
+    if api_error.code == "insufficient_quota":
+        headers["x-should-retry"] = "false"
     if api_error.status == 401:
         headers["www-authenticate"] = "Bearer"
     request_id = getattr(request.state, "request_id", None)

@@ -54,8 +54,6 @@ class TokensLimited(RateLimited):
 class QuotaExceeded(TenancyError):
     """To try again does not help: the limit must be raised, or something removed."""
 
-    headers: Mapping[str, str] = MappingProxyType({"x-should-retry": "false"})
-
 
 class QuotasUnavailable(TenancyError):
     """Nobody knows what is left of a limit, because those who count cannot be reached."""
