@@ -23,7 +23,7 @@ from veneer_adapters.state_lock import state_folder
 from veneer_server import __version__
 from veneer_server.api import compare, errors, generation, models, operations, urls
 from veneer_server.api.access import EXPOSED, AccessLog, Refusals
-from veneer_server.api.admin import adapters, aliases, keys, vllm_routes
+from veneer_server.api.admin import adapters, aliases, keys, usage, vllm_routes
 from veneer_server.api.conversations import creating, stored, threads
 from veneer_server.api.deps import Server
 from veneer_server.api.listener import Listener, allow_open_files
@@ -67,7 +67,7 @@ class Start:
 # Most requests generate. The router tries routes in this order, so those are found first.
 _ROUTES = (
     *(generation, creating, compare, models, operations),
-    *(stored, threads, adapters, aliases, vllm_routes, keys),
+    *(stored, threads, adapters, aliases, vllm_routes, keys, usage),
 )
 
 
@@ -150,7 +150,6 @@ async def running(
         for threaded in parts.threads:
             stack.callback(threaded.close)
         stack.push_async_callback(parts.staging.close)
-        stack.push_async_callback(parts.server.quotas.close)
         stack.push_async_callback(_end_runs, parts.server)
         watch = FolderWatch(roots(settings))
         stack.push_async_callback(background.close)  # before what the tasks use is closed
@@ -188,12 +187,17 @@ def _start_tasks(parts: Parts, watch: FolderWatch) -> None:
     start("hot set", parts.hot_set.keep)
     start("conversations", server.kept.upkeep.run)
     start("keys", server.keyring.follow)
+    start("usage", server.ledger.run)
     start("quotas", server.quotas.run, once=True)
 
 
 async def _end_runs(server: Server) -> None:
     # After a signal they may go on until the time for running requests is over.
-    await server.kept.runs.close(server.deadline, wait=server.draining.is_set())
+    try:
+        await server.kept.runs.close(server.deadline, wait=server.draining.is_set())
+    finally:
+        await server.quotas.close()
+        await server.ledger.close()
 
 
 def _start_tracing(stack: AsyncExitStack) -> Tracing:

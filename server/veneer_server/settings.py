@@ -404,6 +404,10 @@ class TenantSettings(_Section):
         default=60, ge=1, le=MOST, description="Wrong keys that one client address may send."
     )
 
+    usage_days: int = Field(
+        default=90, ge=1, description="Days for which the usage of each request is kept."
+    )
+
     @field_validator("quota_url")
     @classmethod
     def _quota_url_is_redis(cls, url: SecretStr | None) -> SecretStr | None:

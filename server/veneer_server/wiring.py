@@ -42,6 +42,7 @@ from veneer_adapters.sources.fetching import Fetching
 from veneer_adapters.sources.remote import remote_sources
 from veneer_adapters.store.ownership import has_content, owner_of, set_owner
 from veneer_adapters.store.store import Store
+from veneer_server.accounting.ledger import Ledger
 from veneer_server.api.admin.paths import RESERVED
 from veneer_server.api.deps import Server
 from veneer_server.api.official.bounds import MOST_ITEMS
@@ -198,7 +199,8 @@ async def assemble(
         on_failed=canaries.failed,
     )
     _observe(metrics, sizes, engine, catalog, residency)
-    watching = Watching(engine.model.id, metrics, tracing, usage, canaries)
+    ledger = Ledger(database, days=settings.tenants.usage_days, lost=metrics.usage_lost)
+    watching = Watching(engine.model.id, metrics, tracing, usage, canaries, ledger)
     admission = Admission(
         sizes.max_seqs,
         settings.limits.max_queue,
@@ -231,6 +233,7 @@ async def assemble(
         replays=Replays(database),
         kept=_keep(settings, database),
         keyring=keyring,
+        ledger=ledger,
         failures=Failures(settings.tenants.auth_failures_per_minute),
         quotas=quotas.store,
         background=background,

@@ -8,7 +8,7 @@ import pytest
 
 from tenancy.conftest import OPERATOR, Tenants
 from veneer_server.commands.client.failures import BadArgument
-from veneer_server.commands.keys import to_seconds
+from veneer_server.commands.client.times import to_seconds
 
 PROGRAM = "from veneer_server.commands.main import main; main()"
 
@@ -57,10 +57,10 @@ async def test_what_cannot_be_is_one_sentence(tenants: Tenants) -> None:
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("2m", 120), ("1d", 86400)])
 def test_a_time_is_read_as_people_write_it(text: str, seconds: int) -> None:
-    assert to_seconds(text) == seconds
+    assert to_seconds(text, "--expires") == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1d", "1.5h", "1y", "d"])
 def test_any_other_time_is_refused(text: str) -> None:
     with pytest.raises(BadArgument):
-        to_seconds(text)
+        to_seconds(text, "--expires")

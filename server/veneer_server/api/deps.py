@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from veneer_adapters.adapters import Adapters
 from veneer_adapters.catalog.replays import Replays
+from veneer_server.accounting.ledger import Ledger
 from veneer_server.api.apart import Apart
 from veneer_server.api.errors import BodyTooLarge
 from veneer_server.api.parsing import parse_object
@@ -43,6 +44,7 @@ class Server:
     kept: Kept
     keyring: Keyring
     failures: Failures
+    ledger: Ledger
     quotas: QuotaStore
     background: Background
     metrics: Metrics

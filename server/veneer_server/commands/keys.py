@@ -1,14 +1,13 @@
 """``veneer keys``: make, list and revoke the keys of a running server."""
 
-import re
 from typing import Annotated
 
 import typer
 
 from veneer_server.commands import remote
 from veneer_server.commands.client import tables
-from veneer_server.commands.client.failures import BadArgument
 from veneer_server.commands.client.routes import KeysApi
+from veneer_server.commands.client.times import to_seconds
 from veneer_server.commands.remote import Json, Limit, print_json, print_listing
 from veneer_server.tenancy.scopes import DEFAULT_SCOPES, Scope
 
@@ -22,16 +21,6 @@ group = typer.Typer(
     no_args_is_help=True,
 )
 command = remote.commands(group, KeysApi)
-
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-
-
-def to_seconds(text: str) -> int:
-    """Return how long ``12h``, ``30d`` or ``90`` (seconds) is."""
-    match = re.fullmatch(r"([1-9][0-9]{0,8})([smhdw]?)", text)
-    if match is None:
-        raise BadArgument("Write --expires as a number and s, m, h, d or w, for instance 30d.")
-    return int(match[1]) * _UNITS_S[match[2] or "s"]
 
 
 @command("create")
@@ -79,7 +68,7 @@ def create(  # noqa: PLR0913, PLR0917 - one parameter for each option
             "tenant": tenant,
             "scopes": [str(each) for each in scope] if scope else None,
             "adapters": adapter or None,
-            "expires_in_s": to_seconds(expires) if expires else None,
+            "expires_in_s": to_seconds(expires, "--expires") if expires else None,
             "rpm": rpm,
             "tpm": tpm,
             "concurrency": concurrency,

@@ -14,6 +14,7 @@ from rich.console import Console
 from veneer_server import __version__
 from veneer_server.commands import adapters as adapters_cli
 from veneer_server.commands import keys as keys_cli
+from veneer_server.commands import usage as usage_cli
 from veneer_server.commands.terminal import (
     EXIT_CONFIG,
     EXIT_ENGINE,
@@ -38,6 +39,7 @@ config = typer.Typer(help="Show the configuration.", no_args_is_help=True)
 app.add_typer(config, name="config")
 app.add_typer(adapters_cli.group, name="adapters")
 app.add_typer(keys_cli.group, name="keys")
+app.add_typer(usage_cli.group)
 
 
 @app.command()

@@ -142,15 +142,15 @@ class RequestService:
             TenancyError: a limit of who asks is reached.
         """
         asker = asker or Asker()
+        who = asker.principal
         resolved = await self._resolver.resolve(endpoint, body, asker)
         await self._engine.wait_until_able()
         async with AsyncExitStack() as stack:
-            held = await stack.enter_async_context(self._spending.request(asker, endpoint, body))
+            held = await stack.enter_async_context(self._spending.request(who, endpoint, body))
             if endpoint not in NO_WEIGHTS:
                 resolved = await self._cold_starts.settle(resolved, asker)
-            tenant = asker.principal.tenant
-            place = self._place(endpoint, body, resolved.revision, tenant, stack)
-            watch = stack.enter_context(self._watching.request(resolved, endpoint, body, ids))
+            place = self._place(endpoint, body, resolved.revision, who.tenant, stack)
+            watch = stack.enter_context(self._watching.request(resolved, endpoint, body, ids, who))
             held.seen = watch.seen
             if place is not None:
                 stack.callback(_settle, place, watch.seen)
@@ -158,6 +158,7 @@ class RequestService:
                 lease = await self._in_time(place, resolved.revision, asker, stack)
             cold_s = _cold_start_s(lease, place)
             self._cold_starts.took(cold_s)
+            watch.waited(resolved.pulled_s, cold_s)
             waits_s = [seconds for seconds in (resolved.pulled_s, cold_s) if seconds is not None]
             served = Served(
                 resolved.asked,
@@ -174,7 +175,7 @@ class RequestService:
                 {**asking, "model": model},
                 uuid4().hex,
                 watch.headers(),
-                cache_salt(tenant, self._secret),
+                cache_salt(who.tenant, self._secret),
             )
             with watch.asking():
                 found = await self._engine.respond(call)

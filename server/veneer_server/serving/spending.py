@@ -10,8 +10,8 @@ from typing import Any
 
 from veneer_server.engine.base import NO_WEIGHTS, Endpoint
 from veneer_server.serving.admission import sequences_of
-from veneer_server.serving.resolving import Asker
 from veneer_server.telemetry.observation import Observation
+from veneer_server.tenancy.principals import Principal
 from veneer_server.tenancy.quotas.demands import Cost
 from veneer_server.tenancy.quotas.quotas import Charge, Quotas, Reservation
 
@@ -68,13 +68,13 @@ class Spending:
 
     @asynccontextmanager
     async def request(
-        self, asker: Asker | None, endpoint: Endpoint, body: Mapping[str, Any]
+        self, who: Principal, endpoint: Endpoint, body: Mapping[str, Any]
     ) -> AsyncIterator[Held]:
         """Hold what ``body`` may use until the block ends; then only what it used counts.
 
         Raises what ``Quotas.reserve`` raises.
         """
-        held = self._quotas.limits((asker or Asker()).principal)
+        held = self._quotas.limits(who)
         if endpoint in NO_WEIGHTS or not held:
             yield Held(Reservation())
             return

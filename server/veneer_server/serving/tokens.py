@@ -15,6 +15,7 @@ from veneer_server.engine.base import Endpoint
 _ASKS_FOR_USAGE = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
 """Endpoints whose streams end with the usage only if the body asks for it; the others always do."""
 _USAGE, _USAGE_ONLY = b'"usage":{', b'"choices":[]'
+_CACHED = ("prompt_tokens_details", "input_tokens_details")
 _BESIDE_INPUT = ("cache_read_input_tokens", "cache_creation_input_tokens")
 """Tokens of the prompt that Anthropic counts beside ``input_tokens``; OpenAI counts all in one."""
 
@@ -24,6 +25,8 @@ class Usage(NamedTuple):
 
     input: int
     output: int
+    cached: int = 0
+    """Those of the input that came from the engine's cache."""
 
 
 def with_usage(endpoint: Endpoint, body: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
@@ -73,5 +76,13 @@ def usage_of(body: Mapping[str, Any]) -> Usage | None:
         if isinstance(usage, dict):
             read = usage.get("prompt_tokens") or usage.get("input_tokens") or 0
             read += sum(usage.get(name) or 0 for name in _BESIDE_INPUT)
-            return Usage(read, usage.get("completion_tokens") or usage.get("output_tokens") or 0)
+            written = usage.get("completion_tokens") or usage.get("output_tokens") or 0
+            return Usage(read, written, _cached_of(usage))
     return None
+
+
+def _cached_of(usage: Mapping[str, Any]) -> int:
+    for name in _CACHED:
+        if isinstance(details := usage.get(name), dict):
+            return details.get("cached_tokens") or 0
+    return usage.get("cache_read_input_tokens") or 0

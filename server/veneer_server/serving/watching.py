@@ -9,7 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.catalog.usage import Usage
+from veneer_server.accounting.ledger import Ledger
+from veneer_server.accounting.records import UsageRecord
 from veneer_server.engine.base import Endpoint, Frames, RequestRejected
 from veneer_server.serving.canaries.trials import Canaries, Trial
 from veneer_server.serving.resolving import Resolved
@@ -17,6 +20,7 @@ from veneer_server.serving.tokens import is_usage_only, token_test, usage_of, us
 from veneer_server.telemetry.metrics import Metrics
 from veneer_server.telemetry.observation import Observation
 from veneer_server.telemetry.tracing import GenerationSpan, Tracing
+from veneer_server.tenancy.principals import Principal
 
 
 class Watch:
@@ -41,6 +45,10 @@ class Watch:
     def headers(self) -> dict[str, str]:
         """Return the headers that make the engine's spans children of this request's span."""
         return self._span.headers()
+
+    def waited(self, fetch_s: float | None, load_s: float | None) -> None:
+        """Record the waits of a cold start, right before the engine gets the request."""
+        self.seen.asked(fetch_s=fetch_s or 0.0, load_s=load_s or 0.0)
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -88,9 +96,16 @@ class Watching:
     """Opens a ``Watch`` for each request."""
 
     def __init__(
-        self, base: str, metrics: Metrics, tracing: Tracing, usage: Usage, canaries: Canaries
+        self,
+        base: str,
+        metrics: Metrics,
+        tracing: Tracing,
+        usage: Usage,
+        canaries: Canaries,
+        ledger: Ledger,
     ) -> None:
         """Watch requests for the base model called ``base`` and for adapters."""
+        self._ledger = ledger
         self._base = base
         self._metrics = metrics
         self._tracing = tracing
@@ -104,8 +119,9 @@ class Watching:
         endpoint: Endpoint,
         body: Mapping[str, Any],
         ids: dict[str, str] | None,
+        who: Principal,
     ) -> Iterator[Watch]:
-        """Watch one request until the block ends; ``ids`` identify it in logs and traces."""
+        """Watch one request of ``who`` until the block ends; ``ids`` identify it in logs."""
         revision = resolved.revision
         name = revision.adapter if revision else self._base
         if revision is not None:
@@ -125,6 +141,28 @@ class Watching:
         finally:
             if seen is not None:  # its outcome is final only after the metrics' block
                 trial.ended(seen)
+                self._note(seen, endpoint, name, revision, who)
+
+    def _note(
+        self, seen: Observation, endpoint: str, name: str, revision: Revision | None, who: Principal
+    ) -> None:
+        self._ledger.note(
+            UsageRecord(
+                time=self._ledger.now,
+                tenant=who.tenant,
+                key=who.key_id,
+                endpoint=endpoint,
+                adapter=name,
+                revision=revision.number if revision else None,
+                outcome=seen.outcome,
+                input_tokens=seen.input_tokens,
+                cached_tokens=seen.cached_tokens,
+                output_tokens=seen.output_tokens,
+                queue_s=seen.queue_s,
+                cold_start_s=seen.cold_start_s,
+                total_s=seen.elapsed_s(),
+            )
+        )
 
     def lease(self) -> AbstractContextManager[None]:
         """Make the span of the wait for a lease; it is the current span in the block."""

@@ -152,6 +152,11 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self._usage_lost = Counter(
+            "veneer_usage_lost",
+            "Requests whose usage could not be kept.",
+            registry=self.registry,
+        )
         self._build = Info("veneer_build", "This server.", registry=self.registry)
         self.built()
 
@@ -208,6 +213,10 @@ class Metrics:
     def refused(self, reason: str) -> None:
         """Count an answer that is an error; ``reason`` is one of the codes in docs/api.md."""
         self._refusals.labels(reason).inc()
+
+    def usage_lost(self) -> None:
+        """Count a request whose row of usage could not be kept."""
+        self._usage_lost.inc()
 
     def queued(self, reason: Waiting, seconds: float) -> None:
         """Count one wait, in seconds, before the engine gets a request."""

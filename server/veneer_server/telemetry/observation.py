@@ -33,6 +33,12 @@ class Observation:
         """Seconds until the first event with a token; None before it, and without a stream."""
         self.input_tokens = 0
         self.output_tokens = 0
+        self.cached_tokens = 0
+        """Those of the input that came from the engine's cache."""
+        self.cold_start_s = 0.0
+        """Seconds that the request waited for a fetch and a load."""
+        self.queue_s = 0.0
+        """Seconds until the engine got the request, without the wait for a load."""
 
     def token(self) -> None:
         """Count an event of the stream that carries at least one token."""
@@ -45,13 +51,23 @@ class Observation:
         self._last_s = now_s
         self.output_tokens += 1
 
-    def used(self, input_tokens: int, output_tokens: int) -> None:
+    def elapsed_s(self) -> float:
+        """Return the seconds since the request was accepted."""
+        return self._clock() - self._began_s
+
+    def asked(self, *, fetch_s: float, load_s: float) -> None:
+        """Note that the engine gets the request now, after a ``fetch_s`` and a ``load_s``."""
+        self.cold_start_s = fetch_s + load_s
+        self.queue_s = max(self.elapsed_s() - load_s, 0.0)
+
+    def used(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> None:
         """Replace the counts by the engine's own; a 0 leaves the count as it is.
 
         Some endpoints send the two numbers in different events.
         """
         self.input_tokens = input_tokens or self.input_tokens
         self.output_tokens = output_tokens or self.output_tokens
+        self.cached_tokens = cached_tokens or self.cached_tokens
 
     def completed(self) -> None:
         """Set the outcome: the answer is complete."""

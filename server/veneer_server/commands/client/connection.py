@@ -72,7 +72,7 @@ class Connection:
     ) -> None:
         self._http.close()
 
-    def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:
+    def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         """Return the document at ``path``."""
         return self._send("GET", path, params=params)
 
@@ -109,7 +109,7 @@ class Connection:
         path: str,
         *,
         body: Mapping[str, Any] | None = None,
-        params: Mapping[str, str | int] | None = None,
+        params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         repeat_on: tuple[type[Exception], ...] = _CONNECTION_LOST,
     ) -> Any:

@@ -112,6 +112,36 @@ class Page(_Answer):
     next: str | int | None = None
 
 
+class UsageResult(_Answer):
+    """The sums of one group."""
+
+    tenant: str | None = None
+    key: str | None = None
+    adapter: str | None = None
+    revision: int | None = None
+    endpoint: str | None = None
+    outcome: str | None = None
+    num_model_requests: int
+    input_tokens: int
+    input_cached_tokens: int
+    output_tokens: int
+
+
+class UsageBucket(_Answer):
+    """The sums of a time."""
+
+    start_time: int
+    end_time: int
+    results: tuple[UsageResult, ...]
+
+
+class UsagePage(_Answer):
+    """Some buckets, in the order of time."""
+
+    data: tuple[UsageBucket, ...]
+    next_page: str | None = None
+
+
 class ApiKey(_Answer):
     """A key; only the answer that made it has its text."""
 

@@ -8,11 +8,19 @@ from urllib.parse import quote
 from pydantic import BaseModel, ValidationError
 
 from veneer_server.commands.client.connection import Connection
-from veneer_server.commands.client.documents import Adapter, Alias, ApiKey, Page, Revision
+from veneer_server.commands.client.documents import (
+    Adapter,
+    Alias,
+    ApiKey,
+    Page,
+    Revision,
+    UsageBucket,
+    UsagePage,
+)
 from veneer_server.commands.client.failures import NotVeneer
 from veneer_server.commands.client.targets import to_name
 
-_ROOT, _KEYS = "/v1/adapters", "/v1/keys"
+_ROOT, _KEYS, _USAGE = "/v1/adapters", "/v1/keys", "/v1/usage"
 _PAGE = 1000
 """The most items that the server returns in one page."""
 
@@ -152,6 +160,21 @@ class KeysApi(_Api):
     def revoke(self, key_id: str) -> None:
         """Make a key useless."""
         self._connection.delete(f"{_KEYS}/{quote(key_id, safe='')}")
+
+
+class UsageApi(_Api):
+    """What was used. Every method raises ``ClientError`` if it fails."""
+
+    def usage(self, asked: Mapping[str, Any]) -> list[UsageBucket]:
+        """Return every bucket that ``asked`` means: the parameters of the route."""
+        found: list[UsageBucket] = []
+        params = dict(asked)
+        while True:
+            page = self._to(UsagePage, self._connection.get(_USAGE, params))
+            found += page.data
+            if page.next_page is None or page.next_page == params.get("page"):
+                return found
+            params["page"] = page.next_page
 
 
 def _path(name: str, *parts: str) -> str:

@@ -8,7 +8,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from veneer_server.commands.client.documents import Adapter, Alias, ApiKey, Revision
+from veneer_server.commands.client.documents import Adapter, Alias, ApiKey, Revision, UsageBucket
 from veneer_server.commands.client.failures import plain
 
 _NOTHING = "-"
@@ -94,6 +94,29 @@ def keys_table(keys: Iterable[ApiKey]) -> Table:
             for key in keys
         ),
     )
+
+
+def usage_table(buckets: Iterable[UsageBucket], groups: Sequence[str]) -> Table:
+    """Return one row for each group of each bucket in which something was used."""
+    return _table(
+        ("FROM", *(group.upper() for group in groups), "REQUESTS", "INPUT", "CACHED", "OUTPUT"),
+        (
+            (
+                moment(bucket.start_time),
+                *(_text_of(getattr(result, group)) for group in groups),
+                str(result.num_model_requests),
+                str(result.input_tokens),
+                str(result.input_cached_tokens),
+                str(result.output_tokens),
+            )
+            for bucket in buckets
+            for result in bucket.results
+        ),
+    )
+
+
+def _text_of(value: object) -> str:
+    return _NOTHING if value is None else str(value)
 
 
 def adapter_facts(adapter: Adapter) -> Table:

@@ -7,7 +7,6 @@ import pytest
 from support.quotas import Clock
 from unit.server.serving.test_watching import observation
 from veneer_server.engine.base import Endpoint
-from veneer_server.serving.resolving import Asker
 from veneer_server.serving.spending import Spending, charge_of, cost_of
 from veneer_server.tenancy.limits import Limits
 from veneer_server.tenancy.principals import Principal
@@ -16,7 +15,7 @@ from veneer_server.tenancy.quotas.memory import MemoryStore
 from veneer_server.tenancy.quotas.quotas import Charge, Quotas
 
 CONTEXT = 1000
-ASKER = Asker(principal=Principal(key_id="k", limits=Limits(rpm=60, tpm=6000)))
+WHO = Principal(key_id="k", limits=Limits(rpm=60, tpm=6000))
 
 
 def chat(text: str, **more: Any) -> dict[str, Any]:
@@ -66,14 +65,14 @@ def test_what_no_engine_has_seen_counts_for_nothing() -> None:
 
 
 async def remaining(spending: Spending) -> list[str]:
-    async with spending.request(ASKER, Endpoint.CHAT, chat("", max_tokens=0)) as held:
+    async with spending.request(WHO, Endpoint.CHAT, chat("", max_tokens=0)) as held:
         kinds = ("requests", "tokens")
         return [held.headers[f"x-ratelimit-remaining-{kind}"] for kind in kinds]
 
 
 async def test_a_request_holds_the_estimate_and_leaves_what_it_used() -> None:
     spending = Spending(Quotas(MemoryStore(Clock())), CONTEXT)
-    async with spending.request(ASKER, Endpoint.CHAT, chat("x" * 400, max_tokens=300)) as held:
+    async with spending.request(WHO, Endpoint.CHAT, chat("x" * 400, max_tokens=300)) as held:
         assert await remaining(spending) == ["58", "5600"]
         held.seen = observation()
         held.seen.used(120, 30)
@@ -83,6 +82,6 @@ async def test_a_request_holds_the_estimate_and_leaves_what_it_used() -> None:
 
 async def test_what_only_counts_tokens_takes_nothing() -> None:
     spending = Spending(Quotas(MemoryStore(Clock())), CONTEXT)
-    async with spending.request(ASKER, Endpoint.TOKENIZE, {"prompt": "x"}) as held:
+    async with spending.request(WHO, Endpoint.TOKENIZE, {"prompt": "x"}) as held:
         assert held.headers == {}
     assert await remaining(spending) == ["59", "6000"]

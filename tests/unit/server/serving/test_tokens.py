@@ -46,11 +46,13 @@ def test_which_events_carry_tokens(endpoint: Endpoint, frame: bytes, carries: bo
 CACHED = b'event: message_delta\ndata: {"usage":{"input_tokens":3,"output_tokens":5,'
 CACHED += b'"cache_read_input_tokens":16,"cache_creation_input_tokens":null}}\n\n'
 USAGES = [(USAGE, (7, 5)), (COMPLETED, (7, 5)), (START, (7, 0)), (STOP, (0, 5)), (QUOTED, None)]
-USAGES.append((CACHED, (19, 5)))
+DETAILS = b'data: {"usage":{"prompt_tokens":20,"completion_tokens":5,'
+DETAILS += b'"prompt_tokens_details":{"cached_tokens":16}}}\n\n'
+USAGES += [(CACHED, (19, 5, 16)), (DETAILS, (20, 5, 16))]
 
 
 @pytest.mark.parametrize(("frame", "usage"), USAGES)
-def test_what_an_event_says_about_usage(frame: bytes, usage: tuple[int, int] | None) -> None:
+def test_what_an_event_says_about_usage(frame: bytes, usage: tuple[int, ...] | None) -> None:
     assert usage_of_frame(frame) == (usage and Usage(*usage))
 
 

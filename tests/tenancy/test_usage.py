@@ -1,0 +1,201 @@
+"""What the server says was used is what its clients got, and what its metrics counted."""
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from openai import AsyncOpenAI
+from prometheus_client.parser import text_string_to_metric_families
+
+from support import builders
+from support.serving import serve_echo, until_served
+from tenancy.conftest import OPERATOR, Tenants
+from veneer_server.engine.base import EngineLost
+from veneer_server.engine.echo import EchoEngine
+
+PROGRAM = "from veneer_server.commands.main import main; main()"
+
+
+def chat(model: str, words: int = 3, **more: Any) -> dict[str, Any]:
+    content = " ".join(["word"] * words)
+    return {"model": model, "messages": [{"role": "user", "content": content}], **more}
+
+
+class Told:
+    """A client's own ledger."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[str] = Counter()
+        self.tokens: Counter[tuple[str, str]] = Counter()
+
+    async def ask(self, key: httpx.AsyncClient, model: str, words: int, stream: bool) -> None:
+        body = chat(model, words, max_tokens=words, stream=stream)
+        if stream:
+            body["stream_options"] = {"include_usage": True}
+        answer = await key.post("/v1/chat/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        events = [line[6:] for line in answer.text.splitlines() if line.startswith("data: {")]
+        usage = json.loads(events[-1])["usage"] if stream else answer.json()["usage"]
+        self.requests[model] += 1
+        self.tokens[model, "input"] += usage["prompt_tokens"]
+        self.tokens[model, "output"] += usage["completion_tokens"]
+
+
+async def usage(operator: httpx.AsyncClient, query: str = "") -> list[dict[str, Any]]:
+    found = await operator.get(f"/v1/usage?{query}")
+    assert found.status_code == 200, found.text
+    return [result for bucket in found.json()["data"] for result in bucket["results"]]
+
+
+async def metrics(operator: httpx.AsyncClient, name: str) -> Counter[tuple[str, ...]]:
+    text = (await operator.get("/metrics")).text
+    found: Counter[tuple[str, ...]] = Counter()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == name:
+                labels = sample.labels
+                which = labels.get("direction") or labels.get("outcome") or ""
+                found[labels["adapter"], which] += int(sample.value)
+    return found
+
+
+async def test_clients_metrics_and_usage_agree_to_the_token(tenants: Tenants) -> None:
+    told, keys = Told(), {"acme/own": tenants.acme, "bell/own": tenants.bell}
+    models = ["acme/own", "bell/own"] * 10
+    await asyncio.gather(
+        *(
+            told.ask(keys[model], model, words=1 + i, stream=bool(i % 3))
+            for i, model in enumerate(models)
+        )
+    )
+    found = {r["adapter"]: r for r in await usage(tenants.operator, "group_by=adapter")}
+    counted = await metrics(tenants.operator, "veneer_tokens_total")
+    ended = await metrics(tenants.operator, "veneer_requests_total")
+    for model in keys:
+        assert found[model]["num_model_requests"] == told.requests[model] == 10
+        assert ended[model, "completed"] == 10
+        for direction in ("input", "output"):
+            tokens = told.tokens[model, direction]
+            assert found[model][f"{direction}_tokens"] == tokens == counted[model, direction] > 0
+
+
+async def test_usage_is_told_apart_by_tenant_key_revision_and_outcome(tenants: Tenants) -> None:
+    await Told().ask(tenants.acme, "acme/own", 3, False)
+    await Told().ask(tenants.operator, "plain", 3, False)
+    query = "&".join(f"group_by={group}" for group in ("tenant", "key", "revision", "outcome"))
+    mine, nobodys = sorted(await usage(tenants.operator, query), key=lambda r: r["tenant"] or "z")
+    assert (mine["tenant"], mine["revision"], mine["outcome"]) == ("acme", 1, "completed")
+    assert mine["key"] == mine["api_key_id"] is not None
+    assert (nobodys["tenant"], nobodys["key"]) == (None, None)
+    [only] = await usage(tenants.operator, "tenants=acme")
+    assert (only["num_model_requests"], only["tenant"]) == (1, None)
+    assert mine["total_seconds"] >= mine["queue_seconds"] >= 0
+
+
+async def test_a_request_that_fails_or_is_left_has_a_row_too(tmp_path: Path) -> None:
+    fails = {"echo": EngineLost}
+    async with (
+        serve_echo(tmp_path, EchoEngine(answers=fails)) as served,
+        httpx.AsyncClient(base_url=served.url, timeout=30) as client,
+    ):
+        assert (await client.post("/v1/chat/completions", json=chat("echo"))).status_code == 503
+        fails.clear()
+        await Told().ask(client, "echo", 3, True)
+        found = await usage(client, "group_by=outcome")
+        assert [(r["outcome"], r["num_model_requests"]) for r in found] == [
+            ("completed", 1),
+            ("failed", 1),
+        ]
+        assert {r["revision"] for r in await usage(client, "group_by=revision")} == {None}
+
+
+async def test_usage_survives_the_end_of_the_server(tmp_path: Path) -> None:
+    for start in range(2):
+        builders.write(tmp_path / "adapters" / "mine", seed=1)
+        async with (
+            serve_echo(tmp_path) as served,
+            httpx.AsyncClient(base_url=served.url, timeout=30) as client,
+        ):
+            await until_served(served, "mine")
+            if start == 0:
+                await Told().ask(client, "mine", 3, False)
+                continue
+            [found] = await usage(client, "group_by=adapter")
+            assert (found["adapter"], found["num_model_requests"]) == ("mine", 1)
+
+
+async def test_the_official_client_reads_the_usage_page_by_page(tenants: Tenants) -> None:
+    await Told().ask(tenants.acme, "acme/own", 3, False)
+    async with AsyncOpenAI(
+        base_url=f"{tenants.served.url}/v1",
+        api_key="unused",
+        admin_api_key=OPERATOR,
+        _strict_response_validation=True,
+    ) as client:
+        ask = client.admin.organization.usage.completions
+        options: Any = {"bucket_width": "1h", "group_by": ["project_id", "model"]}
+        page = await ask(start_time=1, limit=1, **options)
+        assert page.has_more
+        page = await ask(start_time=now(tenants) - 7200, limit=168, **options)
+    [result] = [each for bucket in page.data for each in bucket.results]
+    assert result.object == "organization.usage.completions.result"
+    assert (result.project_id, result.model) == ("acme", "acme/own")
+    assert (result.num_model_requests, result.api_key_id) == (1, None)
+    assert not page.has_more
+
+
+def now(tenants: Tenants) -> int:
+    assert tenants.served.parts is not None
+    return tenants.served.parts.server.ledger.now
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ("group_by=colour", "group_by"),
+        ("bucket_width=1y", "bucket_width"),
+        ("limit=32", "limit"),
+        ("start_time=soon", "start_time"),
+        ("start_time=20&end_time=10", "start_time"),
+        ("begin=1", "begin"),
+    ],
+)
+async def test_a_wrong_question_is_refused_with_its_parameter(
+    tenants: Tenants, query: str, param: str
+) -> None:
+    found = await tenants.operator.get(f"/v1/usage?{query}")
+    assert (found.status_code, found.json()["error"]["param"]) == (400, param)
+
+
+async def test_a_tenants_key_reads_no_usage(tenants: Tenants) -> None:
+    for path in ("/v1/usage", "/v1/organization/usage/completions"):
+        found = await tenants.acme.get(path)
+        assert (found.status_code, found.json()["error"]["code"]) == (403, "missing_scope")
+
+
+@pytest.mark.slow
+async def test_the_command_shows_a_table_and_json(tenants: Tenants) -> None:
+    await Told().ask(tenants.acme, "acme/own", 3, False)
+
+    async def veneer(*words: str) -> str:
+        where = ("--url", tenants.served.url, "--key", OPERATOR)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", PROGRAM, "usage", *words, *where),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(60):
+            out, _ = await process.communicate()
+        assert process.returncode == 0
+        return out.decode()
+
+    head, row = (await veneer("--since", "60d")).splitlines()
+    assert head.split() == ["FROM", "TENANT", "ADAPTER", "REQUESTS", "INPUT", "CACHED", "OUTPUT"]
+    assert row.split()[1:] == ["acme", "acme/own", "1", "3", "0", "3"]
+    shown = json.loads(await veneer("--by", "outcome", "--width", "1h", "--json"))
+    [result] = [each for bucket in shown for each in bucket["results"]]
+    assert (result["outcome"], result["num_model_requests"]) == ("completed", 1)
