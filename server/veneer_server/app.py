@@ -23,7 +23,7 @@ from veneer_adapters.state_lock import state_folder
 from veneer_server import __version__
 from veneer_server.api import compare, errors, generation, models, operations, urls
 from veneer_server.api.access import EXPOSED, AccessLog, Refusals
-from veneer_server.api.admin import adapters, aliases, keys, usage, vllm_routes
+from veneer_server.api.admin import adapters, aliases, audit, keys, usage, vllm_routes
 from veneer_server.api.conversations import creating, stored, threads
 from veneer_server.api.deps import Server
 from veneer_server.api.listener import Listener, allow_open_files
@@ -67,7 +67,7 @@ class Start:
 # Most requests generate. The router tries routes in this order, so those are found first.
 _ROUTES = (
     *(generation, creating, compare, models, operations),
-    *(stored, threads, adapters, aliases, vllm_routes, keys, usage),
+    *(stored, threads, adapters, aliases, vllm_routes, keys, usage, audit),
 )
 
 

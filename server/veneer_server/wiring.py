@@ -47,6 +47,7 @@ from veneer_server.api.admin.paths import RESERVED
 from veneer_server.api.deps import Server
 from veneer_server.api.official.bounds import MOST_ITEMS
 from veneer_server.api.official.response_events import to_last
+from veneer_server.auditing.log import AuditLog
 from veneer_server.background import Background
 from veneer_server.conversations.keeping import MIGRATIONS, Bounds, Kept
 from veneer_server.engine.base import Engine
@@ -234,6 +235,7 @@ async def assemble(
         kept=_keep(settings, database),
         keyring=keyring,
         ledger=ledger,
+        audit=AuditLog(database),
         failures=Failures(settings.tenants.auth_failures_per_minute),
         quotas=quotas.store,
         background=background,

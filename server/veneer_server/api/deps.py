@@ -14,6 +14,7 @@ from veneer_server.accounting.ledger import Ledger
 from veneer_server.api.apart import Apart
 from veneer_server.api.errors import BodyTooLarge
 from veneer_server.api.parsing import parse_object
+from veneer_server.auditing.log import AuditLog
 from veneer_server.background import Background
 from veneer_server.conversations.keeping import Kept
 from veneer_server.engine.base import Engine
@@ -45,6 +46,7 @@ class Server:
     keyring: Keyring
     failures: Failures
     ledger: Ledger
+    audit: AuditLog
     quotas: QuotaStore
     background: Background
     metrics: Metrics

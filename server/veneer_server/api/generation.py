@@ -10,7 +10,6 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from veneer_server.api.answering import note
 from veneer_server.api.deps import (
     STREAMED,
     BodyDep,
@@ -20,6 +19,7 @@ from veneer_server.api.deps import (
     needs,
     with_body,
 )
+from veneer_server.api.noting.answering import note
 from veneer_server.api.official.answers import to_document, to_events
 from veneer_server.api.official.bodies import in_the_clients_words, name_as_written, prepare
 from veneer_server.api.official.members.schemas import body_of

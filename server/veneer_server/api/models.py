@@ -13,6 +13,7 @@ from veneer_adapters.errors import AdapterNotFound
 from veneer_adapters.names import Selector
 from veneer_server.api.deps import PrincipalDep, Server, ServerDep, needs
 from veneer_server.api.errors import InvalidRequest, is_anthropic
+from veneer_server.api.noting.auditing import audited
 from veneer_server.api.official.models import (
     MOST_ON_A_PAGE,
     ModelPage,
@@ -72,7 +73,9 @@ async def retrieve_model(
     "/v1/models/{model_id:path}",
     dependencies=[Depends(_require_name), needs(Scope.ADAPTERS_WRITE)],
 )
-async def delete_model(model_id: str, server: ServerDep, who: PrincipalDep) -> dict[str, Any]:
+async def delete_model(
+    request: Request, model_id: str, server: ServerDep, who: PrincipalDep
+) -> dict[str, Any]:
     """Remove an adapter, as ``DELETE /v1/adapters/{name}`` does."""
     if "@" in model_id:
         raise InvalidRequest(
@@ -82,7 +85,8 @@ async def delete_model(model_id: str, server: ServerDep, who: PrincipalDep) -> d
     if selector is None:
         raise InvalidRequest("The base model cannot be deleted.", param="model")
     who.require_owner(selector.adapter)
-    await server.adapters.remove(selector.adapter)
+    async with audited(request, server, "adapter.remove", selector.adapter):
+        await server.adapters.remove(selector.adapter)
     return {"id": model_id, "object": "model", "deleted": True}
 
 

@@ -15,6 +15,7 @@ from veneer_server.api.admin.pages import page
 from veneer_server.api.admin.paths import AdapterRoute, NameDep, OwnNameDep
 from veneer_server.api.admin.views import adapter_json, revision_json
 from veneer_server.api.deps import BodyDep, PrincipalDep, ServerDep, needs
+from veneer_server.api.noting.auditing import audited
 from veneer_server.tenancy.scopes import Scope
 
 router = APIRouter(route_class=AdapterRoute)
@@ -70,13 +71,14 @@ async def add_adapter(
     require_offer(who, server, asked.name, asked.source)
 
     async def act() -> Response:
-        added = await server.adapters.add(
-            asked.name,
-            asked.source,
-            pinned=asked.pinned,
-            allow_no_effect=asked.allow_no_effect,
-            wait=asked.wait,
-        )
+        async with audited(request, server, "adapter.add", asked.name[:200], wait=asked.wait):
+            added = await server.adapters.add(
+                asked.name,
+                asked.source,
+                pinned=asked.pinned,
+                allow_no_effect=asked.allow_no_effect,
+                wait=asked.wait,
+            )
         return _answer(adapter_json(added, who), 201 if asked.wait else 202)
 
     return await once(request, server, body, act)
@@ -98,15 +100,20 @@ async def show_adapter(name: NameDep, server: ServerDep, who: PrincipalDep) -> d
 
 
 @router.patch("/v1/adapters/{name}", openapi_extra=described(PatchBody), dependencies=_WRITE)
-async def change_adapter(name: OwnNameDep, body: BodyDep, server: ServerDep) -> dict[str, Any]:
+async def change_adapter(
+    request: Request, name: OwnNameDep, body: BodyDep, server: ServerDep
+) -> dict[str, Any]:
     """Pin the live revision to its device slot, or unpin it."""
-    return adapter_json(await server.adapters.pin(name, pinned=parse(PatchBody, body).pinned))
+    pinned = parse(PatchBody, body).pinned
+    async with audited(request, server, "adapter.pin", name, pinned=pinned):
+        return adapter_json(await server.adapters.pin(name, pinned=pinned))
 
 
 @router.delete("/v1/adapters/{name}", dependencies=_WRITE)
-async def remove_adapter(name: OwnNameDep, server: ServerDep) -> dict[str, Any]:
+async def remove_adapter(request: Request, name: OwnNameDep, server: ServerDep) -> dict[str, Any]:
     """Remove an adapter; running requests finish on it."""
-    await server.adapters.remove(name)
+    async with audited(request, server, "adapter.remove", name):
+        await server.adapters.remove(name)
     return {"name": name, "object": "adapter", "deleted": True}
 
 
@@ -132,13 +139,16 @@ async def publish_revision(
         require_alias_name(asked.alias)
 
     async def act() -> Response:
-        published = await server.adapters.publish(
-            name,
-            asked.source,
-            alias=asked.alias,
-            allow_no_effect=asked.allow_no_effect,
-            wait=asked.wait,
-        )
+        details = {"alias": asked.alias, "wait": asked.wait}
+        async with audited(request, server, "adapter.publish", name, **details) as change:
+            published = await server.adapters.publish(
+                name,
+                asked.source,
+                alias=asked.alias,
+                allow_no_effect=asked.allow_no_effect,
+                wait=asked.wait,
+            )
+            change.object = published.label if published else name
         if published is None:
             return _answer(adapter_json(server.adapters.get(name)), 202)
         return _answer(revision_json(published), 201)

@@ -16,6 +16,7 @@ from veneer_server.api.admin.paths import AdapterRoute, NameDep, OwnNameDep
 from veneer_server.api.admin.views import alias_json
 from veneer_server.api.deps import BodyDep, ServerDep, needs
 from veneer_server.api.errors import InvalidRequest
+from veneer_server.api.noting.auditing import audited
 from veneer_server.tenancy.scopes import Scope
 
 router = APIRouter(route_class=AdapterRoute)
@@ -67,7 +68,10 @@ async def move_alias(
     asked = parse(AliasBody, body)
     guard = Guard(asked.guard.min_requests, asked.guard.margin) if asked.guard else None
     wanted = Wanted(_targets(asked), asked.sticky, guard, _expected(request))
-    return _answer(name, await server.adapters.move(name, require_alias_name(alias), wanted))
+    targets = [[target.revision, target.weight] for target in wanted.targets]
+    object_ = f"{name}@{require_alias_name(alias)}"
+    async with audited(request, server, "alias.move", object_, targets=targets):
+        return _answer(name, await server.adapters.move(name, alias, wanted))
 
 
 @router.delete(_PATH, dependencies=_WRITE)
@@ -75,7 +79,9 @@ async def remove_alias(
     request: Request, name: OwnNameDep, alias: str, server: ServerDep
 ) -> dict[str, Any]:
     """Remove an alias; its revisions stay."""
-    await server.adapters.remove_alias(name, alias, expected=_expected(request))
+    expected = _expected(request)
+    async with audited(request, server, "alias.remove", f"{name}@{alias[:100]}"):
+        await server.adapters.remove_alias(name, alias, expected=expected)
     return {"adapter": name, "alias": alias, "object": "adapter.alias", "deleted": True}
 
 
@@ -85,7 +91,8 @@ async def roll_back(request: Request, name: OwnNameDep, alias: str, server: Serv
 
     async def act() -> Response:
         expected = _expected(request)
-        return _answer(name, await server.adapters.roll_back(name, alias, expected=expected))
+        async with audited(request, server, "alias.rollback", f"{name}@{alias[:100]}"):
+            return _answer(name, await server.adapters.roll_back(name, alias, expected=expected))
 
     return await once(request, server, {}, act)
 

@@ -12,6 +12,7 @@ from veneer_server.api.admin.bodies import Body, described, parse
 from veneer_server.api.admin.pages import page
 from veneer_server.api.deps import BodyDep, ServerDep, needs
 from veneer_server.api.errors import InvalidRequest
+from veneer_server.api.noting.auditing import audited
 from veneer_server.settings import MOST
 from veneer_server.tenancy.keys import Key, is_tenant
 from veneer_server.tenancy.limits import Limits
@@ -39,18 +40,21 @@ class KeyBody(Body):
 
 
 @router.post("/v1/keys", openapi_extra=described(KeyBody))
-async def create_key(body: BodyDep, server: ServerDep) -> JSONResponse:
+async def create_key(request: Request, body: BodyDep, server: ServerDep) -> JSONResponse:
     """Make a key. Its text is in this answer and nowhere else."""
     asked = parse(KeyBody, body)
     expires = None if asked.expires_in_s is None else int(time.time()) + asked.expires_in_s
-    key, text = await server.keyring.create(
-        tenant=_tenant(asked.tenant),
-        name=asked.name,
-        scopes=_scopes(asked.scopes),
-        patterns=_patterns(asked),
-        expires=expires,
-        limits=Limits(asked.rpm, asked.tpm, asked.concurrency),
-    )
+    made: dict[str, Any] = {
+        "tenant": _tenant(asked.tenant),
+        "name": asked.name,
+        "scopes": _scopes(asked.scopes),
+        "patterns": _patterns(asked),
+        "expires": expires,
+    }
+    limits = Limits(asked.rpm, asked.tpm, asked.concurrency)
+    async with audited(request, server, "key.create", "", **made, limits=asdict(limits)) as change:
+        key, text = await server.keyring.create(**made, limits=limits)
+        change.object = key.id
     return JSONResponse({**key_json(key), "key": text}, 201)
 
 
@@ -61,9 +65,10 @@ async def list_keys(request: Request, server: ServerDep) -> dict[str, Any]:
 
 
 @router.delete("/v1/keys/{key_id}")
-async def revoke_key(key_id: str, server: ServerDep) -> dict[str, Any]:
+async def revoke_key(request: Request, key_id: str, server: ServerDep) -> dict[str, Any]:
     """Revoke a key; within a second it opens nothing on any server of the catalog."""
-    await server.keyring.revoke(key_id)
+    async with audited(request, server, "key.revoke", key_id[:100]):
+        await server.keyring.revoke(key_id)
     return {"id": key_id, "object": "api_key.deleted", "deleted": True}
 
 

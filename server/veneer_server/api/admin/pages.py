@@ -24,7 +24,7 @@ def page(
     Raises:
         InvalidRequest: ``limit`` is not a number from 1 to 1000, or ``after`` names no item.
     """
-    limit = _limit(request)
+    limit = limit_of(request)
     begin = _begin(request, items, cursor)
     shown = items[begin : begin + limit]
     has_more = len(items) > begin + limit
@@ -36,7 +36,8 @@ def page(
     }
 
 
-def _limit(request: Request) -> int:
+def limit_of(request: Request) -> int:
+    """Return how many items the page has at most; raises as ``page``."""
     text = request.query_params.get("limit", str(_DEFAULT))
     # Python refuses to read a number of thousands of digits.
     if not text.isdecimal() or len(text) > _DIGITS or not 1 <= int(text) <= _MOST:

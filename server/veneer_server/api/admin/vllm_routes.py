@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 
 from veneer_adapters.errors import MissingFolder, quoted
 from veneer_server.api.admin.offering import require_offer
 from veneer_server.api.deps import BodyDep, PrincipalDep, Server, ServerDep, needs, with_body
 from veneer_server.api.errors import InvalidRequest, NoAdapterAtPath
+from veneer_server.api.noting.auditing import audited
 from veneer_server.tenancy.scopes import Scope
 
 router = APIRouter(dependencies=[needs(Scope.ADAPTERS_WRITE)])
@@ -26,7 +27,7 @@ _LOAD = {
     "/v1/load_lora_adapter", response_class=PlainTextResponse, openapi_extra=with_body(_LOAD)
 )
 async def load_lora_adapter(
-    body: BodyDep, server: ServerDep, who: PrincipalDep
+    request: Request, body: BodyDep, server: ServerDep, who: PrincipalDep
 ) -> PlainTextResponse:
     """Publish the content of a source as the live revision of a name, and load it.
 
@@ -41,7 +42,8 @@ async def load_lora_adapter(
             param="lora_name",
         )
     try:
-        await server.adapters.put(name, path)
+        async with audited(request, server, "adapter.publish", name[:200]):
+            await server.adapters.put(name, path)
     except MissingFolder as error:
         raise NoAdapterAtPath(
             f"Loading lora {name} failed: No adapter found for {quoted(path)}.", param="lora_path"
@@ -53,13 +55,14 @@ async def load_lora_adapter(
     "/v1/unload_lora_adapter", response_class=PlainTextResponse, openapi_extra=with_body(_UNLOAD)
 )
 async def unload_lora_adapter(
-    body: BodyDep, server: ServerDep, who: PrincipalDep
+    request: Request, body: BodyDep, server: ServerDep, who: PrincipalDep
 ) -> PlainTextResponse:
     """Remove an adapter; running requests finish on it."""
     name = _text(body, "lora_name")
     server.adapters.require(name, who.sees)
     who.require_owner(name)
-    await server.adapters.remove(name)
+    async with audited(request, server, "adapter.remove", name):
+        await server.adapters.remove(name)
     return PlainTextResponse(f"Success: LoRA adapter '{name}' removed successfully.")
 
 

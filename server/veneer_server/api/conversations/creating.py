@@ -12,7 +12,6 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from veneer_server.api.answering import note, owner_of
 from veneer_server.api.conversations.recording import Followed, Recorded, steps
 from veneer_server.api.deps import (
     STREAMED,
@@ -23,6 +22,7 @@ from veneer_server.api.deps import (
     needs,
     with_body,
 )
+from veneer_server.api.noting.answering import note, owner_of
 from veneer_server.api.official.answers import to_document
 from veneer_server.api.official.bodies import in_the_clients_words, name_as_written, prepare
 from veneer_server.api.official.members.schemas import body_of

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from veneer_server.api.answering import owner_of
 from veneer_server.api.conversations.recording import Followed
 from veneer_server.api.deps import ServerDep, needs
+from veneer_server.api.noting.answering import owner_of
 from veneer_server.api.streams import EventStream
 from veneer_server.conversations.errors import NotKept
 from veneer_server.conversations.records import Page

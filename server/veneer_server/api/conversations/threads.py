@@ -8,10 +8,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from veneer_server.api.answering import owner_of
 from veneer_server.api.conversations.stored import LimitDep, OrderDep, to_list
 from veneer_server.api.deps import BodyDep, ServerDep, needs, with_body
 from veneer_server.api.errors import InvalidRequest
+from veneer_server.api.noting.answering import owner_of
 from veneer_server.api.official.checking import check_metadata
 from veneer_server.conversations.records import Conversation, Page
 from veneer_server.tenancy.scopes import Scope

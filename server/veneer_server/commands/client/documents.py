@@ -112,6 +112,17 @@ class Page(_Answer):
     next: str | int | None = None
 
 
+class AuditEntry(_Answer):
+    """An entry of the audit log."""
+
+    number: int
+    time: int
+    actor: str
+    action: str
+    outcome: str
+    hash: str
+
+
 class UsageResult(_Answer):
     """The sums of one group."""
 

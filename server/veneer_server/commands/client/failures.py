@@ -8,6 +8,7 @@
     ├── Refused          the server refused the request, and said why
     ├── ContentRefused   the server cannot serve the files, or could not get them
     ├── NotFinished      the command stopped waiting; the server goes on with the work
+    ├── LogBroken        the audit log is not as it was written
     └── LeftRunning      the user stopped waiting; the server goes on with the work
 
 Every message is one or two plain sentences and is safe to print: texts from a server are shown
@@ -32,6 +33,10 @@ class ClientError(Exception):
 
 class BadArgument(ClientError):
     """An argument of the command is wrong; the message says what to write."""
+
+
+class LogBroken(ClientError):
+    """The audit log is not as it was written, or not the one that was expected."""
 
 
 class CannotConnect(ClientError):

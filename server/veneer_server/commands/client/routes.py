@@ -12,6 +12,7 @@ from veneer_server.commands.client.documents import (
     Adapter,
     Alias,
     ApiKey,
+    AuditEntry,
     Page,
     Revision,
     UsageBucket,
@@ -20,7 +21,8 @@ from veneer_server.commands.client.documents import (
 from veneer_server.commands.client.failures import NotVeneer
 from veneer_server.commands.client.targets import to_name
 
-_ROOT, _KEYS, _USAGE = "/v1/adapters", "/v1/keys", "/v1/usage"
+_ROOT, _KEYS = "/v1/adapters", "/v1/keys"
+_USAGE, _AUDIT = "/v1/usage", "/v1/audit"
 _PAGE = 1000
 """The most items that the server returns in one page."""
 
@@ -160,6 +162,14 @@ class KeysApi(_Api):
     def revoke(self, key_id: str) -> None:
         """Make a key useless."""
         self._connection.delete(f"{_KEYS}/{quote(key_id, safe='')}")
+
+
+class AuditApi(_Api):
+    """The audit log of a server. Every method raises ``ClientError`` if it fails."""
+
+    def entries(self, at_most: int | None = None) -> Listing[AuditEntry]:
+        """Return all entries, or the first ``at_most``, the oldest first."""
+        return self._list(_AUDIT, AuditEntry, at_most)
 
 
 class UsageApi(_Api):

@@ -8,7 +8,14 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from veneer_server.commands.client.documents import Adapter, Alias, ApiKey, Revision, UsageBucket
+from veneer_server.commands.client.documents import (
+    Adapter,
+    Alias,
+    ApiKey,
+    AuditEntry,
+    Revision,
+    UsageBucket,
+)
 from veneer_server.commands.client.failures import plain
 
 _NOTHING = "-"
@@ -111,6 +118,25 @@ def usage_table(buckets: Iterable[UsageBucket], groups: Sequence[str]) -> Table:
             )
             for bucket in buckets
             for result in bucket.results
+        ),
+    )
+
+
+def audit_table(entries: Iterable[AuditEntry]) -> Table:
+    """Return one row for each entry."""
+    return _table(
+        ("NUMBER", "TIME", "ACTOR", "ACTION", "OBJECT", "OUTCOME", "HASH"),
+        (
+            (
+                str(entry.number),
+                moment(entry.time),
+                entry.actor,
+                entry.action,
+                entry.object,
+                entry.outcome,
+                short(entry.hash),
+            )
+            for entry in entries
         ),
     )
 

@@ -1,0 +1,1 @@
+"""What routes note of a request beside its answer: who answers it, and what it changes."""

@@ -1,0 +1,76 @@
+"""The audit log of one database: entries are added, and read in pages."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from veneer_adapters.catalog.database import Database
+from veneer_server.auditing.entries import FIRST, Change, Entry, chained
+from veneer_server.auditing.tables import audit_entries
+
+logger = structlog.get_logger(__name__)
+
+
+class AuditLog:
+    """Adds entries, one after the other, also where several servers share the database."""
+
+    def __init__(self, database: Database, *, now: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._now = now
+
+    @property
+    def now(self) -> int:
+        """The time that an entry gets, in seconds since the epoch."""
+        return int(self._now())
+
+    async def append(self, change: Change) -> Entry:
+        """Add an entry for ``change``, and write it to the server's own log.
+
+        Raises:
+            AdapterUnavailable: the database cannot be written; there is no entry.
+        """
+        # Writers take turns, so no two entries follow the same one.
+        async with self._database.writing() as (connection, _):
+            number, previous = await _last(connection)
+            entry = chained(change, number + 1, previous)
+            row = {**entry.as_json(), "details": json.dumps(change.details)}
+            await connection.execute(sa.insert(audit_entries), row)
+        logger.info("audit", **{k: v for k, v in entry.as_json().items() if k != "previous"})
+        return entry
+
+    async def page(self, after: int, limit: int) -> list[Entry]:
+        """Return at most ``limit`` entries that follow the number ``after``, the oldest first.
+
+        Raises:
+            AdapterUnavailable: the database cannot be read.
+        """
+        follow = sa.select(audit_entries).where(audit_entries.c.number > after)
+        async with self._database.reading() as connection:
+            rows = await connection.execute(follow.order_by(audit_entries.c.number).limit(limit))
+            return [_to_entry(row) for row in rows]
+
+
+async def _last(connection: AsyncConnection) -> tuple[int, str]:
+    newest = sa.select(audit_entries.c.number, audit_entries.c.hash)
+    found = await connection.execute(newest.order_by(audit_entries.c.number.desc()).limit(1))
+    row = found.first()
+    return (row.number, row.hash) if row is not None else (0, FIRST)
+
+
+def _to_entry(row: Any) -> Entry:
+    change = Change(
+        time=row.time,
+        actor=row.actor,
+        tenant=row.tenant,
+        action=row.action,
+        object=row.object,
+        details=json.loads(row.details),
+        outcome=row.outcome,
+        request=row.request,
+    )
+    return Entry(row.number, row.previous, row.hash, change)
