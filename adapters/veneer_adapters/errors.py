@@ -24,6 +24,7 @@
     │   ├── UnsupportedFeature  DoRA, bias, modules_to_save, ...: it would not be applied
     │   ├── UnsafeFormat        a pickle: loading it could run code
     │   ├── Unparsable          the process that read the files crashed or reached a limit
+    │   ├── QuotaExceeded       its namespace has as many adapters or bytes as it may have
     │   ├── NoEffect            nothing matches the base, or every product B·A is zero
     │   ├── GarbageOutput       with it, the engine answers with token 0 only
     │   ├── CrashesEngine       the engine was lost twice while it loaded or first used it

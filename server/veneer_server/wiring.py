@@ -202,13 +202,6 @@ async def assemble(
     _observe(metrics, sizes, engine, catalog, residency)
     ledger = Ledger(database, days=settings.tenants.usage_days, lost=metrics.usage_lost)
     watching = Watching(engine.model.id, metrics, tracing, usage, canaries, ledger)
-    admission = Admission(
-        sizes.max_seqs,
-        settings.limits.max_queue,
-        is_open=residency.is_open,
-        most_fetching=sizes.device_slots,
-    )
-    metrics.observe_waiting(lambda: admission.waiting)
     quotas = _quotas(settings, database)
     spending = Spending(quotas, engine.model.max_model_len)
     checkup = Checkup(intake, sandbox, engine.facts)
@@ -221,7 +214,7 @@ async def assemble(
             resolver,
             residency,
             watching,
-            admission,
+            _admission(settings, sizes, residency, metrics),
             ColdStarts(
                 residency,
                 catalog.revisions,
@@ -362,6 +355,19 @@ def _puller(settings: Settings, staging: Staging, reserved: Collection[str]) -> 
 
     deadline_s = settings.sources.timeout_s
     return Puller(settings.sources.pull, pull, deadline_s=deadline_s, reserved=reserved)
+
+
+def _admission(
+    settings: Settings, sizes: Sizes, residency: Residency, metrics: Metrics
+) -> Admission:
+    admission = Admission(
+        sizes.max_seqs,
+        settings.limits.max_queue,
+        is_open=residency.is_open,
+        most_fetching=sizes.device_slots,
+    )
+    metrics.observe_waiting(lambda: admission.waiting)
+    return admission
 
 
 def _observe(

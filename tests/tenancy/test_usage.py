@@ -15,9 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from support import builders
 from support.serving import serve_echo, until_served
 from tenancy.conftest import OPERATOR, Tenants
+from tenancy.test_limits import GatedEngine
 from veneer_server.engine.base import EngineLost
 from veneer_server.engine.echo import EchoEngine
 
+CHAT_PATH = "/v1/chat/completions"
 PROGRAM = "from veneer_server.commands.main import main; main()"
 
 
@@ -37,7 +39,7 @@ class Told:
         body = chat(model, words, max_tokens=words, stream=stream)
         if stream:
             body["stream_options"] = {"include_usage": True}
-        answer = await key.post("/v1/chat/completions", json=body)
+        answer = await key.post(CHAT_PATH, json=body)
         assert answer.status_code == 200, answer.text
         events = [line[6:] for line in answer.text.splitlines() if line.startswith("data: {")]
         usage = json.loads(events[-1])["usage"] if stream else answer.json()["usage"]
@@ -112,6 +114,29 @@ async def test_a_request_that_fails_or_is_left_has_a_row_too(tmp_path: Path) -> 
             ("failed", 1),
         ]
         assert {r["revision"] for r in await usage(client, "group_by=revision")} == {None}
+
+
+async def test_the_wait_for_a_turn_is_told_apart_from_the_answer(tmp_path: Path) -> None:
+    engine, one = GatedEngine(), {"max_seqs": 1}
+    sent = {"authorization": f"Bearer {OPERATOR}"}
+    async with (
+        serve_echo(tmp_path, engine, server={"api_key": OPERATOR}, limits=one) as served,
+        httpx.AsyncClient(base_url=served.url, headers=sent, timeout=30) as client,
+    ):
+        made = (await client.post("/v1/keys", json={"tenant": "acme"})).json()
+        second = {"authorization": f"Bearer {made['key']}"}
+        body = chat("echo", stream=True)
+        async with asyncio.timeout(20), client.stream("POST", CHAT_PATH, json=body) as first:
+            waiting = asyncio.create_task(client.post(CHAT_PATH, json=body, headers=second))
+            while "veneer_sequences_waiting 1" not in (await client.get("/metrics")).text:
+                await asyncio.sleep(0.01)
+            engine.gate.set()
+            await first.aread()
+            assert (await waiting).status_code == 200
+        found = {r["tenant"]: r for r in await usage(client, "group_by=tenant")}
+        assert found["acme"]["queue_seconds"] > found[None]["queue_seconds"]
+        assert found["acme"]["total_seconds"] >= found["acme"]["queue_seconds"]
+        assert found["acme"]["cold_start_seconds"] == 0
 
 
 async def test_usage_survives_the_end_of_the_server(tmp_path: Path) -> None:
