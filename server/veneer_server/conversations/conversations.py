@@ -2,7 +2,12 @@
 
 from typing import Any
 
-from veneer_server.conversations.errors import ConversationNotFound, ItemNotFound, StateRefused
+from veneer_server.conversations.errors import (
+    ConversationNotFound,
+    ItemNotFound,
+    StateRefused,
+    short_id,
+)
 from veneer_server.conversations.ids import is_id, new_id
 from veneer_server.conversations.items import to_kept
 from veneer_server.conversations.records import Conversation, Item, Page
@@ -96,7 +101,9 @@ class Conversations:
                     connection, found.id, after=after, limit=limit, newest=newest
                 )
         if page is None:
-            raise StateRefused(f"There is no item with id '{after}' in this list.", param="after")
+            raise StateRefused(
+                f"There is no item with id '{short_id(after)}' in this list.", param="after"
+            )
         return page
 
     async def item(self, owner: str, conversation_id: str, item_id: str) -> Item:

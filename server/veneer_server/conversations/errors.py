@@ -13,6 +13,13 @@
 What belongs to somebody else is reported exactly as what does not exist.
 """
 
+_LONGEST_SHOWN = 100
+
+
+def short_id(text: str) -> str:
+    """Return an id as a client wrote it, at most 100 characters of it."""
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
 
 class ConversationFault(Exception):
     """The base class; ``param`` names the field of the request when there is one."""
@@ -30,14 +37,16 @@ class ResponseNotFound(NotKept):
     """No response has this id."""
 
     def __init__(self, response_id: str) -> None:
-        super().__init__(f"Response with id '{response_id}' not found.")
+        super().__init__(f"Response with id '{short_id(response_id)}' not found.")
 
 
 class ConversationNotFound(NotKept):
     """No conversation has this id."""
 
     def __init__(self, conversation_id: str, *, param: str | None = None) -> None:
-        super().__init__(f"Conversation with id '{conversation_id}' not found.", param=param)
+        super().__init__(
+            f"Conversation with id '{short_id(conversation_id)}' not found.", param=param
+        )
 
 
 class ItemNotFound(NotKept):
@@ -45,7 +54,7 @@ class ItemNotFound(NotKept):
 
     def __init__(self, item_id: str, *, param: str | None = None) -> None:
         super().__init__(
-            f"Item with id '{item_id}' not found. Items are not persisted when `store` is set to"
+            f"Item with id '{short_id(item_id)}' not found. Items are not persisted when `store` is set to"
             " false. Try again with `store` set to true, or remove this item from your input.",
             param=param,
         )
@@ -56,7 +65,8 @@ class PreviousResponseNotFound(NotKept):
 
     def __init__(self, response_id: str) -> None:
         super().__init__(
-            f"Previous response with id '{response_id}' not found.", param="previous_response_id"
+            f"Previous response with id '{short_id(response_id)}' not found.",
+            param="previous_response_id",
         )
 
 

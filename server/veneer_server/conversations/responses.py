@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from veneer_server.conversations.errors import ResponseNotFound, StateRefused
+from veneer_server.conversations.errors import ResponseNotFound, StateRefused, short_id
 from veneer_server.conversations.ids import is_id
 from veneer_server.conversations.records import Item, Page, Status, StoredResponse
 from veneer_server.conversations.runs import Runs
@@ -86,6 +86,8 @@ def cut(items: list[Item], after: str | None, limit: int) -> Page:
     if after is not None:
         places = [index for index, item in enumerate(items) if item["id"] == after]
         if not places:
-            raise StateRefused(f"There is no item with id '{after}' in this list.", param="after")
+            raise StateRefused(
+                f"There is no item with id '{short_id(after)}' in this list.", param="after"
+            )
         begin = places[-1] + 1
     return Page(items[begin : begin + limit], len(items) > begin + limit)

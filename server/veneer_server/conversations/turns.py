@@ -17,6 +17,7 @@ from veneer_server.conversations.errors import (
     PreviousResponseNotFound,
     StateRefused,
     StateUnavailable,
+    short_id,
 )
 from veneer_server.conversations.ids import is_id, new_id
 from veneer_server.conversations.items import reference, to_engine, to_kept
@@ -145,7 +146,7 @@ class Turns:
             raise PreviousResponseNotFound(previous)
         if not found.finished:
             raise StateRefused(
-                f"Previous response with id '{previous}' is still {found.status}.",
+                f"Previous response with id '{short_id(previous)}' is still {found.status}.",
                 param="previous_response_id",
             )
         return found.items

@@ -29,6 +29,9 @@ _READABLE = frozenset(
 )
 _IN_RESULTS = frozenset({"image", "text", "tool_reference"})
 """What vLLM reads in a ``tool_result``; it leaves everything else out, without a word."""
+_TEXTS_IN_RESULTS = ("text", "name", "tool_name")
+_TEXTS_IN_SOURCES = ("type", "url", "data", "media_type")
+"""Members that vLLM takes for texts without a look: it checks only what is outside of results."""
 _OWN_TOOLS = frozenset({"custom", "function"})
 CHAT_PARTS: Mapping[str, str | None] = {
     "audio_embeds": None,
@@ -117,6 +120,27 @@ def _check_block(path: str, block: Any) -> None:
         inner = _member(part, "type")
         if isinstance(inner, str) and inner not in _IN_RESULTS:
             _refuse_block(f"{path}.content[{number}]", inner)
+        if isinstance(part, Mapping):
+            _check_result_part(f"{path}.content[{number}]", part)
+
+
+def _check_result_part(path: str, part: Mapping[str, Any]) -> None:
+    _require_texts(path, part, _TEXTS_IN_RESULTS)
+    if part.get("type") == "image":
+        source = part.get("source", {})
+        if not isinstance(source, Mapping):
+            _refuse_type(f"{path}.source", "an object")
+        _require_texts(f"{path}.source", source, _TEXTS_IN_SOURCES)
+
+
+def _require_texts(path: str, found: Mapping[str, Any], members: tuple[str, ...]) -> None:
+    for member in members:
+        if not isinstance(found.get(member, ""), str):
+            _refuse_type(f"{path}.{member}", "a string")
+
+
+def _refuse_type(path: str, wanted: str) -> None:
+    raise InvalidRequest(f"Invalid type for '{path}': expected {wanted}.", param=path)
 
 
 def _refuse_block(path: str, kind: str, called: str = "block", text: str = "text") -> None:
