@@ -66,6 +66,7 @@ LOCKS = (
     Lock("cpu", extra="cpu", project=True, left_out=NOT_ON_CPU | {"torch"}, more=UNSEEN),
     Lock("cuda", extra="cuda", project=True),
     Lock("model", group="model", deps=False),
+    Lock("kernels", group="kernels", deps=False),
     Lock("bench", group="bench", on_top=True),
     Lock("train", group="train", on_top=True),
     Lock("clients", group="clients", apart=True),

@@ -129,6 +129,10 @@ class EngineSettings(_Section):
     kv_cache_gib: float | None = Field(
         default=None, gt=0, description="Memory for the KV cache, in GiB; on a GPU, of each one."
     )
+    lora_op: Literal["auto", "vllm"] = Field(
+        default="auto",
+        description="On CUDA: 'auto' tries Veneer's kernels at the start, 'vllm' never does.",
+    )
     stall_timeout_s: float = Field(
         default=60.0,
         gt=0,

@@ -59,12 +59,16 @@ async def _is_up(server: Server) -> bool:
 
 @router.get("/version", dependencies=_OPEN)
 async def version(server: ServerDep) -> JSONResponse:
-    """Return the server's version, its base model, its LoRA implementation and its dtype."""
+    """Return the server's version, its base model, its LoRA implementation and its dtype.
+
+    ``lora_kernels`` says on CUDA which kernels serve and the figures that chose them.
+    """
     return JSONResponse(
         {
             "version": __version__,
             "model": server.engine.model.id,
             "lora_op": server.engine.lora_op(),
+            "lora_kernels": server.engine.lora_kernels(),
             "dtype": server.engine.facts.dtype,
         }
     )

@@ -182,5 +182,8 @@ class Engine(AdapterEngine, Protocol):
     def lora_op(self) -> str:
         """Return the name of the implementation that applies adapters, which /version shows."""
 
+    def lora_kernels(self) -> str | None:
+        """Return which kernels it runs and why, as /version shows it; None where it has one."""
+
     def stop(self) -> None:
         """End every process of the engine; a second call does nothing."""

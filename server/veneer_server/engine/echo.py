@@ -78,6 +78,10 @@ class EchoEngine:
         """Return ``none``, because nothing applies an adapter."""
         return "none"
 
+    def lora_kernels(self) -> str | None:
+        """Return None, because there are no kernels."""
+        return None
+
     async def respond(self, call: Call) -> Answer | Frames:
         """Repeat the last message; an adapter's internal name in brackets stands before it."""
         await self.check_health()

@@ -118,6 +118,7 @@ def _set_environment(settings: Settings) -> None:
     # vLLM reads its environment while it is imported, and the processes it spawns inherit it.
     cpus, within_s = os.sched_getaffinity(0), settings.engine.start_timeout_s
     os.environ.update(environment(os.environ, cpus, os.getpid(), within_s))
+    os.environ["VENEER_LORA_OP"] = settings.engine.lora_op
 
 
 def model_folder(settings: Settings) -> Path:
@@ -164,6 +165,7 @@ def _engine_options(settings: Settings, sizes: Sizes) -> EngineOptions:
         host_slots=sizes.host_slots,
         max_rank=sizes.max_rank,
         max_seqs=sizes.max_seqs,
+        lora_op=settings.engine.lora_op,
         chat_template=embedded.CHAT_TEMPLATE if is_embedded else None,
         tool_call_parser=embedded.TOOL_CALL_PARSER if is_embedded else None,
         record=settings.state.dir / RECORD_FILE,

@@ -95,6 +95,7 @@ class SupervisedEngine:
         self._deaths_s: list[float] = []
         self._stopped = False
         self._model, self._facts, self._op = engine.model, engine.facts, engine.lora_op()
+        self._kernels = engine.lora_kernels()
 
     @property
     def model(self) -> ModelFacts:
@@ -109,6 +110,10 @@ class SupervisedEngine:
     def lora_op(self) -> str:
         """Which implementation applies adapters."""
         return self._op
+
+    def lora_kernels(self) -> str | None:
+        """Which kernels the first engine chose for that, and why."""
+        return self._kernels
 
     async def wait_until_able(self) -> None:
         """Return when requests can be answered; wait for a restart as long as is configured."""

@@ -60,6 +60,7 @@ class VllmEngine:
         model: ModelFacts,
         facts: BaseFacts,
         op: str,
+        kernels: str | None,
     ) -> None:
         self._processes = processes
         self._client = processes.client
@@ -67,6 +68,7 @@ class VllmEngine:
         self._model = model
         self._facts = facts
         self._op = op
+        self._kernels = kernels
         self._outputs = _count_outputs(self._client)
         self._requests: dict[int, LoRARequest] = {}
 
@@ -119,6 +121,9 @@ class VllmEngine:
         if on_cpu and op != EXACT_CPU_OP:
             raise WrongLoraOp(_explain_wrong_op(op))
         require_right_kernels(await client.collective_rpc("veneer_kernel_fault"))
+        [kernels, *_] = await client.collective_rpc("veneer_lora_kernels")
+        if kernels is not None:
+            logger.info("%s", kernels)  # the worker shows nothing but errors
         _tell_unsteady(await client.collective_rpc("veneer_least_rows"))
         await prepare_slots(client, on_cpu=on_cpu)
         if on_cpu:
@@ -141,7 +146,7 @@ class VllmEngine:
             max_rank=client.vllm_config.lora_config.max_lora_rank,
             dtype=str(client.model_config.dtype).removeprefix("torch."),
         )
-        return cls(processes, handlers, model=model, facts=facts, op=op)
+        return cls(processes, handlers, model=model, facts=facts, op=op, kernels=kernels)
 
     @property
     def model(self) -> ModelFacts:
@@ -156,6 +161,10 @@ class VllmEngine:
     def lora_op(self) -> str:
         """Return the name of the class that applies adapters in the worker."""
         return self._op
+
+    def lora_kernels(self) -> str | None:
+        """Return which kernels serve on CUDA and the figures that chose them; None on a CPU."""
+        return self._kernels
 
     async def respond(self, call: Call) -> Answer | Frames:
         """Answer ``call`` with vLLM's own handler for its endpoint."""

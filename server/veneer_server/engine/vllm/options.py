@@ -27,8 +27,10 @@ _CACHES = {
     "VLLM_CACHE_ROOT": "vllm",
     "TRITON_CACHE_DIR": "triton",
     "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    "VENEER_LORA_CACHE": "lora",
 }
-"""Variables that say where compiled code is kept between starts, and the folder in our cache."""
+"""Variables that say where compiled code and figures of kernels are kept between starts, and the
+folder in our cache."""
 PARSER_OPTIONS = frozenset(
     {"chat_template", "chat_template_content_format", "tool_call_parser", "tool_strict_level"}
 )
@@ -54,6 +56,8 @@ class EngineOptions:
     host_slots: int = 64
     max_rank: int = 64
     max_seqs: int = 32
+    lora_op: str = "auto"
+    """On CUDA: ``auto`` lets the card decide, ``vllm`` leaves LoRA to vLLM."""
     chat_template: Path | None = None
     tool_call_parser: str | None = None
     reasoning_parser: str | None = None
@@ -103,6 +107,10 @@ def engine_fields(options: EngineOptions, *, on_cpu: bool) -> dict[str, Any]:
         # fused ops.
         fields["enforce_eager"] = True
         fields["distributed_executor_backend"] = EXECUTOR
+    else:
+        # vLLM keeps compiled models by its configuration, and they differ by the op.
+        chosen = {**own.get("additional_config", {}), "veneer_lora_op": options.lora_op}
+        own["additional_config"] = chosen
     return fields | own
 
 

@@ -74,6 +74,14 @@ def test_the_operators_own_arguments_win() -> None:
     assert (found["max_loras"], found["block_size"]) == (2, 32)
 
 
+def test_on_a_gpu_compiled_models_are_kept_apart_by_the_lora_op() -> None:
+    assert "additional_config" not in fields()
+    kept = [fields(on_cpu=False, lora_op=op)["additional_config"] for op in ("auto", "vllm")]
+    assert kept[0] != kept[1]
+    own = fields(on_cpu=False, args={"additional_config": {"a": 1}})["additional_config"]
+    assert own == {"a": 1, "veneer_lora_op": "auto"}
+
+
 def test_options_of_the_api_layer_do_not_reach_the_engine() -> None:
     found = fields(args={"tool_call_parser": "hermes", "chat_template": "/t.jinja"})
     assert not {"tool_call_parser", "chat_template"} & found.keys()

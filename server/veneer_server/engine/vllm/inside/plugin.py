@@ -28,8 +28,13 @@ a spawned child imports its parent's main module again.
 ENGINE_PID = "VENEER_ENGINE_PID"
 """Environment variable: the process id of the engine core, which sets it for its workers."""
 
+LORA_OP = "VENEER_LORA_OP"
+"""Environment variable: ``vllm`` leaves LoRA on CUDA to vLLM, else the card decides."""
+
 _PLATFORM = "veneer_server.engine.vllm.inside.platform.VeneerCpuPlatform"
+_ON_CUDA = "veneer_server.engine.vllm.inside.platform_cuda.VeneerCudaPlatform"
 _STOCK_CPU = "vllm.platforms.cpu.CpuPlatform"
+_STOCK_CUDA = "vllm.platforms.cuda.CudaPlatform"
 _PR_SET_PDEATHSIG = 1
 _SOONER, _SOONEST = 500, 1000
 """How much sooner than the gateway an engine is ended for memory, and the most there is. A reader
@@ -46,12 +51,16 @@ class Role(Enum):
 
 
 def platform() -> str | None:
-    """Return our platform class where vLLM would choose its own CPU platform, else None."""
+    """Return our class in place of vLLM's own platform for a CPU or for CUDA, else None."""
     if GATEWAY_PID not in os.environ:
         return None
-    from vllm.platforms import cpu_platform_plugin
+    from vllm.platforms import cpu_platform_plugin, cuda_platform_plugin
 
-    return _PLATFORM if cpu_platform_plugin() == _STOCK_CPU else None
+    if cpu_platform_plugin() == _STOCK_CPU:
+        return _PLATFORM
+    if os.environ.get(LORA_OP) == "vllm" or cuda_platform_plugin() != _STOCK_CUDA:
+        return None
+    return _ON_CUDA
 
 
 def install() -> None:

@@ -4,7 +4,9 @@ vLLM mixes ``VeneerWorkerExtension`` into its worker. ``collective_rpc`` calls t
 between two steps. The methods of a load return an error as text and never raise it.
 """
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
@@ -30,6 +32,7 @@ class VeneerWorkerExtension:
     _loads: Loads
     device: Any
     _kernel_fault: str | None
+    _lora_kernels: str
     _least_rows: dict[str, int | None]
     _known_spans: dict[str, Span]
     _watch: Watch
@@ -67,11 +70,17 @@ class VeneerWorkerExtension:
         Call it before the first load. ``veneer_kernel_fault`` returns the same again.
         """
         self._kernel_fault = self_test(self._slots())
+        if self._kernel_fault is None:
+            self._lora_kernels = _try_own_kernels(self._slots())
         return self._kernel_fault
 
     def veneer_kernel_fault(self) -> str | None:
         """Return what the last test of the kernels found; None where there was no test."""
         return getattr(self, "_kernel_fault", None)
+
+    def veneer_lora_kernels(self) -> str | None:
+        """Return which kernels serve on CUDA and the figures that chose them; None on a CPU."""
+        return getattr(self, "_lora_kernels", None)
 
     def veneer_lora_kernel(self) -> str:
         """Return what computes adapters in a decode step: ``numba``, ``torch`` or ``vllm``."""
@@ -172,6 +181,19 @@ class VeneerWorkerExtension:
 
     def _slots(self) -> Any:
         return self.model_runner.lora_manager._adapter_manager
+
+
+def _try_own_kernels(slots: Any) -> str:
+    # Only CUDA needs what this imports.
+    from veneer_server.engine.vllm.cuda.choosing import keep_vllms, say
+
+    wrapper, *_ = slots.punica_wrapper_mapping.values()
+    if type(wrapper).__name__ != "PunicaWrapperVeneerGPU":
+        return say(keep_vllms(getattr(wrapper, "veneer_reason", "engine.lora_op is vllm")))
+    from veneer_server.engine.vllm.cuda.trying import try_kernels
+
+    folder = Path(os.environ.get("VENEER_LORA_CACHE", "~/.cache/veneer/lora")).expanduser()
+    return say(try_kernels(slots, folder))
 
 
 def _try(act: Callable[[], None]) -> Failure:

@@ -1,6 +1,7 @@
 """What vLLM's processes do because we are installed, with plain processes in their place."""
 
 import asyncio
+import importlib.util
 import os
 import signal
 import sys
@@ -172,6 +173,33 @@ def test_the_platform_is_offered_where_vllm_runs_on_a_cpu(monkeypatch: pytest.Mo
     ):
         monkeypatch.setattr(platforms, "cpu_platform_plugin", lambda stock=stock: stock)
         assert (platform() is not None) is ours
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    ("stock", "wanted", "ours"),
+    [
+        ("vllm.platforms.cuda.CudaPlatform", None, True),
+        ("vllm.platforms.cuda.CudaPlatform", "auto", True),
+        ("vllm.platforms.cuda.CudaPlatform", "vllm", False),
+        ("vllm.platforms.rocm.RocmPlatform", "auto", False),
+    ],
+)
+def test_the_platform_is_offered_on_cuda_unless_lora_is_left_to_vllm(
+    stock: str, wanted: str | None, ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platforms = pytest.importorskip("vllm.platforms")
+    monkeypatch.setenv("VENEER_GATEWAY_PID", str(os.getpid()))
+    monkeypatch.delenv("VENEER_LORA_OP", raising=False)
+    if wanted is not None:
+        monkeypatch.setenv("VENEER_LORA_OP", wanted)
+    monkeypatch.setattr(platforms, "cpu_platform_plugin", lambda: None)
+    monkeypatch.setattr(platforms, "cuda_platform_plugin", lambda: stock)
+    found = platform()
+    assert (found is not None) is ours
+    if found is not None:
+        module, _, _ = found.rpartition(".")
+        assert importlib.util.find_spec(module) is not None
 
 
 @pytest.mark.engine
