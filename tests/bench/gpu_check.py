@@ -231,6 +231,7 @@ def texts(found: Outcome) -> list[str]:
 def main_job(check: Check, server: Running) -> None:
     """First and second requests, mixed against alone, a hot folder, a publish and a roll back."""
     version_ = httpx.get(f"{server.url}/version").json()
+    print(f"  /version: {json.dumps(version_)}", flush=True)
     check.note(Name.VENEER, "LoRA op, dtype", f"{version_['lora_op']}, {version_['dtype']}")
     for name, model in (("base", BASE), ("adapter", NAMES[0])):
         took = [send(Load(server.url, [[ask(model, n, 64, 4)]])) for n in (1, 2, 3)]

@@ -102,7 +102,7 @@ class Conversations:
                 )
         if page is None:
             raise StateRefused(
-                f"There is no item with id '{short_id(after)}' in this list.", param="after"
+                f"There is no item with id '{short_id(after or '')}' in this list.", param="after"
             )
         return page
 

@@ -54,8 +54,9 @@ class ItemNotFound(NotKept):
 
     def __init__(self, item_id: str, *, param: str | None = None) -> None:
         super().__init__(
-            f"Item with id '{short_id(item_id)}' not found. Items are not persisted when `store` is set to"
-            " false. Try again with `store` set to true, or remove this item from your input.",
+            f"Item with id '{short_id(item_id)}' not found. Items are not persisted when `store` is"
+            " set to false. Try again with `store` set to true, or remove this item from your"
+            " input.",
             param=param,
         )
 
