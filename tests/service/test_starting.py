@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from veneer_server.api.listener import bind
 from veneer_server.api.starting.early import answering
@@ -44,6 +45,21 @@ async def test_until_it_is_ready_a_server_lives_and_says_how_far_it_is(
         told = [record for record in caplog.records if record.name.startswith("uvicorn")]
         assert told == []  # nothing has started or shut down for who reads the log
         assert listener.fileno() >= 0  # the server that is ready still needs it
+
+
+async def test_a_request_during_the_start_has_an_id_and_a_line_in_the_log() -> None:
+    with bind("127.0.0.1", 0) as listener, capture_logs() as lines:
+        listener.listen()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with (
+            asyncio.timeout(TIMEOUT_S),
+            answering(listener, Stages(), Settings()),
+            httpx.AsyncClient(base_url=url) as client,
+        ):
+            refused = await client.post("/v1/completions", json={})
+        [line] = [line for line in lines if line["event"] == "request"]
+        assert line["request_id"] == refused.headers["x-request-id"]
+        assert (line["status"], line["code"]) == (503, "engine_unavailable")
 
 
 async def test_a_start_that_fails_at_once_ends_what_answers_early() -> None:

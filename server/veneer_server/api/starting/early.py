@@ -11,10 +11,12 @@ from contextlib import (
 )
 from socket import socket
 
+from veneer_server.api.access import AccessLog
 from veneer_server.api.listener import Listener
 from veneer_server.api.starting.answers import create_starting_app
 from veneer_server.engine.stages import Stages
 from veneer_server.settings import Settings
+from veneer_server.telemetry.tracing import Tracing
 
 
 class _Early(Listener):
@@ -33,8 +35,9 @@ class _Early(Listener):
 @asynccontextmanager
 async def answering(listener: socket, stages: Stages, settings: Settings) -> AsyncIterator[None]:
     """Answer on the listening ``listener`` until the block ends, and then leave it as it is."""
+    app = create_starting_app(stages)
     early = _Early(
-        create_starting_app(stages),
+        AccessLog(app, refused=lambda code: None, tracing=Tracing()),
         draining=asyncio.Event(),
         deadline=asyncio.Event(),
         settings=lambda: settings,
