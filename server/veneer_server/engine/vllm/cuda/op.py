@@ -119,7 +119,8 @@ class PunicaWrapperVeneerGPU(PunicaWrapperGPU):
     ) -> None:
         """Add ``B A x``, with each row's own adapter, to ``y`` ``(rows, sum(output_slices))``."""
         a, b = lora_a_stacked, lora_b_stacked
-        if scale == 1.0 and buffer is None and kwargs.get("add_inputs", True):
+        flat = x.ndim == y.ndim == 2
+        if flat and scale == 1.0 and buffer is None and kwargs.get("add_inputs", True):
             torch.ops.veneer.lora_linear(y, x, list(a), list(b), self._number)
         else:
             super().add_lora_linear(y, x, a, b, scale, output_slices, buffer=buffer, **kwargs)

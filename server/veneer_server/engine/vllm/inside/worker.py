@@ -187,11 +187,13 @@ def _try_own_kernels(slots: Any) -> str:
     # Only CUDA needs what this imports.
     from veneer_server.engine.vllm.cuda.choosing import keep_vllms, say
 
-    wrapper, *_ = slots.punica_wrapper_mapping.values()
+    wrapper = next(iter(slots.punica_wrapper_mapping.values()), None)
     if type(wrapper).__name__ != "PunicaWrapperVeneerGPU":
         return say(keep_vllms(getattr(wrapper, "veneer_reason", "engine.lora_op is vllm")))
-    from veneer_server.engine.vllm.cuda.trying import try_kernels
-
+    try:
+        from veneer_server.engine.vllm.cuda.trying import try_kernels
+    except Exception as error:  # a start must not fail for what vLLM's kernels can do as well
+        return say(keep_vllms(f"ours failed: {type(error).__name__}: {error}"))
     folder = Path(os.environ.get("VENEER_LORA_CACHE", "~/.cache/veneer/lora")).expanduser()
     return say(try_kernels(slots, folder))
 
