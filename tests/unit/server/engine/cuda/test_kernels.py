@@ -105,6 +105,15 @@ def test_slices_and_inputs_of_uneven_width_are_whole(outs: tuple[int, ...]) -> N
     assert error_of(case) < ROUNDED[torch.float16]
 
 
+@pytest.mark.parametrize(("width", "parts"), [(2048, 4), (1488, 3), (8192, 8)])
+@pytest.mark.parametrize("rows", [6, 260])
+def test_the_parts_of_a_wide_input_are_summed(width: int, parts: int, rows: int) -> None:
+    case = Case(rows=rows, width=width, outs=(64, 32), rank=8, slots=2).to(torch.float16)
+    plan = launch.plan_for(launch.layer_of(case.a, case.b), rows)
+    assert plan.parts == (parts if rows == 6 else max(1, parts // 4))
+    assert error_of(case) < ROUNDED[torch.float16]
+
+
 def test_a_prompt_is_cut_into_high_tiles() -> None:
     case = Case(rows=300, width=128, outs=(64, 64), rank=16, slots=3).to(torch.float16)
     assert launch.plan_for(launch.layer_of(case.a, case.b), 300).height == 64

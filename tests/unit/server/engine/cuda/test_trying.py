@@ -1,5 +1,6 @@
 """Our kernels are tried at the start, and nothing that goes wrong with them ends it."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -199,3 +200,40 @@ def test_where_it_does_not_fit_or_fails_the_wrapper_is_vllms_and_says_why(
     assert wrapper.veneer_reason.startswith(reason)
     assert selftest.self_test(rig(wrapper)) is None
     assert wrapper.max_loras == SLOTS
+
+
+def asked(wrapper: Any, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
+    from veneer_server.engine.vllm.inside import worker
+
+    monkeypatch.setenv("VENEER_LORA_CACHE", str(folder))
+    return worker._try_own_kernels(rig(wrapper))
+
+
+def test_a_worker_says_why_vllms_wrapper_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_triton(monkeypatch)
+    wrapper = wrapper_of(punica_gpu.PunicaWrapperGPU)
+    said = "LoRA kernels that serve: vllm; "
+    assert asked(wrapper, monkeypatch, tmp_path) == f"{said}engine.lora_op is vllm"
+    wrapper.veneer_reason = "vLLM 0.33.0 is not 0.32.x"
+    assert asked(wrapper, monkeypatch, tmp_path) == f"{said}vLLM 0.33.0 is not 0.32.x"
+
+
+def test_a_worker_goes_on_where_the_trial_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_triton(monkeypatch)
+    monkeypatch.setitem(sys.modules, trying.__name__, None)
+    said = asked(wrapper_of(op.PunicaWrapperVeneerGPU), monkeypatch, tmp_path)
+    assert said.startswith("LoRA kernels that serve: vllm; ours failed: ")
+
+
+def test_a_worker_tries_our_kernels_and_says_the_times(
+    card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from veneer_server.engine.vllm.inside import worker
+
+    monkeypatch.setenv("VENEER_LORA_CACHE", str(tmp_path))
+    said = worker._try_own_kernels(card.slots)
+    assert said.startswith("LoRA kernels that serve: veneer; timed on this card (vLLM's / ours: 8")
