@@ -1,4 +1,4 @@
-"""The content of the three dashboards: titles, descriptions, queries, units and limits.
+"""The content of the four dashboards: titles, descriptions, queries, units and limits.
 
 Rule: a panel answers one question of the person on call, and its description says what to do.
 Every query and every limit is in this file; ``panels`` knows Grafana's format.
@@ -155,6 +155,40 @@ def variants() -> list[Panel]:
     ]  # fmt: skip
 
 
+def tenants() -> list[Panel]:
+    """Return the panels that show what each tenant gets, and who waits."""
+    by = "tenant"
+    served = rate("veneer_tenant_requests_total", by=by)
+    failed = rate("veneer_tenant_requests_total", by=by, where=_FAILED)
+    failing = ratio(f"{failed} or {served} * 0", served)
+    written = rate("veneer_tenant_tokens_total", by=by, where=_OUTPUT)
+    read = rate("veneer_tenant_tokens_total", by=by, where=f'{HERE},direction="input"')
+    waits = quantile(0.95, "veneer_tenant_queue_seconds", by=by)
+    refused = rate("veneer_tenant_refusals_total", by=by)
+    return [
+        table("Tenants", "__operator__ is everybody without a tenant, __other__ all tenants beyond"
+              " the first 200.", [
+            ("Requests/s", served, "reqps", ()),
+            ("Failed", failing, "percentunit", (0.001, 0.01)),
+            ("Wait 95 %", waits, "s", (5, 10)),
+            ("Refused/s", refused, "reqps", ()),
+            ("Tokens/s read", read, "none", ()),
+            ("Tokens/s written", written, "none", ()),
+        ], by=by),
+        graph("Requests", "Requests that ended, per second.", "reqps", (served, "{{tenant}}"),
+              stacked=True),
+        graph("Tokens written", "When many wait, everybody gets a fair share of these.", "none",
+              (written, "{{tenant}}"), stacked=True),
+        graph("Wait for a turn, 95 %", "If it rises for one tenant, that one sends more than its"
+              " share. If it rises for all, the server is too small.", "s",
+              (waits, "{{tenant}}"), limits=[5, 10]),
+        graph("Refused, by code", "rate_limit_exceeded: its limits are too low, or its clients too"
+              " eager.", "reqps",
+              (rate("veneer_tenant_refusals_total", by="tenant, reason"),
+               "{{tenant}} {{reason}}"), stacked=True),
+    ]  # fmt: skip
+
+
 def engine() -> list[Panel]:
     """Return the panels of vLLM's own metrics and of the process's."""
     hits = ratio(rate("vllm:prefix_cache_hits_total"), rate("vllm:prefix_cache_queries_total"))
@@ -267,5 +301,6 @@ def dashboards() -> dict[str, dict[str, Any]]:
     return {
         "overview": _dashboard("overview", "Overview", "Is all well?", overview()),
         "variants": _dashboard("variants", "Variants", "How does each adapter do?", variants()),
+        "tenants": _dashboard("tenants", "Tenants", "Who gets what, and who waits?", tenants()),
         "engine": _dashboard("engine", "Engine", "What does vLLM do?", engine()),
     }

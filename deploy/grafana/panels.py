@@ -94,9 +94,13 @@ def graph(
 
 
 def table(
-    title: str, about: str, columns: Sequence[tuple[str, str, str, Sequence[float]]]
+    title: str,
+    about: str,
+    columns: Sequence[tuple[str, str, str, Sequence[float]]],
+    *,
+    by: str = "adapter",
 ) -> Panel:
-    """Return a table with one row for each adapter.
+    """Return a table with one row for each value of the label ``by``.
 
     A column is a tuple of its heading, expression, unit and limits.
     """
@@ -108,7 +112,7 @@ def table(
     names = {
         f"Value #{letter}": heading for letter, (heading, *_) in zip(letters, columns, strict=True)
     }
-    organize = {"excludeByName": {"Time": True}, "renameByName": {"adapter": "Adapter", **names}}
+    organize = {"excludeByName": {"Time": True}, "renameByName": {by: by.capitalize(), **names}}
     panel["transformations"] = [
         {"id": "merge", "options": {}},
         {"id": "organize", "options": organize},
@@ -117,7 +121,8 @@ def table(
     panel["fieldConfig"]["overrides"] = [
         _column(heading, unit, limits) for heading, _, unit, limits in columns
     ]
-    panel["fieldConfig"]["overrides"].append(_link_to_itself())
+    if by == "adapter":
+        panel["fieldConfig"]["overrides"].append(_link_to_itself())
     return panel
 
 

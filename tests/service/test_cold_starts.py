@@ -1,6 +1,7 @@
 """What a client may choose for the case that its adapter is in no slot: wait, refuse, fall back."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from support import builders
-from support.serving import Served, serve_echo, until_served
+from support.serving import POLL_S, Served, serve_echo, until_served
 from veneer_server.engine.base import Answer, Call, Frames
 from veneer_server.engine.echo import EchoEngine
 
@@ -63,6 +64,12 @@ async def busy_slot(client: httpx.AsyncClient, engine: HeldEngine) -> AsyncItera
     assert (await holding).status_code == 200
 
 
+def fallbacks(usage: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return for which adapter who answered."""
+    found = [result for bucket in usage["data"] for result in bucket["results"]]
+    return [(r["fallback_for"], r["adapter"]) for r in found if r["fallback_for"]]
+
+
 async def test_a_client_that_does_not_wait_is_refused_and_the_load_begins(tmp_path: Path) -> None:
     async with one_slot(tmp_path) as (_, client):
         await ask(client, "busy")
@@ -85,6 +92,10 @@ async def test_the_base_answers_for_who_asked_for_a_fallback_and_says_so(tmp_pat
         assert answer.headers["x-veneer-fallback"] == "base"
         assert "x-veneer-adapter" not in answer.headers
         assert answer.json()["model"] == "mine"
+        asked = {"start_time": int(time.time()) - 60, "group_by": ["fallback_for", "adapter"]}
+        while not (told := fallbacks((await client.get("/v1/usage", params=asked)).json())):
+            await asyncio.sleep(POLL_S)
+        assert told == [("mine", "echo")]
 
 
 async def test_an_earlier_revision_answers_before_the_base_does(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ class Group(StrEnum):
     REVISION = "revision"
     ENDPOINT = "endpoint"
     OUTCOME = "outcome"
+    FALLBACK_FOR = "fallback_for"
 
 
 @dataclass(frozen=True, slots=True)

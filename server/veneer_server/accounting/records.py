@@ -28,6 +28,8 @@ class UsageRecord:
     """The adapter's name in the catalog, or the base's id."""
     revision: int | None
     """None for the base."""
+    fallback_for: str | None = None
+    """The adapter that was asked for, when this one answered in its place."""
     outcome: str
     """Completed, failed, rejected or cancelled."""
     input_tokens: int

@@ -14,6 +14,7 @@ request_usage = Table(
     Column("endpoint", String(32), nullable=False),
     Column("adapter", String(256), nullable=False),
     Column("revision", Integer),
+    Column("fallback_for", String(256)),
     Column("outcome", String(16), nullable=False),
     Column("input_tokens", BigInteger, nullable=False),
     Column("cached_tokens", BigInteger, nullable=False),

@@ -43,8 +43,10 @@ _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 class AccessLog:
     """Middleware that logs every request. It is pure ASGI, so it never buffers a stream."""
 
-    def __init__(self, app: ASGIApp, refused: Callable[[str], None], tracing: Tracing) -> None:
-        """Log the requests of ``app``; ``refused`` gets the code of each error answer."""
+    def __init__(
+        self, app: ASGIApp, refused: Callable[[str, str | None], None], tracing: Tracing
+    ) -> None:
+        """Log the requests of ``app``; ``refused`` gets the code and tenant of each error."""
         self._app = app
         self._refused = refused
         self._tracing = tracing
@@ -67,7 +69,7 @@ class AccessLog:
     def _count(self, line: "_Line") -> None:
         code = line.code()
         if code is not None and line.status >= 400 and not line.is_probe:
-            self._refused(code)
+            self._refused(code, line.tenant())
 
 
 class Refusals:
@@ -105,6 +107,11 @@ class _Line:
         """Return the code of the error that ended the request, None without an error."""
         code: str | None = self._state.get("code")
         return code
+
+    def tenant(self) -> str | None:
+        """Return the tenant whose key it has, None without one."""
+        tenant: str | None = self._state.get("tenant")
+        return tenant
 
     def watch(self, send: Send) -> Send:
         async def watched(message: Message) -> None:

@@ -95,7 +95,7 @@ class ColdStarts:
         if wanted is ColdStart.REJECT or (found is None and not asker.principal.sees_base()):
             usual_s = median(self._took_s) if self._took_s else _UNKNOWN_S
             raise AdapterCold(revision.adapter, retry_after_s=usual_s)
-        return replace(resolved, revision=found, guarded=None, fell_back=True)
+        return replace(resolved, revision=found, guarded=None, instead_of=revision.adapter)
 
     def _is_open(self, revision: Revision) -> bool:
         return self._residency.is_open(revision.engine_name)

@@ -165,7 +165,7 @@ class RequestService:
                 resolved.revision,
                 watch.seen,
                 sum(waits_s) if waits_s else None,
-                resolved.fell_back,
+                resolved.instead_of is not None,
                 held.headers,
             )
             model = lease.engine_name if lease else self._engine.model.id

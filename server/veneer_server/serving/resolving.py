@@ -66,8 +66,8 @@ class Resolved:
     """The alias that the request named, when it has a guard; else None."""
     pulled_s: float | None = None
     """Seconds that the fetch of the adapter took for this request, None without a fetch."""
-    fell_back: bool = False
-    """Whether something else answers than what the client named, because it asked for that."""
+    instead_of: str | None = None
+    """The adapter that the client named, when something else answers because it asked for that."""
 
 
 OnFailed = Callable[[Endpoint, str, Alias, int], None]

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.catalog.usage import Usage
 from veneer_server.accounting.ledger import Ledger
 from veneer_server.accounting.records import UsageRecord
@@ -141,11 +140,13 @@ class Watching:
         finally:
             if seen is not None:  # its outcome is final only after the metrics' block
                 trial.ended(seen)
-                self._note(seen, endpoint, name, revision, who)
+                self._metrics.served(who.tenant, seen)
+                self._note(seen, endpoint, name, resolved, who)
 
     def _note(
-        self, seen: Observation, endpoint: str, name: str, revision: Revision | None, who: Principal
+        self, seen: Observation, endpoint: str, name: str, resolved: Resolved, who: Principal
     ) -> None:
+        revision = resolved.revision
         self._ledger.note(
             UsageRecord(
                 time=self._ledger.now,
@@ -154,6 +155,7 @@ class Watching:
                 endpoint=endpoint,
                 adapter=name,
                 revision=revision.number if revision else None,
+                fallback_for=resolved.instead_of,
                 outcome=seen.outcome,
                 input_tokens=seen.input_tokens,
                 cached_tokens=seen.cached_tokens,

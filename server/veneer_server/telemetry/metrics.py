@@ -58,6 +58,10 @@ LOSSES = ("died", "hung")
 """Why an engine is started again, as ``engine.supervision.Loss`` has it."""
 
 
+OPERATOR = "__operator__"
+"""The value of the ``tenant`` label of whoever has no tenant; no tenant can have this name."""
+
+
 class Metrics:
     """One instance per application, so that tests never share counts."""
 
@@ -67,9 +71,11 @@ class Metrics:
         self.registry = registry
         self._clock = clock
         self._labels = AdapterLabels()
+        self._tenants = AdapterLabels()
         self._scraped = CollectorRegistry()
         self._existing: Callable[[], Collection[str]] | None = None
         self._declare_requests()
+        self._declare_tenants()
         self._declare_adapters()
         self._declare_server()
         self._begin_at_zero()
@@ -114,6 +120,27 @@ class Metrics:
         )
         self._refusals = counter(
             "veneer_refusals", "Requests answered with an error, by its code.", ["reason"]
+        )
+
+    def _declare_tenants(self) -> None:
+        counter = partial(Counter, registry=self.registry)
+        self._tenant_requests = counter(
+            "veneer_tenant_requests", "Requests that ended, by tenant.", ["tenant", "outcome"]
+        )
+        self._tenant_tokens = counter(
+            "veneer_tenant_tokens", "Tokens read and written, by tenant.", ["tenant", "direction"]
+        )
+        self._tenant_refusals = counter(
+            "veneer_tenant_refusals",
+            "Requests of a tenant answered with an error, by its code.",
+            ["tenant", "reason"],
+        )
+        self._tenant_queue = Histogram(
+            "veneer_tenant_queue_seconds",
+            "Waits for a turn before the engine gets a request, by tenant.",
+            ["tenant"],
+            buckets=_REQUEST_S,
+            registry=self.registry,
         )
 
     def _declare_adapters(self) -> None:
@@ -210,9 +237,22 @@ class Metrics:
             if number:
                 self._tokens.labels(label, direction).inc(number)
 
-    def refused(self, reason: str) -> None:
+    def served(self, tenant: str | None, seen: Observation) -> None:
+        """Count a request that ended for its tenant; None is the operator."""
+        label = self._tenant_label(tenant)
+        self._tenant_requests.labels(label, seen.outcome).inc()
+        self._tenant_queue.labels(label).observe(seen.queue_s)
+        for direction, number in (("input", seen.input_tokens), ("output", seen.output_tokens)):
+            if number:
+                self._tenant_tokens.labels(label, direction).inc(number)
+
+    def refused(self, reason: str, tenant: str | None = None) -> None:
         """Count an answer that is an error; ``reason`` is one of the codes in docs/api.md."""
         self._refusals.labels(reason).inc()
+        self._tenant_refusals.labels(self._tenant_label(tenant), reason).inc()
+
+    def _tenant_label(self, tenant: str | None) -> str:
+        return self._tenants.value(tenant) if tenant else OPERATOR
 
     def usage_lost(self) -> None:
         """Count a request whose row of usage could not be kept."""

@@ -178,7 +178,8 @@ def used_metrics() -> Metrics:
     with metrics.request("chat", "pirate") as seen:
         seen.token()
         seen.used(1, 1)
-    metrics.refused("model_not_found")
+    metrics.served("acme", seen)
+    metrics.refused("model_not_found", "acme")
     for stage in LoadStage:
         metrics.on_event(StageFinished("pirate", stage, 0.1))
     metrics.on_event(ColdStart("pirate", 0.1))

@@ -37,7 +37,7 @@ async def answering(listener: socket, stages: Stages, settings: Settings) -> Asy
     """Answer on the listening ``listener`` until the block ends, and then leave it as it is."""
     app = create_starting_app(stages)
     early = _Early(
-        AccessLog(app, refused=lambda code: None, tracing=Tracing()),
+        AccessLog(app, refused=lambda code, tenant: None, tracing=Tracing()),
         draining=asyncio.Event(),
         deadline=asyncio.Event(),
         settings=lambda: settings,

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("endpoint", sa.String(32), nullable=False),
         sa.Column("adapter", sa.String(256), nullable=False),
         sa.Column("revision", sa.Integer),
+        sa.Column("fallback_for", sa.String(256)),
         sa.Column("outcome", sa.String(16), nullable=False),
         sa.Column("input_tokens", sa.BigInteger, nullable=False),
         sa.Column("cached_tokens", sa.BigInteger, nullable=False),

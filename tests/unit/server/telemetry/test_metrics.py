@@ -244,3 +244,28 @@ def test_every_name_is_ours_and_ends_in_its_unit(metrics: Metrics) -> None:
             continue
         assert name.startswith("veneer_"), name
         assert name.endswith(units), name
+
+
+def test_what_a_tenant_gets_is_counted_under_its_name(metrics: Metrics) -> None:
+    with metrics.request("chat", "pirate") as seen:
+        seen.used(7, 3)
+        seen.completed()
+    metrics.served("acme", seen)
+    metrics.refused("rate_limit_exceeded", "acme")
+    assert value(metrics, "veneer_tenant_requests_total", tenant="acme", outcome="completed") == 1
+    assert value(metrics, "veneer_tenant_tokens_total", tenant="acme", direction="input") == 7
+    assert value(metrics, "veneer_tenant_tokens_total", tenant="acme", direction="output") == 3
+    assert value(metrics, "veneer_tenant_queue_seconds_count", tenant="acme") == 1
+    refused = {"tenant": "acme", "reason": "rate_limit_exceeded"}
+    assert value(metrics, "veneer_tenant_refusals_total", **refused) == 1
+
+
+def test_who_has_no_tenant_is_the_operator(metrics: Metrics) -> None:
+    with metrics.request("chat", "pirate") as seen:
+        pass
+    metrics.served(None, seen)
+    metrics.refused("model_not_found")
+    served = {"tenant": "__operator__", "outcome": "failed"}
+    assert value(metrics, "veneer_tenant_requests_total", **served) == 1
+    refused = {"tenant": "__operator__", "reason": "model_not_found"}
+    assert value(metrics, "veneer_tenant_refusals_total", **refused) == 1
