@@ -54,6 +54,10 @@ class Migrations:
 _OWN = Migrations(str(files("veneer_adapters.catalog") / "migrations"), "alembic_version")
 
 
+def _no_point(name: str) -> None:
+    """Do nothing where ``fault_point`` would stand."""
+
+
 class Database:
     """One open database, migrated to the schema of this version."""
 
@@ -117,17 +121,20 @@ class Database:
         await self._engine.dispose()
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[tuple[AsyncConnection, int]]:
+    async def writing(
+        self, *, of_catalog: bool = False
+    ) -> AsyncIterator[tuple[AsyncConnection, int]]:
         """Give a connection and the new version of the clock; commit everything at the end.
 
-        When the block raises, nothing is committed.
+        When the block raises, nothing is committed. The catalog's own writes pass fault points.
 
         Raises:
             StateBusy: another process was writing for too long.
             StorageFailed: the database cannot be written, or its file is gone.
         """
+        pass_point = fault_point if of_catalog else _no_point
         with self._errors(writing=True):
-            fault_point("catalog.begin")
+            pass_point("catalog.begin")
             async with self._engine.begin() as connection:
                 counted = await connection.execute(
                     sa.update(tables.clock)
@@ -136,8 +143,8 @@ class Database:
                 )
                 yield connection, counted.scalar_one()
                 self._require_log()
-                fault_point("catalog.commit")
-            fault_point("catalog.committed")
+                pass_point("catalog.commit")
+            pass_point("catalog.committed")
 
     @asynccontextmanager
     async def noting(self) -> AsyncIterator[AsyncConnection]:

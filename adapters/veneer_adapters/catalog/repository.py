@@ -58,7 +58,7 @@ class Repository:
         Raises:
             StateBusy, StorageFailed: nothing changed.
         """
-        async with self._database.writing() as (connection, version):
+        async with self._database.writing(of_catalog=True) as (connection, version):
             before = await self._named(connection, names)
             after = {e.name: e for e in change(dict(before)) if e != before.get(e.name)}
             writes = Writes()
