@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from veneer_adapters.errors import AdapterError
 from veneer_server.serving.fairness import Ask, FairQueue, Ticket
 
 _REMEMBERED = 64
@@ -125,8 +126,8 @@ class Admission:
         self._admit()
         try:
             yield place
-        except Exception:
-            if place.is_fetching:  # the others must learn why too, each by an attempt of its own
+        except AdapterError:
+            if place.is_fetching:  # the others must learn why too: they share one more attempt
                 self._let_all_fetch(ask.flow)
             raise
         finally:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from support.fake_engine import settle
+from veneer_adapters.errors import LoadFailed
 from veneer_server.serving.admission import Admission, Overloaded
 from veneer_server.serving.fairness import Ask
 
@@ -25,7 +26,7 @@ class Slots:
             self.asked.append(flow)
             await self.loaded.wait()
             if self.fails:
-                raise LookupError(flow)
+                raise LoadFailed(flow)
             self.open.add(flow)
 
 
@@ -49,7 +50,7 @@ class Client:
                 self.state = "runs"
                 await self.end.wait()
             self.state = "done"
-        except LookupError:
+        except (LoadFailed, TimeoutError):
             self.state = "failed"
 
 
@@ -141,6 +142,30 @@ async def test_when_a_load_fails_everybody_who_waits_for_it_hears_why() -> None:
         slots.loaded.set()
         await settle()
         assert states(clients) == ["failed", "failed", "failed"]
+
+
+async def test_when_who_asks_for_an_adapter_waits_no_longer_only_the_next_one_asks() -> None:
+    slots = Slots()
+    admission = Admission(8, 100, is_open=slots.open.__contains__)
+
+    late = asyncio.Event()
+
+    async def impatient() -> None:
+        with admission.place(Ask(flow="cold")) as place:
+            await place.turn()
+            await late.wait()
+            raise TimeoutError
+
+    async with coming(admission, slots) as come:
+        waiting = asyncio.create_task(impatient())
+        await settle()
+        others = [await come(Ask(flow="cold")) for _ in range(3)]
+        assert states(others) == ["waits", "waits", "waits"]
+        late.set()
+        with pytest.raises(TimeoutError):
+            await waiting
+        await settle()
+        assert states(others) == ["fetches", "waits", "waits"]
 
 
 async def test_when_who_asks_for_an_adapter_hangs_up_the_next_one_asks() -> None:
