@@ -95,19 +95,19 @@ class VllmEngine:
             fields["reasoning_parser"] = options.reasoning_parser
         stages.begin(Stage.ENGINE)
         processes = await start_processes(fields, options.record, stages.begin)
-        try:
-            with last_logged():
+        with last_logged():  # also what vLLM says of an engine that is ended here
+            try:
                 engine = await cls._around(processes, options, on_cpu=on_cpu)
                 await asyncio.to_thread(require_fitting, options.model, engine.facts.modules)
                 stages.begin(Stage.WARM_UP)
                 await asyncio.to_thread(engine._handlers.warm_up)
                 await warm_up(engine, on_cpu=on_cpu)
-        except BaseException as error:
-            cause = processes.cause()
-            await asyncio.to_thread(processes.kill)
-            if isinstance(error, Exception) and not isinstance(error, EngineNotStarted):
-                raise EngineNotStarted(explain(cause or Cause.of(error))) from error
-            raise
+            except BaseException as error:
+                cause = processes.cause()
+                await asyncio.to_thread(processes.kill)
+                if isinstance(error, Exception) and not isinstance(error, EngineNotStarted):
+                    raise EngineNotStarted(explain(cause or Cause.of(error))) from error
+                raise
         processes.note_started()
         return engine
 
