@@ -54,10 +54,6 @@ class Migrations:
 _OWN = Migrations(str(files("veneer_adapters.catalog") / "migrations"), "alembic_version")
 
 
-def _no_point(name: str) -> None:
-    """Do nothing where ``fault_point`` would stand."""
-
-
 class Database:
     """One open database, migrated to the schema of this version."""
 
@@ -132,9 +128,9 @@ class Database:
             StateBusy: another process was writing for too long.
             StorageFailed: the database cannot be written, or its file is gone.
         """
-        pass_point = fault_point if of_catalog else _no_point
         with self._errors(writing=True):
-            pass_point("catalog.begin")
+            if of_catalog:
+                fault_point("catalog.begin")
             async with self._engine.begin() as connection:
                 counted = await connection.execute(
                     sa.update(tables.clock)
@@ -143,8 +139,10 @@ class Database:
                 )
                 yield connection, counted.scalar_one()
                 self._require_log()
-                pass_point("catalog.commit")
-            pass_point("catalog.committed")
+                if of_catalog:
+                    fault_point("catalog.commit")
+            if of_catalog:
+                fault_point("catalog.committed")
 
     @asynccontextmanager
     async def noting(self) -> AsyncIterator[AsyncConnection]:
