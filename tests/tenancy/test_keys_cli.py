@@ -52,7 +52,7 @@ async def test_what_cannot_be_is_one_sentence(tenants: Tenants) -> None:
         "Write --expires as a number and s, m, h, d or w, for instance 30d.",
     )
     code, _, err = await veneer(tenants, "keys", "revoke", "unknown2")
-    assert (code, err.strip()) == (1, "There is no key with the id unknown2.")
+    assert (code, err.strip()) == (1, "There is no key with the id `unknown2`.")
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("2m", 120), ("1d", 86400)])

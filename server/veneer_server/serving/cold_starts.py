@@ -1,8 +1,8 @@
 """What becomes of a request whose adapter is in no slot: it waits, is refused, or falls back.
 
-A request that is refused or answered by something else still begins the load, so that the next one
-finds the adapter in its slot. Nothing is ever answered by another model in silence: what falls back
-says so, and only who asked for it falls back.
+A request that is refused or answered by something else still begins the load, unless too many are
+under way, so that the next one finds the adapter in its slot. Nothing is ever answered by another
+model in silence: what falls back says so, and only who asked for it falls back.
 """
 
 import asyncio
@@ -30,11 +30,12 @@ _UNKNOWN_S = 1.0
 class AdapterCold(Exception):
     """The adapter is in no slot, and the client did not want to wait for it."""
 
-    def __init__(self, adapter: str, *, retry_after_s: float) -> None:
+    def __init__(self, adapter: str, *, is_loading: bool, retry_after_s: float) -> None:
         """``retry_after_s`` is how long a load usually takes here."""
+        then = "It is being loaded" if is_loading else "Too many others are being loaded"
         super().__init__(
             f"The adapter {quoted(adapter)} is in no slot of the engine, and the request asked not"
-            " to wait for it. It is being loaded; try again."
+            f" to wait for it. {then}; try again."
         )
         self.retry_after_s = retry_after_s
 
@@ -94,7 +95,9 @@ class ColdStarts:
             found = choose_fallback(revision, self._revisions(revision.adapter), self._is_open)
         if wanted is ColdStart.REJECT or (found is None and not asker.principal.sees_base()):
             usual_s = median(self._took_s) if self._took_s else _UNKNOWN_S
-            raise AdapterCold(revision.adapter, retry_after_s=usual_s)
+            raise AdapterCold(
+                revision.adapter, is_loading=loading is not None, retry_after_s=usual_s
+            )
         return replace(resolved, revision=found, guarded=None, instead_of=revision.adapter)
 
     def _is_open(self, revision: Revision) -> bool:

@@ -54,15 +54,16 @@ def parse_wishes(cold_start: str | None, timeout: str | None) -> Wishes:
         return Wishes(begin_within_s=within_s)
     what, _, after = cold_start.partition(";")
     key, _, patience = after.strip().partition("=")
-    known = what.strip() in set(ColdStart) and (not after or key.strip() == "after")
-    if not known:
+    way = what.strip()
+    may_wait_before = way != ColdStart.WAIT and key.strip() == "after"
+    if way not in set(ColdStart) or (after and not may_wait_before):
         raise WishNotUnderstood(
             f"The header {COLD_START_HEADER} is wait, reject or fallback; the last two may add"
             " how many seconds to wait before, as in 'fallback; after=0.5'.",
             param=COLD_START_HEADER,
         )
     patience_s = _seconds(patience, COLD_START_HEADER) if after else 0.0
-    return Wishes(ColdStart(what.strip()), patience_s, within_s)
+    return Wishes(ColdStart(way), patience_s, within_s)
 
 
 def _seconds(text: str, header: str) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import structlog
 
 from veneer_adapters.catalog.database import Database
-from veneer_adapters.errors import AdapterUnavailable
+from veneer_adapters.errors import AdapterUnavailable, quoted
 from veneer_server.tenancy import rows
 from veneer_server.tenancy.errors import KeyNotFound, NobodyLeft
 from veneer_server.tenancy.key_texts import draw, parse
@@ -106,7 +106,7 @@ class Keyring:
         """
         found = [(digest, key) for digest, key in self._keys.items() if key.id == key_id]
         if not found:
-            raise KeyNotFound(f"There is no key with the id {key_id}.")
+            raise KeyNotFound(f"There is no key with the id {quoted(key_id)}.")
         [(digest, key)] = found
         if self._administers(key) and not self._is_governed_without(key):
             raise NobodyLeft(

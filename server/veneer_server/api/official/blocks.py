@@ -121,6 +121,8 @@ def _check_block(path: str, block: Any) -> None:
         if isinstance(inner, str) and inner not in _IN_RESULTS:
             _refuse_block(f"{path}.content[{number}]", inner)
         if isinstance(part, Mapping):
+            if not isinstance(inner, str):  # the engine would leave it out
+                _refuse_type(f"{path}.content[{number}].type", "a string")
             _check_result_part(f"{path}.content[{number}]", part)
 
 

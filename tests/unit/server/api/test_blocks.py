@@ -17,6 +17,8 @@ def with_result(*parts: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("part", "param"),
     [
+        ({"type": ["text"], "text": "x"}, "type"),
+        ({"text": "x"}, "type"),
         ({"type": "image", "source": []}, "source"),
         ({"type": "image", "source": None}, "source"),
         ({"type": "image", "source": {"type": "url", "url": 3}}, "source.url"),

@@ -22,7 +22,8 @@ def test_headers_say_what_a_client_wishes(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "never", "fallback,reject", "fallback; 5", "fallback; before=5", "Wait"]
+    "text",
+    ["", "never", "fallback,reject", "fallback; 5", "fallback; before=5", "Wait", "wait; after=1"],
 )
 def test_an_unknown_way_is_told_the_known_ones(text: str) -> None:
     with pytest.raises(WishNotUnderstood, match="wait, reject or fallback") as refused:

@@ -90,7 +90,7 @@ async def test_a_revoked_key_stays_in_the_list_and_opens_nothing(database: Datab
 
 
 async def test_a_key_that_is_not_there_cannot_be_revoked(database: Database) -> None:
-    with pytest.raises(KeyNotFound):
+    with pytest.raises(KeyNotFound, match="no key with the id `abcdefg2`"):
         await Keyring(database).revoke("abcdefg2")
 
 
