@@ -188,6 +188,9 @@ def now(tenants: Tenants) -> int:
         ("start_time=soon", "start_time"),
         ("start_time=20&end_time=10", "start_time"),
         ("begin=1", "begin"),
+        ("b" * 5000 + "=1", "b" * 100),
+        ("tenants=a%00", "tenants"),
+        ("models=" + "m" * 257, "models"),
     ],
 )
 async def test_a_wrong_question_is_refused_with_its_parameter(

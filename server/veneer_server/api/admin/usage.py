@@ -23,6 +23,7 @@ from veneer_server.tenancy.scopes import Scope
 router = APIRouter(dependencies=[needs(Scope.KEYS_ADMIN)])
 
 _LATEST = 10**10
+_LONGEST_NAME = 256
 _OPENAIS = {"project_id": Group.TENANT, "api_key_id": Group.KEY, "model": Group.ADAPTER}
 _FILTERS = {
     "tenants": Group.TENANT,
@@ -67,7 +68,8 @@ def to_question(query: QueryParams, now: int) -> tuple[Question, int]:
     """
     given = {name.removesuffix("[]"): query.getlist(name) for name in query}
     if unknown := given.keys() - _KNOWN:
-        raise InvalidRequest(f"Unknown parameter: {min(unknown)[:100]!r}.", param=min(unknown))
+        name = min(unknown)[:100]
+        raise InvalidRequest(f"Unknown parameter: {name!r}.", param=name)
     name = query.get("bucket_width", "1d")
     width = WIDTHS.get(name)
     if width is None:
@@ -80,7 +82,7 @@ def to_question(query: QueryParams, now: int) -> tuple[Question, int]:
         raise InvalidRequest("'start_time' must be before 'end_time'.", param="start_time")
     page_end = min(_page_end(begin, limit, width), end)
     groups = tuple(dict.fromkeys(_group(text) for text in given.get("group_by", [])))
-    only = tuple((_FILTERS[name], tuple(given[name])) for name in _FILTERS if name in given)
+    only = tuple((_FILTERS[name], _names(name, given)) for name in _FILTERS if name in given)
     return Question(begin, page_end, width.seconds, groups, only), end
 
 
@@ -95,6 +97,13 @@ def _number(query: QueryParams, name: str, default: int, most: int = _LATEST) ->
     if not text.isdecimal() or len(text) > len(str(_LATEST)) or not 1 <= int(text) <= most:
         raise InvalidRequest(f"'{name}' must be a number from 1 to {most}.", param=name)
     return int(text)
+
+
+def _names(param: str, given: Mapping[str, list[str]]) -> tuple[str, ...]:
+    for name in given[param]:
+        if not name.isprintable() or len(name) > _LONGEST_NAME:
+            raise InvalidRequest(f"'{param}' has something that is no name.", param=param)
+    return tuple(given[param])
 
 
 def _group(text: str) -> Group:

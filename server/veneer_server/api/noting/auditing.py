@@ -46,7 +46,7 @@ async def audited(
             actor=who.key_id or _OPERATOR,
             tenant=who.tenant,
             action=action,
-            object=object_,
+            object=_printable(object_),
             details=details,
             outcome=outcome,
             request=request.state.request_id,
@@ -65,3 +65,8 @@ async def audited(
             await server.audit.append(change(outcome, changing.object))
         except AdapterUnavailable as error:
             logger.warning("audit outcome not written", action=action, detail=str(error))
+
+
+def _printable(text: str) -> str:
+    """Return ``text`` as every database keeps it: PostgreSQL takes no NUL."""
+    return "".join(char if char.isprintable() else "?" for char in text)
