@@ -6,19 +6,31 @@ and all of it is lost at the next start. So whoever reads or writes asks here fi
 Only SQLite itself writes into the file, and only when it moves changes there from its log. So a
 look is one ``stat``, unless the file has changed. Then what it says of itself must be what this
 process knows: the same identity, and a version that has not gone back.
+
+While SQLite moves changes, a file that grows can say nothing of itself: its first page, which is
+written first, counts pages that are not there yet. Only a file that says nothing although nobody
+writes into it is taken for overwritten.
 """
 
+import asyncio
 import os
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from veneer_adapters.errors import CatalogGone, StorageFailed
 
-_LOOKS = 3
+_PAUSE_S = 0.01
+_STILL_S = 1.0
+"""A move of changes that writes nothing for so long has ended, or was cut off for good."""
 _ROOM_BYTES = 1 << 16
+
+
+Stamp = tuple[int, int, int]
+"""Size in bytes, mtime_ns, ctime_ns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,38 +61,54 @@ class DatabaseFile:
         # There is no log on a file system that has no shared memory.
         self._has_log = self._log.exists()
 
-    def require_in_place(self) -> None:
+    async def require_in_place(self) -> None:
         """Return when the path still leads to what was opened.
 
-        This takes one look at the disk, and a few milliseconds when the file has changed.
+        This takes one look at the disk, and a few milliseconds when the file has changed. While
+        the file says nothing of itself, this waits until it does, or nobody has written into it
+        for a second.
 
         Raises:
             CatalogGone: the file was removed, replaced, cut off or overwritten.
         """
+        silent, since_s = None, 0.0
+        while (stamp := self._silent()) is not None:
+            if stamp != silent:
+                silent, since_s = stamp, time.monotonic()
+            elif time.monotonic() - since_s >= _STILL_S:
+                raise self._gone_for_good()
+            await asyncio.sleep(_PAUSE_S)
+
+    def _silent(self) -> Stamp | None:
+        """Return the stamp of a file that says nothing of itself; None if all is well."""
         try:
             found = os.stat(self._path)
         except OSError:
             raise _gone() from None
         if (found.st_dev, found.st_ino) != self._opened or found.st_size < self._size_bytes:
             raise _gone()
-        if _stamp(found) != self._seen:
-            self._require_content()
-            self._seen, self._size_bytes = _stamp(found), found.st_size
+        stamp = _stamp(found)
+        if stamp != self._seen:
+            if not self._is_known():
+                return stamp
+            self._seen, self._size_bytes = stamp, found.st_size
+        return None
 
-    def _require_content(self) -> None:
+    def _is_known(self) -> bool:
         if self._content is None:
-            return
-        if self._is_overwritten:
-            raise _gone()
-        # SQLite may be moving pages at this very moment; a look takes less time than a page.
-        for _ in range(_LOOKS):
-            found = content_of(self._path)
-            if found is not None and found.may_follow(self._content):
-                self._content = found
-                return
+            return True
+        content = None if self._is_overwritten else content_of(self._path)
+        if content is not None and content.may_follow(self._content):
+            self._content = content
+            return True
+        if content is not None or self._is_overwritten:
+            raise self._gone_for_good()
+        return False
+
+    def _gone_for_good(self) -> CatalogGone:
         # For good: what this process writes later would make it look right again.
         self._is_overwritten = True
-        raise _gone()
+        return _gone()
 
     def require_room(self) -> None:
         """Return when a change fits on the disk.
@@ -135,7 +163,7 @@ def _identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _stamp(found: os.stat_result) -> tuple[int, int, int]:
+def _stamp(found: os.stat_result) -> Stamp:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 

@@ -128,7 +128,7 @@ class Database:
             StateBusy: another process was writing for too long.
             StorageFailed: the database cannot be written, or its file is gone.
         """
-        with self._errors(writing=True):
+        async with self._errors(writing=True):
             if of_catalog:
                 fault_point("catalog.begin")
             async with self._engine.begin() as connection:
@@ -147,10 +147,9 @@ class Database:
     @asynccontextmanager
     async def noting(self) -> AsyncIterator[AsyncConnection]:
         """Give a connection for rows that others need not see soon; raises as ``writing``."""
-        with self._errors(writing=True):
-            async with self._engine.begin() as connection:
-                yield connection
-                self._require_log()
+        async with self._errors(writing=True), self._engine.begin() as connection:
+            yield connection
+            self._require_log()
 
     async def require_writable(self, *, by_writing: bool) -> None:
         """Return when changes can be written, so that ``trouble`` is up to date.
@@ -161,7 +160,7 @@ class Database:
         Raises:
             StateBusy, StorageFailed: as ``writing``, or there is hardly any room.
         """
-        with self._errors():
+        async with self._errors():
             if self._file is not None:
                 self._file.require_room()
         if by_writing or self.trouble:
@@ -176,18 +175,17 @@ class Database:
         Raises:
             StorageFailed: the database cannot be read, or its file is gone.
         """
-        with self._errors():
-            async with self._engine.connect() as connection:
-                if self.shared:
-                    await connection.execution_options(isolation_level="REPEATABLE READ")
-                yield connection
-                self._require_log()
+        async with self._errors(), self._engine.connect() as connection:
+            if self.shared:
+                await connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+            self._require_log()
 
-    @contextmanager
-    def _errors(self, *, writing: bool = False) -> Iterator[None]:
+    @asynccontextmanager
+    async def _errors(self, *, writing: bool = False) -> AsyncIterator[None]:
         try:
             if self._file is not None:
-                self._file.require_in_place()
+                await self._file.require_in_place()
             with _write_errors():
                 yield
         except StorageFailed as error:

@@ -1,5 +1,6 @@
 """Which database may stand beside stored adapters, and when its file is still the one opened."""
 
+import asyncio
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from support import builders
 from veneer_adapters import state_file
@@ -103,6 +105,50 @@ async def test_a_file_that_sqlite_itself_has_changed_is_the_one_that_was_opened(
             move_into_file(path)
             path.touch()
         await counted_up(database)
+    finally:
+        await database.close()
+
+
+async def test_a_file_into_which_sqlite_is_moving_changes_is_waited_for(tmp_path: Path) -> None:
+    # A move writes the first page first, and that counts pages that are not written yet.
+    path = tmp_path / "catalog.db"
+    database = await Database.open(path)
+    try:
+        before = path.read_bytes()
+        async with database.writing() as (connection, _):
+            await connection.execute(sa.text("CREATE TABLE large AS SELECT zeroblob(100000) AS x"))
+        move_into_file(path)
+        after = path.read_bytes()
+        with path.open("r+b") as file:
+            file.truncate(len(before))
+        writing = asyncio.create_task(counted_up(database))
+        await asyncio.sleep(0)
+        with path.open("r+b") as file:
+            file.write(after)
+        await asyncio.wait_for(writing, 10)
+        assert database.trouble is None
+    finally:
+        await database.close()
+
+
+async def test_looks_beside_writes_that_let_the_file_grow_find_nothing_wrong(
+    tmp_path: Path,
+) -> None:
+    database = await Database.open(tmp_path / "catalog.db")
+    try:
+        async with database.noting() as connection:
+            await connection.execute(sa.text("CREATE TABLE large (x BLOB)"))
+
+        async def grow() -> None:
+            for _ in range(40):
+                async with database.noting() as connection:
+                    await connection.execute(sa.text("INSERT INTO large VALUES (zeroblob(400000))"))
+
+        growing = asyncio.create_task(grow())
+        while not growing.done():
+            async with database.reading():
+                await asyncio.sleep(0)
+        await growing
     finally:
         await database.close()
 
