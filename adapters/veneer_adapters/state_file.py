@@ -49,7 +49,10 @@ class DatabaseFile:
     """The file of an open database, and its write-ahead log."""
 
     def __init__(self, path: Path) -> None:
-        """Remember which file ``path`` is now; a connection must be open."""
+        """Remember which file ``path`` is now; a connection must be open, and stay open.
+
+        SQLite removes the log with its last connection; as long as one is open, the log stays.
+        """
         self._path = path
         self._log = path.with_name(f"{path.name}-wal")
         self._opened = _identity(path)
@@ -59,7 +62,7 @@ class DatabaseFile:
         self._content = content_of(path)
         self._is_overwritten = False
         # There is no log on a file system that has no shared memory.
-        self._has_log = self._log.exists()
+        self._opened_log = _identity(self._log) if self._log.exists() else None
 
     async def require_in_place(self) -> None:
         """Return when the path still leads to what was opened.
@@ -69,8 +72,10 @@ class DatabaseFile:
         for a second.
 
         Raises:
-            CatalogGone: the file was removed, replaced, cut off or overwritten.
+            CatalogGone: the file was removed, replaced, cut off or overwritten, or its log was
+                removed.
         """
+        self.require_log()
         silent, since_s = None, 0.0
         while (stamp := self._silent()) is not None:
             if stamp != silent:
@@ -125,14 +130,20 @@ class DatabaseFile:
             raise StorageFailed("The disk with the catalog is full.")
 
     def require_log(self) -> None:
-        """Return when the log is where it can be found again.
+        """Return when the log is the one that was opened.
 
-        Call this while a connection reads or writes: when all are closed there may be no log.
+        Where it is another one, some connections write into a log that nobody finds again.
 
         Raises:
-            CatalogGone: the log was removed.
+            CatalogGone: the log was removed or replaced.
         """
-        if self._has_log and not self._log.exists():
+        if self._opened_log is None:
+            return
+        try:
+            found = _identity(self._log)
+        except OSError:
+            raise _gone() from None
+        if found != self._opened_log:
             raise _gone()
 
 

@@ -57,9 +57,17 @@ _OWN = Migrations(str(files("veneer_adapters.catalog") / "migrations"), "alembic
 class Database:
     """One open database, migrated to the schema of this version."""
 
-    def __init__(self, engine: AsyncEngine, identity: str, file: DatabaseFile | None) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        identity: str,
+        file: DatabaseFile | None,
+        keeper: AsyncConnection | None,
+    ) -> None:
+        """Own ``engine``, and ``keeper``: a connection that keeps the file's log there."""
         self._engine = engine
         self._file = file
+        self._keeper = keeper
         self.trouble: str | None = None
         """Why it could not be read or written; None after a write that succeeded."""
         self.identity = identity
@@ -104,7 +112,8 @@ class Database:
                 await connection.commit()
                 if file is not None:
                     await connection.run_sync(_move_into_file)
-                return cls(engine, identity, DatabaseFile(file) if file else None)
+            keeper = await engine.connect() if file else None
+            return cls(engine, identity, DatabaseFile(file) if file else None, keeper)
         except (SQLAlchemyError, CommandError, OSError, sqlite3.Error) as error:
             await engine.dispose()
             raise CatalogUnreadable(_explain(name, error)) from error
@@ -114,6 +123,8 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection; closing twice is a no-op."""
+        if self._keeper is not None:
+            await self._keeper.close()
         await self._engine.dispose()
 
     @asynccontextmanager

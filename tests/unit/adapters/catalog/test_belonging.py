@@ -195,6 +195,39 @@ async def test_a_file_that_is_overwritten_in_place_is_gone_for_good(
         await database.close()
 
 
+async def test_a_log_that_was_removed_is_gone_for_good_whoever_makes_another(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "catalog.db"
+    database = await Database.open(path)
+    log = path.with_name("catalog.db-wal")
+    try:
+        await counted_up(database)
+        log.unlink()
+        log.touch()
+        for _ in range(2):
+            with pytest.raises(CatalogGone):
+                await counted_up(database)
+            with pytest.raises(CatalogGone):
+                async with database.reading():
+                    raise NotImplementedError
+    finally:
+        await database.close()
+
+
+async def test_the_log_stays_the_same_while_connections_come_and_go(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.db"
+    database = await Database.open(path)
+    try:
+        for _ in range(3):
+            await asyncio.gather(*(counted_up(database) for _ in range(20)))
+            with closing(sqlite3.connect(path)) as other, other:
+                other.execute("UPDATE clock SET version = version + 1")
+        await counted_up(database)
+    finally:
+        await database.close()
+
+
 async def test_a_write_that_succeeds_ends_the_trouble(tmp_path: Path) -> None:
     path = tmp_path / "catalog.db"
     database = await Database.open(path)
