@@ -182,3 +182,23 @@ def test_a_value_that_fits_no_type_is_named_by_its_place_in_the_body(
     assert type(found) is RequestRejected
     assert found.param == param
     assert param in str(found)
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "said"),
+    [
+        ({}, "prompt", "Field required"),
+        ({"add_special_tokens": True}, "prompt", "Field required"),
+        ({"prompt": 7}, "prompt", "string"),
+        ({"messages": 7}, "messages", "list"),
+    ],
+)
+def test_a_body_that_is_of_no_kind_is_told_the_member_that_it_lacks(
+    body: dict[str, Any], param: str, said: str
+) -> None:
+    tokenize = need("vllm.entrypoints.serve.tokenize.protocol").TokenizeRequest
+    with pytest.raises(ValidationError) as error:
+        TypeAdapter(tokenize).validate_python({"model": "tiny", **body})
+    found = told(error.value, {"model": "tiny", **body})
+    assert (type(found), found.param) == (RequestRejected, param)
+    assert said in str(found)

@@ -39,12 +39,17 @@ def to_message(errors: Iterable[Mapping[str, Any]], body: Mapping[str, Any]) -> 
 
 
 def _deepest(faults: Iterable[Fault]) -> Fault | None:
-    return max(faults, key=lambda fault: len(fault.path), default=None)
+    # A member that another kind of body would have is missing only if nothing else is wrong.
+    return max(
+        faults,
+        key=lambda one: (len(one.path), not (one.is_missing and len(one.path) == 1)),
+        default=None,
+    )
 
 
 def _meant_most(faults: list[Fault]) -> Fault | None:
     # Where it is not said of which kind the value is, a kind that need not be told comes first.
-    untold = [one for one in faults if one.is_missing and one.path[-1] in _TELLS]
+    untold = [one for one in faults if one.is_missing and {*one.path[-1:]} & _TELLS]
     told = [one for one in faults if not any(_is_in(one, other.kind) for other in untold)]
     found = _deepest(told)
     if untold and (found is None or len(found.path) < len(untold[0].path)):
@@ -83,7 +88,7 @@ def _path(
 ) -> Iterator[str]:
     found = written(body, place)
     yield from found
-    if is_missing and (found or len(place) == 1):
+    if is_missing and (found or all(str(part).startswith(_NAMELESS) for part in place[:-1])):
         yield str(place[-1])
     # vLLM checks a part of a message once more on its own, so that its place is not known.
     elif not found and place and (prompt := prompt_of(body)) is not None:
