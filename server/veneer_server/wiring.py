@@ -45,8 +45,8 @@ from veneer_adapters.store.store import Store
 from veneer_server.accounting.ledger import Ledger
 from veneer_server.api.admin.paths import RESERVED
 from veneer_server.api.deps import Server
+from veneer_server.api.official.answers.response_events import to_last
 from veneer_server.api.official.bounds import MOST_ITEMS
-from veneer_server.api.official.response_events import to_last
 from veneer_server.auditing.log import AuditLog
 from veneer_server.background import Background
 from veneer_server.conversations.keeping import MIGRATIONS, Bounds, Kept

@@ -8,7 +8,7 @@ import pytest
 
 from conformance.schema import OfficialSchema
 from conformance.wire import DONE, events
-from veneer_server.api.official.answers import to_document, to_events
+from veneer_server.api.official.answers.conversions import to_document, to_events
 from veneer_server.engine.base import Endpoint
 
 MODEL = "team/name@live"

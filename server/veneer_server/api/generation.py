@@ -20,7 +20,7 @@ from veneer_server.api.deps import (
     with_body,
 )
 from veneer_server.api.noting.answering import note
-from veneer_server.api.official.answers import to_document, to_events
+from veneer_server.api.official.answers.conversions import to_document, to_events
 from veneer_server.api.official.bodies import in_the_clients_words, name_as_written, prepare
 from veneer_server.api.official.members.schemas import body_of
 from veneer_server.api.official.members.tables import TABLES

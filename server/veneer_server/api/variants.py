@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from veneer_server.api.errors import report, to_api_error, to_body
-from veneer_server.api.official.answers import to_document, to_events
+from veneer_server.api.official.answers.conversions import to_document, to_events
 from veneer_server.engine.base import Endpoint
 from veneer_server.serving.comparing import Began, Comparison, Ended, Failed, Part, Report, Whole
 from veneer_server.serving.requests import Served

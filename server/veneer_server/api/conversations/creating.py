@@ -23,10 +23,10 @@ from veneer_server.api.deps import (
     with_body,
 )
 from veneer_server.api.noting.answering import note, owner_of
-from veneer_server.api.official.answers import to_document
+from veneer_server.api.official.answers.conversions import to_document
+from veneer_server.api.official.answers.responses import to_unanswered
 from veneer_server.api.official.bodies import in_the_clients_words, name_as_written, prepare
 from veneer_server.api.official.members.schemas import body_of
-from veneer_server.api.official.responses import to_unanswered
 from veneer_server.api.streams import ClientGone, EventStream, run_until_gone
 from veneer_server.conversations.turns import Turn
 from veneer_server.engine.base import Endpoint

@@ -7,9 +7,9 @@ from typing import Any
 import structlog
 
 from veneer_server.api.errors import report, to_api_error
-from veneer_server.api.official.answers import to_document
+from veneer_server.api.official.answers.conversions import to_document
+from veneer_server.api.official.answers.response_events import events, to_last, whole, with_whole
 from veneer_server.api.official.bodies import name_as_written
-from veneer_server.api.official.response_events import events, to_last, whole, with_whole
 from veneer_server.conversations.runs import Step
 from veneer_server.engine.base import Endpoint
 from veneer_server.serving.requests import Document, Stream

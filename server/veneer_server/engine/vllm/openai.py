@@ -22,7 +22,6 @@ from vllm.entrypoints.anthropic.protocol import (
 )
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
-from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
@@ -45,7 +44,7 @@ from veneer_server.engine.base import (
 )
 from veneer_server.engine.vllm.constraints.admission import Admission
 from veneer_server.engine.vllm.dialect.messages import Messages
-from veneer_server.engine.vllm.dialect.whole import Chat, as_streamed
+from veneer_server.engine.vllm.dialect.whole import Chat, Completion, as_streamed
 from veneer_server.engine.vllm.generations import Generations, RecordingClient, current
 from veneer_server.engine.vllm.refusals import Refused, refuse_too_many_tokens, to_engine_error
 from veneer_server.engine.vllm.rendering.lanes import give_lanes
@@ -122,7 +121,7 @@ class OpenAIHandlers:
         models, more = self.models, {"online_renderer": renderer, **shared, **tools}
         details = {"enable_prompt_tokens_details": True}
         chat = Chat(client, models, "assistant", **more, **details)
-        completion = OpenAIServingCompletion(
+        completion = Completion(
             client, models, online_renderer=renderer, request_logger=None, **details
         )
         responses = OpenAIServingResponses(client, models, renderer, **shared, **tools, **details)
@@ -232,6 +231,8 @@ def _is_cancelled() -> bool:
 
 def _to_frame(event: Any) -> bytes:
     """Return an event of vLLM's as a frame; raise ``Refused`` if it is an error."""
+    if isinstance(event, bytes):
+        return event
     if not isinstance(event, str):
         return f"event: {event.type}\ndata: {event.model_dump_json(by_alias=True)}\n\n".encode()
     if event.startswith(('data: {"error"', "event: error\n")):

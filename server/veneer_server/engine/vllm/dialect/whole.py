@@ -7,15 +7,23 @@ an answer that ended at a limit may claim that it ended with its calls.
 
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import jiter
 from vllm.entrypoints.generate.base.protocol import DeltaMessage, FunctionCall
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.outputs import RequestOutput
 from vllm.parser.abstract_parser import DelegatingParser, Parser
+
+from veneer_server.engine.vllm.dialect.plain import (
+    by_template,
+    is_plain_chat,
+    is_plain_completion,
+)
 
 Calls = list[FunctionCall] | None
 _PLAIN = "Hello."
@@ -149,7 +157,42 @@ async def _noted(
 
 
 class Chat(HonestEnds):
-    """vLLM's chat completions."""
+    """vLLM's chat completions; streams of nothing but text are written by a template."""
+
+    def chat_completion_stream_generator(  # noqa: D102 - as in vLLM
+        self,
+        request: Any,
+        result_generator: AsyncIterator[RequestOutput],
+        *rest: Any,
+        **more: Any,
+    ) -> AsyncGenerator[Any]:
+        def tell(results: AsyncIterator[RequestOutput]) -> AsyncGenerator[str]:
+            return told(request, results, *rest, **more)
+
+        told = super().chat_completion_stream_generator
+        if not is_plain_chat(request, self.parser_cls):
+            return tell(result_generator)
+        return by_template(result_generator, tell, "content")
+
+
+class Completion(OpenAIServingCompletion):
+    """vLLM's completions; streams of nothing but text are written by a template."""
+
+    def completion_stream_generator(  # noqa: D102 - as in vLLM
+        self,
+        request: Any,
+        engine_inputs: Any,
+        result_generator: AsyncIterator[tuple[int, RequestOutput]],
+        *rest: Any,
+        **more: Any,
+    ) -> AsyncGenerator[Any]:
+        def tell(results: AsyncIterator[tuple[int, RequestOutput]]) -> AsyncGenerator[str]:
+            return told(request, engine_inputs, results, *rest, **more)
+
+        told = super().completion_stream_generator
+        if not is_plain_completion(request, len(engine_inputs)):
+            return tell(result_generator)
+        return by_template(result_generator, tell, "text", itemgetter(1))
 
 
 def so_far(arguments: str) -> dict[str, Any]:

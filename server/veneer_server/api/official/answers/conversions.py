@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from veneer_server.api.official import chat, messages, response_events
-from veneer_server.api.official.nulls import without_nulls
-from veneer_server.api.official.responses import NOTHING, to_response
+from veneer_server.api.official.answers import chat, messages, response_events
+from veneer_server.api.official.answers.nulls import without_nulls
+from veneer_server.api.official.answers.responses import NOTHING, to_response
 from veneer_server.engine.base import Endpoint
 
 _DOCUMENTS: dict[Endpoint, Callable[[dict[str, Any], str], dict[str, Any]]] = {

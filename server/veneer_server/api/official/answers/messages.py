@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from veneer_server.api.official.nulls import without_nulls
+from veneer_server.api.official.answers.nulls import without_nulls
 
 _CHANGED = (
     b"event: message_start\n",

@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-from veneer_server.api.official.nulls import without_nulls
+from veneer_server.api.official.answers.around import Around
+from veneer_server.api.official.answers.nulls import without_nulls
 
 _CHOICE_EXTRAS = ("token_ids", "stop_reason", "prompt_token_ids")
 _DETAILS = frozenset({"prompt_tokens_details", "completion_tokens_details"})
@@ -71,26 +72,36 @@ def chunks(model: str, asked: Mapping[str, Any]) -> Callable[[bytes], bytes]:
     When the client asked for usage, every chat chunk has ``usage``; it is null except in the
     last one. In a completion ``usage`` may not be null, so only the last chunk has it.
     """
-    # ``convert`` runs once per token, so it does little: one parse, a few look-ups, one dump.
+    # ``convert`` runs once per token. So what is around the text is converted once.
     with_usage = bool((asked.get("stream_options") or {}).get("include_usage"))
+    known: Around | None = None
 
     def convert(raw: bytes) -> bytes:
+        nonlocal known
+        if known is not None and (found := known.converted(raw)) is not None:
+            return found
         if not raw.startswith(b"data: {"):
             return raw
         body = orjson.loads(raw[6:])
-        body["model"] = model
-        for name in _CHUNK_EXTRAS:
-            if name in body and body[name] is None:
-                del body[name]
-        for choice in body["choices"]:
-            _to_chunk_choice(choice)
-        if body.get("usage"):
-            body["usage"] = _to_usage(body["usage"])
-        elif with_usage and body["object"] == "chat.completion.chunk":
-            body["usage"] = None
-        return b"data: " + orjson.dumps(body) + b"\n\n"
+        found = b"data: " + orjson.dumps(_to_chunk(body, model, with_usage)) + b"\n\n"
+        known = Around.of(raw, found, body["choices"]) or known
+        return found
 
     return convert
+
+
+def _to_chunk(body: dict[str, Any], model: str, with_usage: bool) -> dict[str, Any]:
+    body["model"] = model
+    for name in _CHUNK_EXTRAS:
+        if name in body and body[name] is None:
+            del body[name]
+    for choice in body["choices"]:
+        _to_chunk_choice(choice)
+    if body.get("usage"):
+        body["usage"] = _to_usage(body["usage"])
+    elif with_usage and body["object"] == "chat.completion.chunk":
+        body["usage"] = None
+    return body
 
 
 def _to_chunk_choice(choice: dict[str, Any]) -> None:

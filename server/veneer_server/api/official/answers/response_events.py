@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from veneer_server.api.official.responses import to_item, to_part, to_response
+from veneer_server.api.official.answers.responses import to_item, to_part, to_response
 
 _AS_THEY_ARE = (
     b"event: response.output_text.delta\n",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from veneer_server.api.official.nulls import without_nulls
+from veneer_server.api.official.answers.nulls import without_nulls
 from veneer_server.api.official.translating.choices import is_allowed_tools
 from veneer_server.api.official.translating.sampling import as_asked
 

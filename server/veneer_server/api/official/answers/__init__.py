@@ -1,0 +1,1 @@
+"""Answers in the official shapes: the engine's documents and events, converted."""
