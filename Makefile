@@ -50,7 +50,7 @@ slow-tests: test-tools
 	$(PY) -m pytest $(PARALLEL) -m "slow and not engine and not services and not clients"
 
 engine-tests: test-tools
-	$(PY) -m pytest -m "engine and not services and not matrix and not clients and not models"
+	$(PY) -m pytest --durations=30 -m "engine and not services and not matrix and not clients and not models"
 
 test-services:  ## Tests that need system packages (installed as root on Debian)
 	@scripts/install test
