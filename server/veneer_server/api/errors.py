@@ -39,8 +39,7 @@ from veneer_server.conversations import errors as conversations
 from veneer_server.engine import base as engine
 from veneer_server.serving.admission import Overloaded
 from veneer_server.serving.cold_starts import AdapterCold
-from veneer_server.serving.requests import TurnTooLate
-from veneer_server.serving.wishes import WishNotUnderstood
+from veneer_server.serving.wishes import TurnTooLate, WishNotUnderstood
 from veneer_server.tenancy import errors as tenancy
 
 logger = structlog.get_logger(__name__)

@@ -8,7 +8,7 @@ and a record of a server that died is ended by another server, or by the next st
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,8 @@ class Run:
     record: StoredResponse
     log: EventLog | None
     """Its events, when the request asked for a stream."""
+    owned: AsyncExitStack = field(default_factory=AsyncExitStack)
+    """What it holds while it generates; closed then."""
     task: asyncio.Task[None] | None = None
     why: dict[str, Any] = field(default_factory=dict)
     """The members of the response that say why it was ended early; empty until it is."""
@@ -100,8 +102,18 @@ class Runs:
         self._runs: dict[str, Run] = {}
         self._ended: dict[str, Run] = {}
 
-    async def start(self, turn: Turn, queued: dict[str, Any], work: Work, *, streams: bool) -> Run:
+    async def start(
+        self,
+        turn: Turn,
+        queued: dict[str, Any],
+        work: Work,
+        owned: AsyncExitStack | None = None,
+        *,
+        streams: bool,
+    ) -> Run:
         """Keep the response as ``queued``, and begin to generate it with ``work``.
+
+        What ``owned`` holds is the run's own from now on; after an error it is as before.
 
         Raises:
             RunsFull: as many as may go on already.
@@ -118,6 +130,8 @@ class Runs:
         except BaseException:
             del self._runs[turn.id]
             raise
+        if owned is not None:
+            run.owned = owned.pop_all()
         run.task = asyncio.create_task(self._keep(run, work), name=turn.id)
         await asyncio.sleep(0)  # a task that is cancelled before it begins would leave no trace
         return run
@@ -167,7 +181,7 @@ class Runs:
     async def _keep(self, run: Run, work: Work) -> None:
         step = Step()
         try:
-            async with asyncio.timeout(self._longest_s):
+            async with asyncio.timeout(self._longest_s), run.owned:
                 step = await self._generate(run, work)
         except asyncio.CancelledError:
             step = self._early(run, run.why or failed(STOPPED))

@@ -10,13 +10,16 @@ Pure: no clock, no I/O, nothing asynchronous. Source: the virtual token counter 
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 _USUAL_TOKENS = 256.0
 """What a sequence is expected to take before the first one has ended."""
 _WEIGHT = 0.05
 """How much the last request counts in what is usual."""
+_TIERS = {"priority": -1, "flex": 1}
+"""OpenAI's names of the tiers that are not the usual one. Source: its API's ``service_tier``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,12 @@ class Ask:
     sequences: int = 1
     priority: int = 0
     """The lower goes first, among the requests of one tenant."""
+
+
+def priority_of(body: Mapping[str, Any]) -> int:
+    """Return the priority that ``service_tier`` asks for; the lower goes first."""
+    tier = body.get("service_tier")
+    return _TIERS.get(tier, 0) if isinstance(tier, str) else 0
 
 
 @dataclass(eq=False, slots=True)

@@ -6,7 +6,7 @@ the engine was told to stop generating, and its place among the sequences after 
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -23,17 +23,14 @@ from veneer_server.engine.base import (
 )
 from veneer_server.serving.admission import Admission, Place, sequences_of
 from veneer_server.serving.cold_starts import ColdStarts
-from veneer_server.serving.fairness import Ask
+from veneer_server.serving.fairness import Ask, priority_of
 from veneer_server.serving.resolving import Asker, Resolver
-from veneer_server.serving.spending import Spending
+from veneer_server.serving.spending import Held, Spending
 from veneer_server.serving.tokens import with_usage
 from veneer_server.serving.watching import Watching
-from veneer_server.serving.wishes import TIMEOUT_HEADER
+from veneer_server.serving.wishes import TurnTooLate
 from veneer_server.telemetry.observation import Observation
 from veneer_server.tenancy.principals import cache_salt
-
-_TIERS = {"priority": -1, "flex": 1}
-"""OpenAI's names of the tiers that are not the usual one. Source: its API's ``service_tier``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +49,6 @@ class Served:
     """Whether something else answers than what the client named, because it asked for that."""
     limits: Mapping[str, str] = field(default_factory=dict)
     """The headers that say how the limits stand of who asks."""
-
-
-class TurnTooLate(Exception):
-    """The request's turn, or its adapter, did not come within the time that its client set."""
-
-    retry_after_s = 1.0
-
-    def __init__(self, waited_s: float) -> None:
-        super().__init__(
-            f"The turn of the request had not come after {waited_s:g} s, which is how long it may"
-            f" wait by its header {TIMEOUT_HEADER}."
-        )
 
 
 class Stream:
@@ -121,17 +106,32 @@ class RequestService:
         self._spending = spending
         self._secret = secret
 
+    def hold(
+        self, endpoint: Endpoint, body: Mapping[str, Any], asker: Asker
+    ) -> AbstractAsyncContextManager[Held]:
+        """Hold a place within the limits of ``asker`` for a request that comes later.
+
+        The block of what is returned must be open until ``respond``, which gets the place, has
+        ended and its stream is closed.
+
+        Raises:
+            TenancyError: a limit of who asks is reached.
+        """
+        return self._spending.request(asker.principal, endpoint, body)
+
     async def respond(
         self,
         endpoint: Endpoint,
         body: Mapping[str, Any],
         ids: dict[str, str] | None = None,
         asker: Asker | None = None,
+        held: Held | None = None,
     ) -> Document | Stream:
         """Answer ``body`` with a document, or with a stream whose first event has arrived.
 
         ``ids`` identify the request in logs and traces. ``asker`` is the user or key that a
-        sticky alias keeps on one target.
+        sticky alias keeps on one target. ``held`` is the place within the limits, from ``hold``;
+        without it the request takes one.
 
         Raises:
             AdapterError: the model cannot be resolved, or its adapter cannot be loaded.
@@ -146,7 +146,9 @@ class RequestService:
         resolved = await self._resolver.resolve(endpoint, body, asker)
         await self._engine.wait_until_able()
         async with AsyncExitStack() as stack:
-            held = await stack.enter_async_context(self._spending.request(who, endpoint, body))
+            held = await stack.enter_async_context(
+                nullcontext(held) if held else self.hold(endpoint, body, asker)
+            )
             if endpoint not in NO_WEIGHTS:
                 resolved = await self._cold_starts.settle(resolved, asker)
             place = self._place(endpoint, body, resolved.revision, who.tenant, stack)
@@ -235,12 +237,6 @@ class RequestService:
             lease = await stack.enter_async_context(self._residency.lease(revision))
             await place.seat()
             return lease
-
-
-def priority_of(body: Mapping[str, Any]) -> int:
-    """Return the priority that ``service_tier`` asks for; the lower goes first."""
-    tier = body.get("service_tier")
-    return _TIERS.get(tier, 0) if isinstance(tier, str) else 0
 
 
 def _settle(place: Place, seen: Observation) -> None:

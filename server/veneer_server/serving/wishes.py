@@ -43,6 +43,18 @@ class WishNotUnderstood(Exception):
         """The name of the header."""
 
 
+class TurnTooLate(Exception):
+    """The request's turn, or its adapter, did not come within the time that its client set."""
+
+    retry_after_s = 1.0
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(
+            f"The turn of the request had not come after {waited_s:g} s, which is how long it may"
+            f" wait by its header {TIMEOUT_HEADER}."
+        )
+
+
 def parse_wishes(cold_start: str | None, timeout: str | None) -> Wishes:
     """Return what the two headers ask for; None is a header that was not sent.
 

@@ -5,6 +5,7 @@ An engine gets a plain request: with all items that came before it, and nothing 
 
 import time
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -80,17 +81,23 @@ async def _begin(
         tried = await server.requests.respond(Endpoint.INPUT_TOKENS, plain, ids, asker)
     model = tried.served.asked
     queued = to_unanswered(asked, model, turn.id, status="queued", now=time.time())
-    run = await server.kept.runs.start(
-        turn,
-        queued,
-        lambda: steps(
-            lambda: server.requests.respond(Endpoint.RESPONSES, plain, ids, asker), asked, queued
-        ),
-        streams=plain.get("stream") is True,
-    )
+    async with AsyncExitStack() as stack:
+        # A limit that is reached refuses the request now, too. So what it may use is held from now.
+        held = await stack.enter_async_context(
+            server.requests.hold(Endpoint.RESPONSES, plain, asker)
+        )
+        respond = partial(server.requests.respond, Endpoint.RESPONSES, plain, ids, asker, held)
+        run = await server.kept.runs.start(
+            turn,
+            queued,
+            lambda: steps(respond, asked, queued),
+            stack,
+            streams=plain.get("stream") is True,
+        )
+    headers = dict(held.headers)
     if run.log is None:
-        return Response(orjson.dumps(queued), media_type="application/json")
-    return EventStream(Followed(run.log.read(-1)), _as_it_is, server.deadline, {})
+        return Response(orjson.dumps(queued), headers=headers, media_type="application/json")
+    return EventStream(Followed(run.log.read(-1)), _as_it_is, server.deadline, headers)
 
 
 @router.post("/v1/responses/input_tokens", response_model=None, openapi_extra=_BODY)
