@@ -7,7 +7,9 @@ builds the other parts and starts nothing: ``app`` runs the parts that must run,
 import asyncio
 import time
 from collections.abc import Callable, Collection
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -47,7 +49,10 @@ from veneer_server.api.admin.paths import RESERVED
 from veneer_server.api.deps import Server
 from veneer_server.api.official.answers.response_events import to_last
 from veneer_server.api.official.bounds import MOST_ITEMS
+from veneer_server.auditing.around import around
+from veneer_server.auditing.entries import Change
 from veneer_server.auditing.log import AuditLog
+from veneer_server.auditing.unasked import expired
 from veneer_server.background import Background
 from veneer_server.conversations.keeping import MIGRATIONS, Bounds, Kept
 from veneer_server.engine.base import Engine
@@ -164,7 +169,8 @@ async def assemble(
         return catalog.digests() | residency.digests()
 
     store = _open_store(settings, needed)
-    catalog = await Catalog.open(database, store.path)
+    audit = AuditLog(database)
+    catalog = await Catalog.open(database, store.path, note=audit.note)
     intake = Intake(
         store,
         lambda folder: sandbox.verify(folder, engine.facts),
@@ -200,7 +206,12 @@ async def assemble(
         on_failed=canaries.failed,
     )
     _observe(metrics, sizes, engine, catalog, residency)
-    ledger = Ledger(database, days=settings.tenants.usage_days, lost=metrics.usage_lost)
+    ledger = Ledger(
+        database,
+        days=settings.tenants.usage_days,
+        lost=metrics.usage_lost,
+        expiring=partial(_expiring, audit),
+    )
     watching = Watching(engine.model.id, metrics, tracing, usage, canaries, ledger)
     quotas = _quotas(settings, database)
     spending = Spending(quotas, engine.model.max_model_len)
@@ -228,7 +239,7 @@ async def assemble(
         kept=_keep(settings, database),
         keyring=keyring,
         ledger=ledger,
-        audit=AuditLog(database),
+        audit=audit,
         failures=Failures(settings.tenants.auth_failures_per_minute),
         quotas=quotas.store,
         background=background,
@@ -276,6 +287,13 @@ async def open_keyring(settings: Settings, database: Database) -> Keyring:
             " 'veneer keys create' while server.host is 127.0.0.1"
         )
     return keyring
+
+
+def _expiring(audit: AuditLog, rows: int, before: int) -> AbstractAsyncContextManager[None]:
+    def change(outcome: str) -> Change:
+        return expired(outcome, rows, before, now=audit.now)
+
+    return around(audit, change, lambda error: getattr(error, "reason", "failed"))
 
 
 def _quotas(settings: Settings, database: Database) -> Quotas:

@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+import shutil
 import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from structlog.testing import capture_logs
 
 from support import builders
-from tenancy.conftest import OPERATOR, Tenants
+from support.serving import POLL_S, serve_echo
+from tenancy.conftest import NAMES, OPERATOR, Tenants
+from veneer_server.accounting.records import UsageRecord
 from veneer_server.auditing.entries import broken_at
 
 PROGRAM = "from veneer_server.commands.main import main; main()"
@@ -43,7 +47,8 @@ async def test_each_change_is_written_before_and_after_with_who_made_it(tenants:
     await tenants.acme.delete(f"{path}/aliases/beta")
     await tenants.acme.patch(path, json={"pinned": True})
     await tenants.operator.delete("/v1/models/bell%2Fown")
-    rows = (await entries(tenants))[before:]
+    # The folder that the test changes is a watched one too.
+    rows = [row for row in (await entries(tenants))[before:] if row["actor"] != "folder"]
     done = [row for row in rows if row["outcome"] != "asked"]
     label = f"acme/own@{number}#{published.json()['digest'][:19]}"
     assert told(done) == [
@@ -78,6 +83,67 @@ async def test_changes_at_once_make_one_chain(tenants: Tenants) -> None:
     assert broken_at(rows) is None
     assert [row["number"] for row in rows] == list(range(1, len(rows) + 1))
     assert await entries(tenants, "?after=3&limit=2") == rows[3:5]
+
+
+async def test_what_the_folders_hold_is_in_the_same_chain_as_what_requests_change(
+    tenants: Tenants,
+) -> None:
+    async def last(action: str) -> dict[str, Any]:
+        async with asyncio.timeout(20):
+            while True:
+                rows = [row for row in await entries(tenants) if row["action"] == action]
+                if rows:
+                    return rows[-1]
+                await asyncio.sleep(POLL_S)
+
+    first = told(await entries(tenants))[: len(NAMES)]
+    assert {row[::2] for row in first} == {("adapter.publish", "done")}
+    assert {row[1].partition("@")[0] for row in first} == set(NAMES)
+    await tenants.key(tenant="acme")
+    shutil.rmtree(tenants.served.adapters / "bell" / "secret-plan")
+    removed = await last("adapter.remove")
+    assert (removed["actor"], removed["object"]) == ("folder", "bell/secret-plan")
+    assert (removed["tenant"], removed["request"], removed["outcome"]) == (None, "", "done")
+    assert broken_at(await entries(tenants)) is None
+
+
+async def test_usage_that_is_removed_because_it_is_old_is_written_down(tmp_path: Path) -> None:
+    async with (
+        serve_echo(tmp_path, server={"api_key": OPERATOR}) as served,
+        httpx.AsyncClient(
+            base_url=served.url, headers={"authorization": f"Bearer {OPERATOR}"}
+        ) as client,
+    ):
+        assert served.parts is not None
+        ledger = served.parts.server.ledger
+        await ledger.sweep()
+        assert (await client.get("/v1/audit")).json()["data"] == []
+        for _ in range(3):
+            ledger.note(old_record())
+        await ledger.flush()
+        await ledger.sweep()
+        rows = (await client.get("/v1/audit")).json()["data"]
+        assert told(rows) == [("usage.expire", "", "asked"), ("usage.expire", "", "done")]
+        assert {row["actor"] for row in rows} == {"server"}
+        assert {row["details"]["rows"] for row in rows} == {3}
+
+
+def old_record() -> UsageRecord:
+    return UsageRecord(
+        time=1,
+        tenant="acme",
+        key=None,
+        endpoint="chat",
+        adapter="acme/own",
+        revision=1,
+        outcome="completed",
+        input_tokens=1,
+        cached_tokens=0,
+        output_tokens=1,
+        queue_s=0,
+        cold_start_s=0,
+        total_s=0,
+    )
 
 
 async def test_no_key_and_no_source_is_in_the_log(tenants: Tenants) -> None:

@@ -17,7 +17,7 @@ from veneer_adapters.catalog.alias import Alias, Guard, Mover, Sticky, Target
 from veneer_adapters.catalog.database import Database
 from veneer_adapters.catalog.entry import Arrival, Entry
 from veneer_adapters.catalog.proof import Effect
-from veneer_adapters.catalog.repository import Repository
+from veneer_adapters.catalog.repository import Note, Repository, unnoted
 from veneer_adapters.catalog.revision import Revision, Source
 from veneer_adapters.catalog.snapshot import Refusal, Snapshot
 from veneer_adapters.errors import (
@@ -64,17 +64,19 @@ class Catalog(Snapshot):
         database: Database,
         where: Callable[[str], Path],
         *,
+        note: Note = unnoted,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> "Catalog":
         """Return the catalog that ``database`` keeps; ``where`` says where a digest is stored.
 
-        Dates are those of ``now``; what is only kept for a while goes by ``clock``.
+        ``note`` gets each change in its transaction. Dates are those of ``now``; what is only kept
+        for a while goes by ``clock``.
 
         Raises:
             CatalogUnreadable: the content of the database contradicts itself.
         """
-        catalog = cls(Repository(database, where), now=now, clock=clock)
+        catalog = cls(Repository(database, where, note), now=now, clock=clock)
         await catalog.refresh()
         return catalog
 

@@ -1,6 +1,6 @@
 """Reads entries from the database, and replaces them in one transaction."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,30 @@ _MAX_IN = 500
 _CLOCK = sa.select(tables.clock.c.version)
 
 Edit = Callable[[dict[str, Entry]], Iterable[Entry]]
+Replaced = Sequence[tuple[Entry | None, Entry]]
+"""Each entry that changes, before and after."""
+Note = Callable[[AsyncConnection, Replaced], Awaitable[Callable[[], None]]]
+"""Writes down what changes, in the same transaction, and returns what to do when it is committed.
+When it raises, nothing changes."""
+
+
+async def unnoted(connection: AsyncConnection, replaced: Replaced) -> Callable[[], None]:
+    """Write nothing; the default."""
+    return lambda: None
 
 
 class Repository:
     """The only reader and writer of the catalog's tables, except for usage and replays."""
 
-    def __init__(self, database: Database, where: Callable[[str], Path]) -> None:
-        """Use ``database``; ``where`` says where the content with a digest is stored."""
+    def __init__(
+        self, database: Database, where: Callable[[str], Path], note: Note = unnoted
+    ) -> None:
+        """Use ``database``; ``where`` says where the content with a digest is stored.
+
+        ``note`` gets every change.
+        """
         self._database = database
+        self._note = note
         self._where = where
 
     async def version(self) -> int:
@@ -65,6 +81,9 @@ class Repository:
             for name, entry in after.items():
                 writes.replace(before.get(name), entry, version)
             await _write(connection, writes)
+            replaced = [(before.get(name), entry) for name, entry in after.items()]
+            committed = await self._note(connection, replaced)
+        committed()
         return after, version
 
     async def moves(self, adapter: str, alias: str) -> list[Alias]:

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from itertools import islice
 
 import structlog
@@ -28,6 +29,9 @@ _SWEEP_S = 3600.0
 _DAY_S = 86400
 _LAST_S = 5.0
 
+Expiring = Callable[[int, int], AbstractAsyncContextManager[None]]
+"""Gets how many rows will go, and from before which time, in seconds since the epoch."""
+
 
 class Ledger:
     """The usage that one database keeps. For one event loop."""
@@ -38,12 +42,17 @@ class Ledger:
         *,
         days: int,
         lost: Callable[[], None] = lambda: None,
+        expiring: Expiring = lambda rows, before: nullcontext(),
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Keep the rows for so many ``days``; call ``lost`` for each that cannot be kept."""
+        """Keep the rows for so many ``days``; call ``lost`` for each that cannot be kept.
+
+        The block of ``expiring`` is open while rows are removed because they are old.
+        """
         self._database = database
         self._days = days
         self._lost = lost
+        self._expiring = expiring
         self._now = now
         self._waiting: deque[UsageRecord] = deque()
         self._writing = asyncio.Lock()
@@ -93,6 +102,13 @@ class Ledger:
     async def sweep(self) -> None:
         """Remove the rows that are older than they may be."""
         before = self.now - self._days * _DAY_S
+        async with self._database.reading() as connection:
+            count = await rows.count_old(connection, before)
+        if count:
+            async with self._expiring(count, before):
+                await self._remove(before)
+
+    async def _remove(self, before: int) -> None:
         gone = rows.BATCH
         while gone == rows.BATCH:
             async with self._database.noting() as connection:

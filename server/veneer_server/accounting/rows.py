@@ -24,6 +24,13 @@ async def insert(connection: AsyncConnection, records: Sequence[UsageRecord]) ->
     await connection.execute(add, [asdict(record) for record in records])
 
 
+async def count_old(connection: AsyncConnection, before: int) -> int:
+    """Return how many rows there are of requests that ended earlier."""
+    old = sa.select(sa.func.count()).where(request_usage.c.time < before)
+    count: int = (await connection.scalars(old)).one()
+    return count
+
+
 async def delete_old(connection: AsyncConnection, before: int) -> int:
     """Remove some rows of requests that ended earlier; return how many."""
     old = sa.select(request_usage.c.id).where(request_usage.c.time < before).limit(BATCH)

@@ -23,7 +23,7 @@ class Change:
     time: int
     """In seconds since the epoch."""
     actor: str
-    """The id of the key, or ``operator``."""
+    """The id of the key or ``operator``; without a request ``folder``, ``guard`` or ``server``."""
     tenant: str | None
     action: str
     """For instance ``key.create``."""
@@ -33,7 +33,7 @@ class Change:
     """Whatever else is to be known; never a secret."""
     outcome: str
     request: str
-    """The id of the request; the entries of one change share it."""
+    """The id of the request, which the entries of one change share; empty without one."""
 
 
 @dataclass(frozen=True, slots=True)

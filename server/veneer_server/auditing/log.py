@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,8 +10,10 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from veneer_adapters.catalog.database import Database
+from veneer_adapters.catalog.repository import Replaced
 from veneer_server.auditing.entries import FIRST, Change, Entry, chained
 from veneer_server.auditing.tables import audit_entries
+from veneer_server.auditing.unasked import unasked
 
 logger = structlog.get_logger(__name__)
 
@@ -36,12 +38,21 @@ class AuditLog:
         """
         # Writers take turns, so no two entries follow the same one.
         async with self._database.writing() as (connection, _):
-            number, previous = await _last(connection)
-            entry = chained(change, number + 1, previous)
-            row = {**entry.as_json(), "details": json.dumps(change.details)}
-            await connection.execute(sa.insert(audit_entries), row)
-        logger.info("audit", **{k: v for k, v in entry.as_json().items() if k != "previous"})
+            [entry] = await _add(connection, [change])
+        _log([entry])
         return entry
+
+    async def note(self, connection: AsyncConnection, replaced: Replaced) -> Callable[[], None]:
+        """Add entries for what no request changed in the catalog, in the transaction that does.
+
+        So these changes have their entries, or do not happen. What is returned writes the entries
+        to the server's own log, once they are committed.
+        """
+        changes = [
+            change for before, after in replaced for change in unasked(before, after, self.now)
+        ]
+        entries = await _add(connection, changes) if changes else []
+        return lambda: _log(entries)
 
     async def page(self, after: int, limit: int) -> list[Entry]:
         """Return at most ``limit`` entries that follow the number ``after``, the oldest first.
@@ -53,6 +64,23 @@ class AuditLog:
         async with self._database.reading() as connection:
             rows = await connection.execute(follow.order_by(audit_entries.c.number).limit(limit))
             return [_to_entry(row) for row in rows]
+
+
+async def _add(connection: AsyncConnection, changes: Sequence[Change]) -> list[Entry]:
+    number, previous = await _last(connection)
+    entries = []
+    for change in changes:
+        entry = chained(change, number + 1, previous)
+        entries.append(entry)
+        number, previous = entry.number, entry.hash
+    rows = [{**e.as_json(), "details": json.dumps(e.change.details)} for e in entries]
+    await connection.execute(sa.insert(audit_entries), rows)
+    return entries
+
+
+def _log(entries: Iterable[Entry]) -> None:
+    for entry in entries:
+        logger.info("audit", **{k: v for k, v in entry.as_json().items() if k != "previous"})
 
 
 async def _last(connection: AsyncConnection) -> tuple[int, str]:

@@ -5,15 +5,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from fastapi import Request
 
-from veneer_adapters.errors import AdapterUnavailable
 from veneer_server.api.deps import Server
 from veneer_server.api.errors import to_api_error, to_reason
-from veneer_server.auditing.entries import ASKED, DONE, Change
-
-logger = structlog.get_logger(__name__)
+from veneer_server.auditing.around import around
+from veneer_server.auditing.entries import Change
 
 _OPERATOR = "operator"
 
@@ -30,41 +27,27 @@ class Changing:
 async def audited(
     request: Request, server: Server, action: str, object_: str, **details: Any
 ) -> AsyncIterator[Changing]:
-    """Write down that somebody is about to do the block, then how it ended.
-
-    So there is no change without an entry. A change whose server died has an entry ``asked``, and
-    none that follows it.
+    """Write down that somebody is about to do the block, then how it ended; see ``around``.
 
     Raises:
         AdapterUnavailable: the entry cannot be written; the block did not begin.
     """
-    who = request.state.principal
+    who, changing = request.state.principal, Changing(object_)
 
-    def change(outcome: str, object_: str) -> Change:
+    def change(outcome: str) -> Change:
         return Change(
             time=server.audit.now,
             actor=who.key_id or _OPERATOR,
             tenant=who.tenant,
             action=action,
-            object=_printable(object_),
+            object=_printable(changing.object),
             details=details,
             outcome=outcome,
             request=request.state.request_id,
         )
 
-    await server.audit.append(change(ASKED, object_))
-    changing, outcome = Changing(object_), "cancelled"
-    try:
+    async with around(server.audit, change, lambda error: to_reason(to_api_error(error))):
         yield changing
-        outcome = DONE
-    except Exception as error:
-        outcome = to_reason(to_api_error(error))
-        raise
-    finally:
-        try:
-            await server.audit.append(change(outcome, changing.object))
-        except AdapterUnavailable as error:
-            logger.warning("audit outcome not written", action=action, detail=str(error))
 
 
 def _printable(text: str) -> str:
