@@ -58,4 +58,7 @@ async def tenants(tmp_path: Path) -> AsyncIterator[Tenants]:
         yield Tenants(served, operator, acme, bell, client)
 
 
-SCOPES = ("infer", "models:read", "adapters:read", "adapters:write", "keys:admin", "metrics")
+SCOPES = (
+    *("infer", "models:read", "adapters:read", "adapters:write"),
+    *("keys:admin", "usage", "metrics"),
+)

@@ -200,10 +200,77 @@ async def test_a_wrong_question_is_refused_with_its_parameter(
     assert (found.status_code, found.json()["error"]["param"]) == (400, param)
 
 
-async def test_a_tenants_key_reads_no_usage(tenants: Tenants) -> None:
-    for path in ("/v1/usage", "/v1/organization/usage/completions"):
-        found = await tenants.acme.get(path)
-        assert (found.status_code, found.json()["error"]["code"]) == (403, "missing_scope")
+ROUTES = ("/v1/usage", "/v1/organization/usage/completions")
+EVERY_GROUP = "&".join(
+    f"group_by={group}" for group in ("tenant", "key", "adapter", "revision", "outcome")
+)
+
+
+async def test_a_key_without_the_scope_reads_no_usage(tenants: Tenants) -> None:
+    for key in (await tenants.key(tenant="acme"), await tenants.key()):
+        for path in ROUTES:
+            found = await key.get(path)
+            assert (found.status_code, found.json()["error"]["code"]) == (403, "missing_scope")
+
+
+@pytest.mark.parametrize("path", ROUTES)
+async def test_a_tenants_key_reads_what_its_tenant_used_and_nothing_else(
+    tenants: Tenants, path: str
+) -> None:
+    second = await tenants.key(tenant="acme")
+    for client, model in (
+        (tenants.acme, "acme/own"),
+        (second, "acme/new"),
+        (tenants.bell, "bell/own"),
+        (tenants.operator, "plain"),
+    ):
+        await Told().ask(client, model, 3, False)
+    query = f"start_time={now(tenants) - 3600}&end_time={now(tenants) + 60}&{EVERY_GROUP}"
+    mine = await tenants.acme.get(f"{path}?{query}")
+    whole = await tenants.operator.get(f"{path}?{query}&tenants=acme")
+    assert mine.status_code == 200
+    assert mine.text == whole.text
+    found = [r for bucket in mine.json()["data"] for r in bucket["results"]]
+    assert {(r["tenant"], r["adapter"]) for r in found} == {
+        ("acme", "acme/own"),
+        ("acme", "acme/new"),
+    }
+    assert "bell" not in mine.text
+
+
+@pytest.mark.parametrize("path", ROUTES)
+async def test_what_another_tenant_used_is_answered_as_what_nobody_used(
+    tenants: Tenants, path: str
+) -> None:
+    await Told().ask(tenants.acme, "acme/own", 3, False)
+    await Told().ask(tenants.bell, "bell/own", 3, False)
+    query = f"start_time={now(tenants) - 3600}&end_time={now(tenants) + 60}&{EVERY_GROUP}"
+    theirs = await tenants.operator.get(f"{path}?{query}&tenants=bell")
+    [row] = [r for bucket in theirs.json()["data"] for r in bucket["results"]]
+    for name, real in (
+        ("tenants", "bell"),
+        ("project_ids[]", "bell"),
+        ("keys", row["key"]),
+        ("api_key_ids", row["key"]),
+        ("adapters", "bell/own"),
+        ("models", "bell/own"),
+    ):
+        answers = [
+            await tenants.acme.get(f"{path}?{query}&{name}={value}") for value in (real, "nobody")
+        ]
+        assert answers[0].status_code == 200
+        assert answers[0].content == answers[1].content
+        assert answers[0].json()["data"][0]["results"] == []
+
+
+async def test_a_key_of_no_tenant_and_one_that_makes_keys_read_everything(
+    tenants: Tenants,
+) -> None:
+    await Told().ask(tenants.acme, "acme/own", 3, False)
+    await Told().ask(tenants.bell, "bell/own", 3, False)
+    for asked in ({"scopes": ["usage"]}, {"scopes": ["keys:admin"], "tenant": "acme"}):
+        key = await tenants.key(**asked)
+        assert {r["tenant"] for r in await usage(key, "group_by=tenant")} == {"acme", "bell"}
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """What somebody asks of the usage: which time, which requests, in which groups. Pure."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 MOST_ROWS = 20_000
@@ -44,6 +44,12 @@ class Question:
     groups: tuple[Group, ...] = ()
     only: tuple[tuple[Group, tuple[str, ...]], ...] = ()
     """Only requests with one of these values."""
+
+    def within(self, tenant: str | None) -> "Question":
+        """Return the same question about requests of ``tenant`` alone; None means no bound."""
+        if tenant is None:
+            return self
+        return replace(self, only=(*self.only, (Group.TENANT, (tenant,))))
 
 
 @dataclass(frozen=True, slots=True)

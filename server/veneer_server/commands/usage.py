@@ -33,7 +33,8 @@ def usage(
 ) -> None:
     """Show what was used: requests and tokens, by day, tenant and adapter.
 
-    It asks the server of the settings with server.api_key, and needs the scope keys:admin.
+    It asks the server of the settings with server.api_key. A key needs the scope usage, and the
+    key of a tenant reads what its tenant used.
 
     Example: veneer usage --since 30d --by tenant --json
     """

@@ -63,7 +63,7 @@ def require(principal: Principal, scope: Scope) -> None:
     Raises:
         ScopeMissing: the message names the scope.
     """
-    if scope not in principal.scopes:
+    if not principal.may(scope):
         raise ScopeMissing(
             f"You have insufficient permissions for this operation. Missing scopes: {scope}."
         )

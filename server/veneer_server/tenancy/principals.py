@@ -26,6 +26,14 @@ class Principal:
     limits: Limits = UNLIMITED
     """Those of the key itself; its tenant and the server may have others."""
 
+    def may(self, scope: Scope) -> bool:
+        """Return whether they may do what needs ``scope``."""
+        return scope in self.scopes or (scope is Scope.USAGE and Scope.KEYS_ADMIN in self.scopes)
+
+    def reads_usage_of(self) -> str | None:
+        """Return the tenant whose usage is all that exists for them; None if everybody's does."""
+        return None if Scope.KEYS_ADMIN in self.scopes else self.tenant
+
     def sees(self, adapter: str) -> bool:
         """Return whether the adapter of this name exists for them."""
         return self.patterns is None or matches(adapter, self.patterns)

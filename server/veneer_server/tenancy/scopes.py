@@ -13,7 +13,9 @@ class Scope(StrEnum):
     ADAPTERS_WRITE = "adapters:write"
     """Publish, move aliases, load, pin and remove."""
     KEYS_ADMIN = "keys:admin"
-    """Make and revoke keys of every tenant."""
+    """Make and revoke keys of every tenant, and read what all of them used and changed."""
+    USAGE = "usage"
+    """Read what was used: with the key of a tenant, what this tenant used."""
     METRICS = "metrics"
 
 

@@ -16,11 +16,11 @@ from veneer_server.accounting.queries import (
     Width,
     buckets,
 )
-from veneer_server.api.deps import ServerDep, needs
+from veneer_server.api.deps import PrincipalDep, ServerDep, needs
 from veneer_server.api.errors import InvalidRequest
 from veneer_server.tenancy.scopes import Scope
 
-router = APIRouter(dependencies=[needs(Scope.KEYS_ADMIN)])
+router = APIRouter(dependencies=[needs(Scope.USAGE)])
 
 _LATEST = 10**10
 _LONGEST_NAME = 256
@@ -38,10 +38,13 @@ _KNOWN = {"start_time", "end_time", "bucket_width", "group_by", "limit", "page",
 
 @router.get("/v1/usage")
 @router.get("/v1/organization/usage/completions")
-async def show_usage(request: Request, server: ServerDep) -> dict[str, Any]:
-    """Return the sums of what was used: one bucket for each day, hour or minute."""
+async def show_usage(request: Request, server: ServerDep, who: PrincipalDep) -> dict[str, Any]:
+    """Return the sums of what was used: one bucket for each day, hour or minute.
+
+    For the key of a tenant there is nothing but what this tenant used.
+    """
     question, page_end = to_question(request.query_params, int(time.time()))
-    found = await server.ledger.sums(question)
+    found = await server.ledger.sums(question.within(who.reads_usage_of()))
     if len(found) > MOST_ROWS:
         raise InvalidRequest(
             f"The answer has more than {MOST_ROWS} results; ask for a shorter time or fewer"
