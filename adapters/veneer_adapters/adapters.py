@@ -32,12 +32,15 @@ class Adapters:
         publishing: Publishing,
         residency: Residency,
         checkup: Checkup,
+        error_of: Callable[[Revision], float | None] = lambda _: None,
     ) -> None:
+        """``error_of`` returns with which error a revision is served; None when it is exact."""
         self._catalog = catalog
         self._staging = staging
         self._publishing = publishing
         self._residency = residency
         self._checkup = checkup
+        self._error_of = error_of
 
     # Look.
 
@@ -277,7 +280,9 @@ class Adapters:
 
     def _as_it_is(self, adapter: Adapter) -> Adapter:
         progress = self._staging.progress().get(adapter.name)
-        return replace(adapter, state=self._state_of(adapter), progress=progress)
+        compressed = self._error_of(adapter.live) if adapter.live else None
+        state = self._state_of(adapter)
+        return replace(adapter, state=state, progress=progress, compressed=compressed)
 
     def _state_of(self, adapter: Adapter) -> State:
         # What the engine does with the live revision says more than what the catalog knows of it.

@@ -166,6 +166,12 @@ class AdapterSettings(_Section):
     max_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] | None = Field(
         default=None, description="Largest rank an adapter may have; null: chosen."
     )
+    compress: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Largest relative error with which a higher rank is compressed; null: never.",
+    )
     store: Path | None = Field(
         default=None,
         description="Folder of verified adapter files; by default 'store' in the state folder.",

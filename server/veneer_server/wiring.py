@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from stamina.instrumentation import set_on_retry_hooks
 
 from veneer_adapters.adapters import Adapters
+from veneer_adapters.artifact.manifest import BaseFacts
 from veneer_adapters.canaries.guarding import Guarding
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.database import Database
@@ -35,6 +36,7 @@ from veneer_adapters.publishing.needs import ranks_of
 from veneer_adapters.publishing.publishing import Publishing
 from veneer_adapters.publishing.pulling import Puller
 from veneer_adapters.publishing.staging import Offer, Staging
+from veneer_adapters.residency.compressing import Compressing
 from veneer_adapters.residency.hot_set import HotSet
 from veneer_adapters.residency.residency import Residency
 from veneer_adapters.residency.vouching import Vouching
@@ -166,19 +168,25 @@ async def assemble(
     observers = Observers(metrics, tracing)
 
     def needed() -> set[str]:
-        return catalog.digests() | residency.digests()
+        return compressing.also(catalog.digests() | residency.digests())
 
+    facts = _facts_of(settings, engine)
     store = _open_store(settings, needed)
+    compressing = Compressing(store_folder(settings) / "copies", store, sandbox.compress, facts)
     audit = AuditLog(database)
     catalog = await Catalog.open(database, store.path, note=audit.note)
     intake = Intake(
         store,
-        lambda folder: sandbox.verify(folder, engine.facts),
+        lambda folder: sandbox.verify(folder, facts()),
         roots=roots(settings),
         fetching=_fetching(settings),
     )
-    proof = (catalog, store, engine, intake.restore)
-    vouching = Vouching(*proof, shared=database.shared, observer=observers)
+    vouching = Vouching(
+        *(catalog, store, engine, intake.restore),
+        shared=database.shared,
+        observer=observers,
+        compressing=compressing,
+    )
     residency = _open_residency(settings, sizes, engine, vouching, observers)
     hot_set = HotSet(residency)
     catalog.watch(hot_set.on_change)
@@ -215,11 +223,11 @@ async def assemble(
     watching = Watching(engine.model.id, metrics, tracing, usage, canaries, ledger)
     quotas = _quotas(settings, database)
     spending = Spending(quotas, engine.model.max_model_len)
-    checkup = Checkup(intake, sandbox, engine.facts)
+    checkup = Checkup(intake, sandbox, facts())
     server = Server(
         settings=settings,
         engine=engine,
-        adapters=Adapters(catalog, staging, publishing, residency, checkup),
+        adapters=Adapters(catalog, staging, publishing, residency, checkup, compressing.error_of),
         requests=RequestService(
             engine,
             resolver,
@@ -262,7 +270,7 @@ async def assemble(
         guarding=guarding,
         recovery=EngineRecovery(residency, catalog, metrics),
         background=background,
-        threads=(canaries, checkup, intake, vouching, server.apart),
+        threads=(canaries, checkup, intake, vouching, compressing, server.apart),
     )
 
 
@@ -321,6 +329,11 @@ def _keep(settings: Settings, database: Database) -> Kept:
     kept = settings.conversations
     bounds = Bounds(max_items=MOST_ITEMS, **kept.model_dump(exclude={"store"}))
     return Kept.within(bounds, database, to_last, by_default=kept.store)
+
+
+def _facts_of(settings: Settings, engine: Engine) -> Callable[[], BaseFacts]:
+    # Asked for each time: an engine that was started again may have others.
+    return lambda: replace(engine.facts, compress=settings.adapters.compress)
 
 
 def _open_residency(

@@ -17,7 +17,9 @@ Said = tuple[list[int], list[float]]
 
 
 @asynccontextmanager
-async def engine_on(folder: Path, args: Mapping[str, Any]) -> AsyncIterator[Engine]:
+async def engine_on(
+    folder: Path, args: Mapping[str, Any], *, max_rank: int = 16
+) -> AsyncIterator[Engine]:
     """Run the real engine on the model in ``folder``, in float32."""
     os.environ.update(environment(os.environ, os.sched_getaffinity(0), os.getpid(), 600.0))
     from veneer_server.engine.vllm.engine import VllmEngine
@@ -31,7 +33,7 @@ async def engine_on(folder: Path, args: Mapping[str, Any]) -> AsyncIterator[Engi
         kv_cache_bytes=2**28,
         device_slots=6,
         host_slots=6,
-        max_rank=16,
+        max_rank=max_rank,
         args={"enable_prefix_caching": False, **args},
     )
     engine = await VllmEngine.start(options)

@@ -8,9 +8,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import BinaryIO
 
+from veneer_adapters.artifact.compression import MOST_RANK, is_compressible, measure
 from veneer_adapters.artifact.manifest import BaseFacts, Manifest, Pair, open_weights, read_artifact
 from veneer_adapters.artifact.opening import Place
 from veneer_adapters.artifact.tensors import peak
+from veneer_adapters.artifact.values import LARGEST
 from veneer_adapters.errors import (
     BaseMismatch,
     InvalidConfig,
@@ -29,9 +31,6 @@ MAX_SCALING = 1e3
 _EXPERTS = ".experts."
 """Part of the name of each expert of a mixture."""
 
-# The largest finite value of each dtype. A larger float32 becomes infinite when it is cast.
-_LARGEST = {"float32": 3.4028234e38, "bfloat16": 3.3895313e38, "float16": 65504.0}
-
 
 def verify(folder: Place, facts: BaseFacts) -> Manifest:
     """Return the facts of the adapter in ``folder`` when it can be served.
@@ -46,19 +45,25 @@ def verify(folder: Place, facts: BaseFacts) -> Manifest:
     check_shapes(artifact.pairs, facts)
     with open_weights(folder) as file:
         check_values(file, artifact.pairs, artifact.config.scaling_of, facts)
+        if is_compressible(artifact.manifest.rank, facts):
+            measure(file, artifact, facts)
     check_scaling(artifact.pairs, artifact.config.scaling_of)
     return artifact.manifest
 
 
 def check_rank(rank: int, facts: BaseFacts, on_fault: OnFault = raise_it) -> None:
-    """Give ``on_fault`` a ``RankTooLarge`` when ``rank`` is above ``facts.max_rank``."""
-    if rank > facts.max_rank:
-        on_fault(
-            RankTooLarge(
-                f"The adapter has rank {rank}; this server takes ranks up to {facts.max_rank}."
-                " A start with a higher adapters.max_rank takes it."
-            )
+    """Give ``on_fault`` a ``RankTooLarge`` when ``rank`` is above ``facts.max_rank``.
+
+    A rank that may be compressed is left to ``compression.measure``.
+    """
+    if rank <= facts.max_rank or is_compressible(rank, facts):
+        return
+    on_fault(
+        RankTooLarge(
+            f"The adapter has rank {rank}; this server takes ranks up to {facts.max_rank}"
+            f"{_or_compresses(facts)}. A start with a higher adapters.max_rank takes it."
         )
+    )
 
 
 def check_shapes(pairs: Mapping[str, Pair], facts: BaseFacts, on_fault: OnFault = raise_it) -> None:
@@ -109,7 +114,8 @@ def check_values(
     Raises:
         Truncated: the file ends before the end that its header states.
     """
-    largest = _LARGEST[facts.dtype]
+    # A larger float32 becomes infinite when it is cast.
+    largest = LARGEST[facts.dtype]
     idle = []
     for module, pair in pairs.items():
         a, b = peak(file, pair.a), peak(file, pair.b)
@@ -129,6 +135,10 @@ def check_values(
             )
         )
     return idle
+
+
+def _or_compresses(facts: BaseFacts) -> str:
+    return "" if facts.compress is None else f" and compresses those up to {MOST_RANK}"
 
 
 def _say_experts(modules: Iterable[str]) -> str:

@@ -48,6 +48,9 @@ class BaseFacts:
     max_rank: int
     dtype: str = "bfloat16"
     """The dtype that the engine computes in: float32, float16 or bfloat16."""
+    compress: float | None = None
+    """The largest relative error with which an adapter above ``max_rank`` is compressed to it;
+    None when none is."""
 
     @property
     def fingerprint(self) -> str:

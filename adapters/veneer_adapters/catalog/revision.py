@@ -106,6 +106,9 @@ class Adapter:
     """How many revisions it has; also the number of the latest."""
     progress: Progress | None = None
     """How far a staging by request for this name has come; None when there is none."""
+    compressed: float | None = None
+    """The relative error with which the live revision is served, because its rank is above that of
+    the slots; None when it is served as it is. ``veneer_adapters.adapters`` gives it."""
 
     @property
     def read_only(self) -> bool:

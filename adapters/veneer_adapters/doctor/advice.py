@@ -116,7 +116,10 @@ def _more_rank(rank: int) -> str:
     enough = next((r for r in _SLOT_RANKS if r >= rank), None)
     if enough is None:
         return f"Train with a rank of at most {_SLOT_RANKS[-1]}; no slot can be larger."
-    return f"Start the server with `adapters.max_rank: {enough}`, or train with a lower rank."
+    return (
+        f"Start the server with `adapters.max_rank: {enough}`, or train with a lower rank;"
+        " `adapters.compress` allows the server to lower it."
+    )
 
 
 def _last(name: str) -> str:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from veneer_adapters.artifact.manifest import BaseFacts
 from veneer_adapters.artifact.tensors import Tensor, read_header
+from veneer_adapters.artifact.values import read_values
 from veneer_adapters.doctor.base_layers import adaptable_modules
-from veneer_adapters.doctor.tensor_values import read_values
 from veneer_adapters.errors import AdapterRejected, BaseUnreadable
 
 _INDEX = "model.safetensors.index.json"

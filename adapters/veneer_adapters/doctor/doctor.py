@@ -16,6 +16,7 @@ from veneer_adapters.artifact.checks import (
     check_values,
     verify,
 )
+from veneer_adapters.artifact.compression import Compression, is_compressible, measure
 from veneer_adapters.artifact.config import AdapterConfig, parse_object, to_config
 from veneer_adapters.artifact.files import CONFIG_FILE, WEIGHTS_FILE, require_files
 from veneer_adapters.artifact.manifest import (
@@ -23,6 +24,7 @@ from veneer_adapters.artifact.manifest import (
     Pair,
     open_weights,
     pair_up,
+    read_artifact,
     read_config_file,
     require_ranks,
 )
@@ -81,6 +83,7 @@ class _Seen:
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     pairs: Mapping[str, Pair] = field(default_factory=dict)
     idle: list[str] = field(default_factory=list)
+    compression: Compression | None = None
 
 
 def examine(folder: Place, facts: BaseFacts) -> Report:
@@ -97,7 +100,14 @@ def examine(folder: Place, facts: BaseFacts) -> Report:
     if not faults.shown:
         # The server decides with ``verify``, so an adapter loads only if that passes too.
         faults.attempt(lambda: verify(folder, facts))
+    if not faults.shown and is_compressible(_rank(seen) or 0, facts):
+        seen.compression = _measure(folder, facts)
     return _report(seen, facts, faults)
+
+
+def _measure(folder: Place, facts: BaseFacts) -> Compression:
+    with open_weights(folder) as file:
+        return measure(file, read_artifact(folder), facts)
 
 
 def _read_config(seen: _Seen, folder: Place, faults: _Faults) -> None:
@@ -169,6 +179,7 @@ def _report(seen: _Seen, facts: BaseFacts, faults: _Faults) -> Report:
         cost=cost,
         advice=advice.advice(problems, found, fixable=bool(fixable)),
         fixable=fixable,
+        compression=seen.compression,
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from veneer_adapters.doctor.tensor_values import WORDS, Values
+from veneer_adapters.artifact.values import WORDS, Values
 from veneer_adapters.errors import InvalidTensors, UnsafeFormat, quoted
 
 _MAX_PROGRAM_BYTES = 64 << 20

@@ -14,11 +14,11 @@ from veneer_adapters.artifact.files import CONFIG_FILE, PICKLE_FILE, WEIGHTS_FIL
 from veneer_adapters.artifact.manifest import BaseFacts, open_weights, read_config_file
 from veneer_adapters.artifact.opening import Place, names_in, open_inside
 from veneer_adapters.artifact.tensors import read_header
+from veneer_adapters.artifact.values import Values, read_values, write_tensors
 from veneer_adapters.doctor.base_model import open_base
 from veneer_adapters.doctor.pickles import read_pickle
 from veneer_adapters.doctor.repair_steps import STEPS, Draft
 from veneer_adapters.doctor.report import Repaired
-from veneer_adapters.doctor.tensor_values import Values, read_values, write_tensors
 from veneer_adapters.errors import AdapterRejected, MissingFile, NotRepairable, quoted
 
 

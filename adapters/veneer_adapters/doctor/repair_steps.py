@@ -15,10 +15,10 @@ from veneer_adapters.artifact.config import AdapterConfig, to_config
 from veneer_adapters.artifact.files import PICKLE_FILE, WEIGHTS_FILE
 from veneer_adapters.artifact.manifest import PREFIX, BaseFacts
 from veneer_adapters.artifact.patterns import is_plain, peft_rule
+from veneer_adapters.artifact.values import Values
 from veneer_adapters.doctor import dora
 from veneer_adapters.doctor.base_model import BaseModel
 from veneer_adapters.doctor.tensor_names import unnamed, unwrapped
-from veneer_adapters.doctor.tensor_values import Values
 from veneer_adapters.errors import NotRepairable, quoted, raise_it
 
 _MAX_ERROR = 0.5

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 
+from veneer_adapters.artifact.compression import Compression
 from veneer_adapters.artifact.manifest import Manifest
 
 
@@ -75,6 +76,8 @@ class Report:
     advice: tuple[str, ...]
     fixable: tuple[str, ...]
     """What ``--fix`` would try."""
+    compression: Compression | None = None
+    """What it loses because the slots have a lower rank; None when it is served as it is."""
 
     @property
     def reason(self) -> str | None:

@@ -47,6 +47,7 @@ from veneer_adapters.lifecycle import Event, State
 from veneer_adapters.residency.engine import AdapterEngine
 from veneer_adapters.residency.eviction import Resident
 from veneer_adapters.residency.slots import Capacity, Claim, Plan, Slot, choose_to_yield
+from veneer_adapters.residency.weights import Weights
 
 logger = structlog.get_logger(__name__)
 
@@ -56,8 +57,8 @@ __all__ = ["AdapterEngine", "Lease", "Observer", "Residency", "Unobserved"]
 class Voucher(Protocol):
     """Says whether a revision may be used; asked before and after each load from disk."""
 
-    async def before_load(self, revision: Revision) -> None:
-        """Return when the files of ``revision`` are undamaged; raises AdapterError."""
+    async def before_load(self, revision: Revision) -> Weights:
+        """Return what to load for ``revision``, when it is undamaged; raises AdapterError."""
 
     async def after_load(self, revision: Revision, engine_id: int) -> None:
         """Return when ``revision`` does what it should in the engine; raises AdapterError."""
@@ -66,8 +67,9 @@ class Voucher(Protocol):
 class Trusting:
     """The voucher that accepts every revision."""
 
-    async def before_load(self, revision: Revision) -> None:
+    async def before_load(self, revision: Revision) -> Weights:
         """Accept the files without a check."""
+        return Weights(revision.path)
 
     async def after_load(self, revision: Revision, engine_id: int) -> None:
         """Accept the loaded revision without a check."""
@@ -81,6 +83,8 @@ class Lease:
     engine_name: str
     cold_start_s: float | None
     """How long the request waited for a load, in seconds; None when it did not wait."""
+    compressed: float | None = None
+    """The relative error of an adapter that was compressed to fit its slot, else None."""
 
 
 class Residency:
@@ -147,7 +151,8 @@ class Residency:
                 await self._wait(claim)
                 cold_start_s = self._clock() - asked_s
                 self._observer.on_event(ColdStart(revision.adapter, cold_start_s))
-            yield Lease(claim.slot.engine_id, claim.slot.key, cold_start_s)
+            slot = claim.slot
+            yield Lease(slot.engine_id, slot.key, cold_start_s, slot.compressed)
         finally:
             self._release(claim)
 
@@ -411,10 +416,11 @@ class Residency:
             self._observer.on_event(LoadFinished(slot.revision.adapter, origin, outcome))
 
     async def _load_from_disk(self, slot: Slot) -> None:
-        await self._voucher.before_load(slot.revision)
+        weights = await self._voucher.before_load(slot.revision)
+        slot.compressed = weights.error
         slot.engine_id = next(self._ids)
         with self._timed(slot, LoadStage.LOAD):
-            await self._engine.load_adapter(slot.engine_id, slot.key, slot.revision.path)
+            await self._engine.load_adapter(slot.engine_id, slot.key, weights.path)
         await self._voucher.after_load(slot.revision, slot.engine_id)
 
     @contextmanager

@@ -53,6 +53,8 @@ class Slot:
     """When it last became usable, on the clock of ``residency``."""
     load_took_s: float = 0.0
     """How long that load took."""
+    compressed: float | None = None
+    """The relative error with which it was compressed to fit, else None."""
     on_device: bool = False
     """Whether it owns one of the device slots in these books."""
     on_host: bool = False

@@ -15,7 +15,9 @@ from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.errors import AdapterRejected, AdapterUnavailable, ContentLost, quoted
 from veneer_adapters.events import LoadStage, Observer, StageFinished, Unobserved
 from veneer_adapters.lifecycle import State
+from veneer_adapters.residency.compressing import Compressing
 from veneer_adapters.residency.engine import AdapterEngine
+from veneer_adapters.residency.weights import Weights
 from veneer_adapters.store.store import Store
 from veneer_adapters.threads import Threads
 
@@ -36,8 +38,11 @@ class Vouching:
         *,
         shared: bool = False,
         observer: Observer | None = None,
+        compressing: Compressing | None = None,
     ) -> None:
         """``restore`` brings lost content back from its source, or raises.
+
+        Without ``compressing`` every revision is loaded from its own content, whatever its rank.
 
         When the catalog is ``shared``, another server may still have content that is lost here.
         """
@@ -47,18 +52,26 @@ class Vouching:
         self._restore = restore
         self._shared = shared
         self._observer = observer or Unobserved()
+        self._compressing = compressing
         self._threads = Threads("vouching", _HASHED_AT_ONCE)
 
-    async def before_load(self, revision: Revision) -> None:
-        """Return when the files of ``revision`` are in the store and undamaged.
+    async def before_load(self, revision: Revision) -> Weights:
+        """Return what to load for ``revision``, when it is in the store and undamaged.
 
         Lost files are fetched again from their source.
 
         Raises:
+            RankTooLarge: it does not fit the slots, and may not be compressed as far as that.
             ContentLost: they are lost, and the source cannot replace them. The revision is FAILED
                 then, unless the catalog is shared.
             AdapterUnavailable: the source or the disk does not work now.
         """
+        await self._require_content(revision)
+        if self._compressing is None:
+            return Weights(revision.path)
+        return await self._compressing.weights_of(revision)
+
+    async def _require_content(self, revision: Revision) -> None:
         if await self._threads.run(self._store.check, revision.digest):
             self._store.used(revision.digest)
             return

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from veneer_adapters.artifact.compression import Compression
 from veneer_adapters.artifact.manifest import Manifest
 from veneer_adapters.doctor.report import Repaired, Report
 from veneer_adapters.errors import (
@@ -42,6 +43,7 @@ class _Answer(BaseModel):
 
 _ANSWER = TypeAdapter(_Answer)
 MANIFEST, REPORT, REPAIRED = TypeAdapter(Manifest), TypeAdapter(Report), TypeAdapter(Repaired)
+COMPRESSION = TypeAdapter(Compression)
 """The shapes of what the jobs of ``zygote`` find."""
 
 

@@ -15,16 +15,20 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
+from veneer_adapters.artifact.compression import Compression
 from veneer_adapters.artifact.manifest import BaseFacts, Manifest
 from veneer_adapters.artifact.opening import OpenFolder, Place
 from veneer_adapters.doctor.report import Repaired, Report
 from veneer_adapters.errors import NotRepairable, StorageFailed, Unparsable
 from veneer_adapters.sandbox.confinement import Limits
 from veneer_adapters.sandbox.forking import Zygote, ZygoteGone
-from veneer_adapters.sandbox.replies import MANIFEST, REPAIRED, REPORT, judge
+from veneer_adapters.sandbox.replies import COMPRESSION, MANIFEST, REPAIRED, REPORT, judge
 
 _REPAIR = Limits(memory_bytes=16 << 30, cpu_s=3600, wall_s=3600.0, written_bytes=16 << 30)
 """Larger, because folding a DoRA multiplies whole matrices of the base model."""
+_COMPRESSING_S = 600
+"""The time that an adapter may take where high ranks are compressed: one of rank 256 for an 8B
+model has 448 matrices to be taken apart."""
 
 
 class Sandbox:
@@ -56,7 +60,7 @@ class Sandbox:
             StorageFailed: the files cannot be read now, or no process can be started.
         """
         request = {"facts": asdict(facts)}
-        return judge(self._ask("verify", folder, request, self._limits), MANIFEST)
+        return judge(self._ask("verify", folder, request, self._limits_for(facts)), MANIFEST)
 
     def examine(self, folder: Place, facts: BaseFacts) -> Report:
         """Return what ``doctor.examine`` returns.
@@ -66,7 +70,17 @@ class Sandbox:
             StorageFailed: the files cannot be read now, or no process can be started.
         """
         request = {"facts": asdict(facts)}
-        return judge(self._ask("examine", folder, request, self._limits), REPORT)
+        return judge(self._ask("examine", folder, request, self._limits_for(facts)), REPORT)
+
+    def compress(self, folder: Place, out: Path, facts: BaseFacts) -> Compression:
+        """Write ``folder`` at the rank of the slots into ``out``, which is empty.
+
+        Raises:
+            AdapterRejected: what ``compression.compress`` raised, or ``Unparsable``.
+            StorageFailed: reading or writing failed.
+        """
+        request = {"facts": asdict(facts), "out": str(out)}
+        return judge(self._ask("compress", folder, request, self._repair_limits), COMPRESSION)
 
     def repair(
         self, folder: Place, out: Path, facts: BaseFacts, base: Path | None = None
@@ -120,6 +134,13 @@ class Sandbox:
         era = self._era
         with self._free:
             return self._exchange(asked, descriptors, limits.wall_s, era)
+
+    def _limits_for(self, facts: BaseFacts) -> Limits:
+        if facts.compress is None:
+            return self._limits
+        cpu_s, wall_s = self._limits.cpu_s, self._limits.wall_s
+        most = (max(cpu_s, _COMPRESSING_S), max(wall_s, float(_COMPRESSING_S)))
+        return replace(self._limits, cpu_s=most[0], wall_s=most[1])
 
     def _exchange(
         self, request: bytes, descriptors: Sequence[int], wall_s: float, era: int

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from veneer_adapters.artifact.checks import verify
+from veneer_adapters.artifact.compression import compress
 from veneer_adapters.artifact.manifest import BaseFacts
 from veneer_adapters.artifact.opening import OpenFolder, Place
 from veneer_adapters.doctor.doctor import examine
@@ -53,10 +54,15 @@ def _repair(request: Request) -> dict[str, Any]:
     return asdict(repair(_place(request), Path(request["out"]), _facts(request), where))
 
 
+def _compress(request: Request) -> dict[str, Any]:
+    return asdict(compress(_place(request), Path(request["out"]), _facts(request)))
+
+
 JOBS: dict[str, Callable[[Request], dict[str, Any]]] = {
     "verify": _verify,
     "examine": _examine,
     "repair": _repair,
+    "compress": _compress,
 }
 
 
@@ -167,7 +173,7 @@ def _place(request: Request) -> Place:
 def _facts(request: Request) -> BaseFacts:
     facts = request["facts"]
     modules = {name: (shape[0], shape[1]) for name, shape in facts["modules"].items()}
-    return BaseFacts(facts["name"], modules, facts["max_rank"], facts["dtype"])
+    return BaseFacts(**{**facts, "modules": modules})
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ EXPOSED = (
     "x-request-id",
     "x-veneer-adapter",
     "x-veneer-cold-start-ms",
+    "x-veneer-compressed",
     "x-veneer-fallback",
 )
 """The headers of answers that a page of another origin may read, where any may call at all."""

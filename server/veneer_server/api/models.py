@@ -124,6 +124,8 @@ def _adapter_card(adapter: Adapter, server: Server) -> dict[str, Any]:
         "rank": live.manifest.rank if live else None,
         "state": adapter.state,
     }
+    if adapter.compressed is not None:
+        facts["compressed"] = adapter.compressed
     if adapter.reason is not None:
         facts |= {"reason": adapter.reason, "detail": adapter.detail}
     return {

@@ -7,7 +7,7 @@ import asyncio
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -171,7 +171,8 @@ def prepare(
         )
     dtype = "auto" if model else settings.model.dtype
     rank = max_rank or asked_in(settings).max_rank or USUAL_RANK
-    return Asked(folder, open_base(folder).facts(name=name, max_rank=rank, dtype=dtype), fix)
+    facts = open_base(folder).facts(name=name, max_rank=rank, dtype=dtype)
+    return Asked(folder, replace(facts, compress=settings.adapters.compress), fix)
 
 
 def examine(
@@ -236,6 +237,9 @@ def _table(report: Report) -> Table:
     facts, base, cost = report.facts, report.base, report.cost
     table = Table(show_header=False, box=None, pad_edge=False)
     rank = f"{_or_unknown(facts.rank)} (the server accepts up to {base.max_rank})"
+    if report.compression is not None:
+        lost, lower = report.compression.error, report.compression.rank
+        rank = f"{_or_unknown(facts.rank)}, compressed to {lower} with an error of {lost:.2g}"
     of_base = f", {facts.matched} of the base's {facts.base_modules}" if facts.base_modules else ""
     for name, value in (
         ("Rank", rank),

@@ -49,6 +49,8 @@ class Served:
     """Whether something else answers than what the client named, because it asked for that."""
     limits: Mapping[str, str] = field(default_factory=dict)
     """The headers that say how the limits stand of who asks."""
+    compressed: float | None = None
+    """The relative error of an adapter that was compressed to fit its slot, else None."""
 
 
 class Stream:
@@ -169,6 +171,7 @@ class RequestService:
                 sum(waits_s) if waits_s else None,
                 resolved.instead_of is not None,
                 held.headers,
+                lease.compressed if lease else None,
             )
             model = lease.engine_name if lease else self._engine.model.id
             asking, hide_usage = with_usage(endpoint, body)

@@ -29,6 +29,8 @@ def adapter_json(adapter: Adapter, who: Principal = ANYBODY) -> Json:
         "aliases": {name: alias_json(adapter.name, a) for name, a in adapter.aliases.items()},
         "progress": _progress_json(adapter.progress) if adapter.progress else None,
     }
+    if adapter.compressed is not None:
+        shown["compressed"] = adapter.compressed
     if adapter.reason is not None:
         shown |= {"reason": adapter.reason, "detail": adapter.detail}
     return shown

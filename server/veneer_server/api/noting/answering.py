@@ -18,6 +18,8 @@ def note(request: Request, served: Served) -> dict[str, str]:
         headers["x-veneer-adapter"] = served.revision.label
     if served.cold_start_s is not None:
         headers["x-veneer-cold-start-ms"] = str(round(served.cold_start_s * 1000))
+    if served.compressed is not None:
+        headers["x-veneer-compressed"] = f"{served.compressed:.2g}"
     if served.fell_back:
         headers["x-veneer-fallback"] = served.revision.label if served.revision else "base"
     request.state.adapter = headers.get("x-veneer-adapter")

@@ -102,6 +102,7 @@ class Adapter(_Answer):
     reason: str | None = None
     detail: str | None = None
     progress: Progress | None = None
+    compressed: float | None = None
 
 
 class Page(_Answer):

@@ -155,6 +155,7 @@ def adapter_facts(adapter: Adapter) -> Table:
         ("live revision", number(adapter.live)),
         ("latest revision", number(adapter.latest)),
         ("revisions", str(adapter.revisions)),
+        ("compressed", _error(adapter.compressed)),
         ("pinned", "yes" if adapter.pinned else "no"),
         ("read only", "yes" if adapter.read_only else "no"),
         ("source", adapter.source.location if adapter.source else None),
@@ -179,6 +180,10 @@ def revision_facts(name: str, revision: Revision) -> Table:
         ("source", revision.source.location if revision.source else None),
         ("largest change", None if change is None else f"{change:.3g}"),
     )
+
+
+def _error(compressed: float | None) -> str | None:
+    return None if compressed is None else f"to the rank of the slots, error {compressed:.2g}"
 
 
 def state_of(adapter: Adapter) -> str:

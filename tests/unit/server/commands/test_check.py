@@ -70,6 +70,17 @@ def test_the_rank_of_the_server_can_be_given_or_set(tmp_path: Path) -> None:
     assert check(folder, "--model", base, VENEER_ADAPTERS__MAX_RANK="128").exit_code == 0
 
 
+def test_what_the_server_would_compress_loads_with_its_error(tmp_path: Path) -> None:
+    base = checkpoint(tmp_path / "tiny")
+    folder = builders.write(tmp_path / "a", rank_pattern={"x": 100})
+    done = check(folder, "--model", base, "--max-rank", 2, VENEER_ADAPTERS__COMPRESS="0.9")
+    assert done.exit_code == 0
+    assert "100, compressed to 2 with an error of 0." in done.stdout
+    told = check(folder, "--model", base, "--max-rank", 2, VENEER_ADAPTERS__COMPRESS="0.001")
+    assert told.exit_code == 1
+    assert "adapters.compress allows 0.001" in " ".join(told.stdout.split())
+
+
 def test_the_configured_model_is_the_default(tmp_path: Path) -> None:
     base = checkpoint(tmp_path / "tiny")
     done = check(builders.write(tmp_path / "a"), VENEER_MODEL__PATH=str(base))

@@ -16,6 +16,8 @@ from veneer_adapters.errors import Truncated, UnsupportedFeature, quoted
 
 WORDS = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 """For each dtype of the format, the numpy dtype that keeps it; numpy has no bfloat16."""
+LARGEST = {"float32": 3.4028234e38, "bfloat16": 3.3895313e38, "float16": 65504.0}
+"""The largest finite value of each dtype that an engine computes in."""
 
 
 @dataclass(frozen=True, slots=True)
