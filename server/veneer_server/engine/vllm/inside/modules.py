@@ -46,7 +46,8 @@ def prepare_any_base(*, on_cpu: bool) -> None:
         mapping = stock_packed(model, **more)
         together = _names_of(model, (QKVParallelLinear, MergedColumnParallelLinear))
         # A layer that is one module also in the checkpoint, which the mapping may leave out.
-        return {name: [name] for name in together} | mapping
+        named = {name: [name] for name in together} | mapping
+        return keep_fused(named, getattr(model, _TRAINED, None) or ())
 
     model_manager.get_supported_lora_modules = supported
     model_manager.process_packed_modules_mapping = packed
@@ -61,6 +62,19 @@ def choose_modules(
     """Return the ``names`` of layers that adapters may change, sorted."""
     left_out = {*heads, *experts, "lm_head", "embed_tokens"}
     return sorted(n for n in set(names) - left_out if not n.startswith("conv"))
+
+
+def keep_fused(mapping: Mapping[str, list[str]], trained: Iterable[str]) -> dict[str, list[str]]:
+    """Return ``mapping`` with a layer as one module where it is one in the Transformers model.
+
+    GLM-4's mapping splits ``gate_up_proj``, as other models' do, but it was trained as one.
+    ``trained`` are the linear modules of the Transformers model.
+    """
+    known = {name.rpartition(".")[2] for name in trained}
+    return {
+        name: [name] if name in known and known.isdisjoint(parts) else parts
+        for name, parts in mapping.items()
+    }
 
 
 def adaptable_spans(manager: Any, model_config: Any) -> dict[str, Span]:

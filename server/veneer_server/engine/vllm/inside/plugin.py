@@ -97,6 +97,7 @@ def install() -> None:
             _zero_new_blocks()
     if role is Role.WORKER and _is_ours():
         _fuse_layers()
+        _rotate_every_head()
         _count_ranks_plainly()
     if role is Role.WORKER or not _is_ours():
         # Where vLLM has no process for its worker, as on one GPU, the engine core has the model.
@@ -144,6 +145,13 @@ def _fuse_layers() -> None:
     from veneer_server.engine.vllm.inside.layers_cpu import register
 
     register()
+
+
+def _rotate_every_head() -> None:
+    """Make vLLM turn all heads of queries that come one head apart."""
+    from veneer_server.engine.vllm.inside.rotary_cpu import rotate_every_head
+
+    rotate_every_head()
 
 
 def _count_ranks_plainly() -> None:

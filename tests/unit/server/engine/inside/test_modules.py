@@ -24,6 +24,21 @@ def test_experts_take_none_where_they_are_named() -> None:
     assert "experts" not in modules.choose_modules(NAMES, heads=(), experts={"experts"})
 
 
+SPLIT = {"gate_up_proj": ["gate_proj", "up_proj"], "qkv_proj": ["q_proj", "k_proj", "v_proj"]}
+TRAINED = [
+    ("all apart", ["gate_proj", "up_proj", "q_proj", "k_proj", "v_proj"], set()),
+    ("one of them whole", ["gate_up_proj", "q_proj", "k_proj", "v_proj"], {"gate_up_proj"}),
+    ("some here, some there", ["gate_up_proj", "gate_proj", "up_proj", "qkv_proj"], {"qkv_proj"}),
+    ("nobody knows", [], set()),
+]
+
+
+@pytest.mark.parametrize(("names", "whole"), [t[1:] for t in TRAINED], ids=[t[0] for t in TRAINED])
+def test_a_layer_that_was_trained_as_one_module_is_one(names: list[str], whole: set[str]) -> None:
+    found = modules.keep_fused(SPLIT, [f"model.layers.0.mlp.{name}" for name in names])
+    assert found == SPLIT | {name: [name] for name in whole}
+
+
 def test_a_layer_that_a_step_leaves_out_is_told() -> None:
     layers = {name: torch.nn.Linear(2, 2) for name in ("always", "once", "never")}
     watch = modules.Watch(layers)
