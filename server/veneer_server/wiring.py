@@ -6,7 +6,7 @@ builds the other parts and starts nothing: ``app`` runs the parts that must run,
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -57,7 +57,7 @@ from veneer_server.auditing.log import AuditLog
 from veneer_server.auditing.unasked import expired
 from veneer_server.background import Background
 from veneer_server.conversations.keeping import MIGRATIONS, Bounds, Kept
-from veneer_server.engine.base import Engine
+from veneer_server.engine.base import Engine, ModelFacts
 from veneer_server.engine.sizing.sizes import Needs, Sizes
 from veneer_server.serving.admission import Admission
 from veneer_server.serving.canaries.trials import Canaries
@@ -203,16 +203,7 @@ async def assemble(
     usage = Usage(database)
     guarding = Guarding(catalog, observers)
     canaries = Canaries(guarding)
-    puller = _puller(settings, staging, reserved)
-    arriving = Arriving(roots(settings), catalog.knows, reserved=reserved)
-    resolver = Resolver(
-        engine.model,
-        catalog,
-        puller,
-        arriving,
-        name_required=settings.model.name_required,
-        on_failed=canaries.failed,
-    )
+    resolver = _resolver(settings, engine.model, catalog, staging, reserved, canaries)
     _observe(metrics, sizes, engine, catalog, residency)
     ledger = Ledger(
         database,
@@ -271,6 +262,24 @@ async def assemble(
         recovery=EngineRecovery(residency, catalog, metrics),
         background=background,
         threads=(canaries, checkup, intake, vouching, compressing, server.apart),
+    )
+
+
+def _resolver(
+    settings: Settings,
+    base: ModelFacts,
+    catalog: Catalog,
+    staging: Staging,
+    reserved: Mapping[str, str],
+    canaries: Canaries,
+) -> Resolver:
+    return Resolver(
+        base,
+        catalog,
+        _puller(settings, staging, reserved),
+        Arriving(roots(settings), catalog.knows, reserved=reserved),
+        name_required=settings.model.name_required,
+        on_failed=canaries.failed,
     )
 
 
