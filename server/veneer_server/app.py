@@ -26,6 +26,7 @@ from veneer_server.api.access import EXPOSED, AccessLog, Refusals
 from veneer_server.api.admin import adapters, aliases, audit, keys, usage, vllm_routes
 from veneer_server.api.conversations import creating, stored, threads
 from veneer_server.api.deps import Server
+from veneer_server.api.files import routes as files
 from veneer_server.api.listener import Listener, allow_open_files
 from veneer_server.api.pages import routes as pages
 from veneer_server.api.starting.early import answering
@@ -67,7 +68,7 @@ class Start:
 # Most requests generate. The router tries routes in this order, so those are found first.
 _ROUTES = (
     *(generation, creating, compare, models, operations),
-    *(stored, threads, adapters, aliases, vllm_routes, keys, usage, audit),
+    *(stored, threads, files, adapters, aliases, vllm_routes, keys, usage, audit),
 )
 
 
@@ -186,6 +187,7 @@ def _start_tasks(parts: Parts, watch: FolderWatch) -> None:
     start("upkeep", parts.upkeep.run)
     start("hot set", parts.hot_set.keep)
     start("conversations", server.kept.upkeep.run)
+    start("files", parts.file_upkeep.run)
     start("keys", server.keyring.follow)
     start("usage", server.ledger.run)
     start("quotas", server.quotas.run, once=True)

@@ -329,6 +329,19 @@ class ConversationSettings(_Section):
     )
 
 
+class FileSettings(_Section):
+    """Files that clients upload, and that the server makes for them."""
+
+    dir: Path | None = Field(
+        default=None, description="Folder of their bytes; by default 'files' in the state folder."
+    )
+    max_bytes: int = Field(default=512 << 20, ge=1024, description="Largest file, in bytes.")
+    tenant_bytes: int = Field(
+        default=10 << 30, ge=1024, description="Bytes of all files of one tenant."
+    )
+    tenant_files: int = Field(default=10_000, ge=1, description="Files of one tenant.")
+
+
 class LimitSettings(_Section):
     """Bounds on the size of a request, and on the requests at work."""
 
@@ -454,6 +467,7 @@ class Settings(_Section):
     sources: SourceSettings = SourceSettings()
     state: StateSettings = StateSettings()
     conversations: ConversationSettings = ConversationSettings()
+    files: FileSettings = FileSettings()
     limits: LimitSettings = LimitSettings()
     tenants: TenantSettings = TenantSettings()
     observability: ObservabilitySettings = ObservabilitySettings()

@@ -59,6 +59,10 @@ from veneer_server.background import Background
 from veneer_server.conversations.keeping import MIGRATIONS, Bounds, Kept
 from veneer_server.engine.base import Engine, ModelFacts
 from veneer_server.engine.sizing.sizes import Needs, Sizes
+from veneer_server.files.contents import Contents
+from veneer_server.files.files import Bounds as FileBounds
+from veneer_server.files.files import Files
+from veneer_server.files.upkeep import FileUpkeep
 from veneer_server.serving.admission import Admission
 from veneer_server.serving.canaries.trials import Canaries
 from veneer_server.serving.cold_starts import ColdStarts
@@ -100,6 +104,7 @@ class Parts:
     hot_set: HotSet
     usage: Usage
     upkeep: Upkeep
+    file_upkeep: FileUpkeep
     guarding: Guarding
     recovery: EngineRecovery
     background: Background
@@ -236,6 +241,7 @@ async def assemble(
         ),
         replays=Replays(database),
         kept=_keep(settings, database),
+        files=_files(settings, database),
         keyring=keyring,
         ledger=ledger,
         audit=audit,
@@ -258,6 +264,7 @@ async def assemble(
         hot_set=hot_set,
         usage=usage,
         upkeep=Upkeep(catalog, usage, database),
+        file_upkeep=FileUpkeep(server.files),
         guarding=guarding,
         recovery=EngineRecovery(residency, catalog, metrics),
         background=background,
@@ -343,6 +350,12 @@ def _keep(settings: Settings, database: Database) -> Kept:
 def _facts_of(settings: Settings, engine: Engine) -> Callable[[], BaseFacts]:
     # Asked for each time: an engine that was started again may have others.
     return lambda: replace(engine.facts, compress=settings.adapters.compress)
+
+
+def _files(settings: Settings, database: Database) -> Files:
+    found = settings.files
+    folder = found.dir or settings.state.dir / "files"
+    return Files(database, Contents(folder), FileBounds(**found.model_dump(exclude={"dir"})))
 
 
 def _open_residency(

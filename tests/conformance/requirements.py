@@ -156,6 +156,20 @@ REQUIREMENTS: dict[str, Requirement] = {
         f"{API}/responses-streaming",
     ),
     # -- responses with state
+    "files:object": Requirement(
+        "A file that was uploaded is retrieved, read and deleted in OpenAI's shapes.",
+        f"{API}/files/object",
+    ),
+    "files:pages": Requirement(
+        "The list of files comes in pages, in either order, of one purpose or of all.",
+        f"{API}/files/list",
+    ),
+    "files:evals": Requirement(
+        "A file may be for evals, as the request's schema says.",
+        f"{API}/files/create",
+        divergence="The answer says `evals`, as OpenAI's own does; the schema of answers does not"
+        " know this value.",
+    ),
     "state:answers": Requirement(
         "Every answer about what is stored has the official shape, and the strict client reads it.",
         OPENAPI,

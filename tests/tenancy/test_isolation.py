@@ -189,6 +189,26 @@ async def test_stored_responses_and_conversations_belong_to_the_tenant(tenants: 
     assert (await tenants.bell.post("/v1/responses", json=used)).status_code == 400
 
 
+async def test_files_belong_to_the_tenant(tenants: Tenants) -> None:
+    second = await tenants.key(tenant="acme")
+    sent = {"file": ("rows.jsonl", b"secret")}
+    made = await tenants.acme.post("/v1/files", files=sent, data={"purpose": "batch"})
+    path = f"/v1/files/{made.json()['id']}"
+    assert (await second.get(f"{path}/content")).content == b"secret", "another key of the tenant"
+    for answer in (
+        await tenants.bell.get(path),
+        await tenants.bell.get(f"{path}/content"),
+        await tenants.bell.delete(path),
+    ):
+        assert answer.status_code == 404
+        none = await tenants.bell.get("/v1/files/file-none")
+        assert answer.text.replace(made.json()["id"], "file-none") == none.text
+    for client, count in ((tenants.acme, 1), (tenants.bell, 0), (tenants.operator, 0)):
+        assert len((await client.get("/v1/files")).json()["data"]) == count
+    after = {"after": made.json()["id"]}
+    assert (await tenants.bell.get("/v1/files", params=after)).status_code == 400
+
+
 async def test_an_idempotency_key_of_one_tenant_is_nothing_to_another(tenants: Tenants) -> None:
     answers = []
     for client, tenant in ((tenants.acme, "acme"), (tenants.bell, "bell")):

@@ -18,6 +18,7 @@ from veneer_server.auditing.log import AuditLog
 from veneer_server.background import Background
 from veneer_server.conversations.keeping import Kept
 from veneer_server.engine.base import Engine
+from veneer_server.files.files import Files
 from veneer_server.serving.requests import RequestService
 from veneer_server.serving.resolving import Asker
 from veneer_server.serving.wishes import COLD_START_HEADER, TIMEOUT_HEADER, parse_wishes
@@ -43,6 +44,7 @@ class Server:
     requests: RequestService
     replays: Replays
     kept: Kept
+    files: Files
     keyring: Keyring
     failures: Failures
     ledger: Ledger

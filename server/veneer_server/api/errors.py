@@ -37,6 +37,7 @@ from veneer_adapters import errors as adapters
 from veneer_server.api.urls import explain_method, explain_unknown, explain_unserved, methods_of
 from veneer_server.conversations import errors as conversations
 from veneer_server.engine import base as engine
+from veneer_server.files import errors as files
 from veneer_server.serving.admission import Overloaded
 from veneer_server.serving.cold_starts import AdapterCold
 from veneer_server.serving.wishes import TurnTooLate, WishNotUnderstood
@@ -163,6 +164,13 @@ _TABLE: dict[type[Exception], ApiError] = {
     conversations.StateRefused: ApiError(400, _INVALID, None),
     conversations.RunsFull: ApiError(503, _SERVER, "server_overloaded", retry_after_s=5),
     conversations.StateUnavailable: ApiError(503, _SERVER, "state_unavailable", retry_after_s=5),
+    files.FileNotFound: ApiError(404, _INVALID, None),
+    files.FileRefused: ApiError(400, _INVALID, None),
+    files.FileTooLarge: ApiError(413, _INVALID, "request_too_large"),
+    files.FilesFull: ApiError(429, "insufficient_quota", "insufficient_quota"),
+    files.UploadsFull: ApiError(503, _SERVER, "server_overloaded", retry_after_s=5),
+    files.DiskFull: ApiError(507, _SERVER, "disk_full"),
+    files.FilesUnavailable: ApiError(503, _SERVER, "state_unavailable", retry_after_s=5),
     MalformedRequest: ApiError(400, _INVALID, "malformed_request"),
     HeadTooLarge: ApiError(431, _INVALID, "headers_too_large"),
     HeadTooSlow: ApiError(408, _INVALID, "headers_too_slow"),

@@ -54,11 +54,10 @@ _ABSENT = {
     "assistants": "This server runs no assistants; use /v1/responses.",
     "batches": "This server takes no batches; send the requests one by one.",
     "containers": "This server runs no code.",
-    "files": "This server stores no files; put what the model is to read into the messages.",
     "fine_tuning": "This server trains no models; add an adapter with POST /v1/adapters.",
     "realtime": "This server speaks HTTP only; use /v1/responses with 'stream'.",
     "threads": "This server stores no threads; use /v1/responses.",
-    "uploads": "This server stores no files; put what the model is to read into the messages.",
+    "uploads": "This server takes a file whole; use POST /v1/files.",
     "vector_stores": "This server stores no vectors.",
 }
 """OpenAI's routes to its platform, and what to do instead."""
