@@ -147,6 +147,11 @@ class Admission:
         """How many sequences wait for their turn."""
         return self._queue.waiting
 
+    @property
+    def live_waiting(self) -> int:
+        """How many sequences wait, here or in the engine, beside those of work in background."""
+        return self._queue.live_waiting() + max(self._seated - self._max_seqs, 0)
+
     def slot_is_held(self, place: Place) -> None:
         """Let ``place``, whose adapter is leased now, wait for its turn among the sequences."""
         self._fetching.discard(place.ticket.ask.flow)

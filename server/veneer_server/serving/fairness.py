@@ -4,6 +4,7 @@ Each tenant has a counter of the tokens that it got, and so has each model of a 
 or the base. The tenant with the lowest counter is next, and of its models the one with the lowest.
 What a request costs is known only at its end, so it is charged what is usual and settled later.
 Who was away does not come back with a claim: its counter is raised to the lowest of those present.
+Work in the background goes only when no live request may, and has counters of its own.
 
 Pure: no clock, no I/O, nothing asynchronous. Source: the virtual token counter of Sheng et al.,
 "Fairness in Serving Large Language Models", OSDI 2024, here on two levels.
@@ -32,6 +33,17 @@ class Ask:
     sequences: int = 1
     priority: int = 0
     """The lower goes first, among the requests of one tenant."""
+    background: bool = False
+    """Whether it goes only when no live request may; it has counters of its own."""
+
+    @property
+    def holder(self) -> "Holder":
+        """Whose counter it is."""
+        return self.background, self.tenant
+
+
+Holder = tuple[bool, str | None]
+"""Whether the counter is for work in the background, and of which tenant."""
 
 
 def priority_of(body: Mapping[str, Any]) -> int:
@@ -81,7 +93,7 @@ class FairQueue:
     """Requests that wait, and what everybody has got."""
 
     def __init__(self) -> None:
-        self._tenants: dict[str | None, _Tenant] = {}
+        self._tenants: dict[Holder, _Tenant] = {}
         self._usual = _USUAL_TOKENS
         self._arrived = 0
         self.waiting = 0
@@ -101,18 +113,18 @@ class FairQueue:
 
     def discard(self, ticket: Ticket) -> None:
         """Forget a request that waits."""
-        flow = self._tenants[ticket.ask.tenant].flows[ticket.ask.flow]
+        flow = self._tenants[ticket.ask.holder].flows[ticket.ask.flow]
         flow.waiting.remove(ticket)
         heapq.heapify(flow.waiting)
         self.waiting -= ticket.ask.sequences
-        self._tidy(ticket.ask.tenant)
+        self._tidy(ticket.ask.holder)
 
     def take(self, may: Callable[[Ticket], bool]) -> Ticket | None:
         """Take out who is next among those that ``may`` begin, and charge what is usual.
 
         ``may`` is asked only of the first request of each tenant's model.
         """
-        for tenant in sorted(self._tenants.values(), key=lambda tenant: tenant.tokens):
+        for _, tenant in sorted(self._tenants.items(), key=lambda one: (one[0][0], one[1].tokens)):
             first = min(self._firsts(tenant, may), key=lambda found: found[0], default=None)
             if first is not None:
                 flow = first[1]
@@ -127,27 +139,35 @@ class FairQueue:
 
     def end(self, ticket: Ticket, tokens: int) -> None:
         """Settle a request that was taken: it got so many ``tokens``."""
-        ask, tenant = ticket.ask, self._tenants[ticket.ask.tenant]
+        ask, tenant = ticket.ask, self._tenants[ticket.ask.holder]
         flow = tenant.flows[ask.flow]
         flow.running -= 1
         tenant.tokens += tokens - ticket.charged
         flow.tokens += tokens - ticket.charged
         if tokens:
             self._usual += _WEIGHT * (tokens / ask.sequences - self._usual)
-        self._tidy(ask.tenant)
+        self._tidy(ask.holder)
 
     def waiting_of(self, tenant: str | None) -> int:
         """Return how many sequences of ``tenant`` wait."""
-        return self._tenants[tenant].sequences() if tenant in self._tenants else 0
+        return sum(self._sequences(background, tenant) for background in (False, True))
+
+    def live_waiting(self) -> int:
+        """Return how many sequences wait that are no work in the background."""
+        return sum(t.sequences() for (background, _), t in self._tenants.items() if not background)
 
     def tenants_waiting(self) -> set[str | None]:
         """Return the tenants of which something waits."""
-        return {name for name, tenant in self._tenants.items() if tenant.sequences()}
+        return {name for (_, name), tenant in self._tenants.items() if tenant.sequences()}
 
     def all_of(self, flow: str) -> list[Ticket]:
         """Return every waiting request for ``flow``, of whatever tenant."""
         found = (tenant.flows.get(flow) for tenant in self._tenants.values())
         return [ticket for one in found if one for ticket in one.waiting]
+
+    def _sequences(self, background: bool, name: str | None) -> int:
+        tenant = self._tenants.get((background, name))
+        return tenant.sequences() if tenant is not None else 0
 
     def _firsts(
         self, tenant: _Tenant, may: Callable[[Ticket], bool]
@@ -158,9 +178,10 @@ class FairQueue:
 
     def _add(self, ticket: Ticket) -> None:
         ask = ticket.ask
-        tenant = self._tenants.setdefault(ask.tenant, _Tenant())
+        tenant = self._tenants.setdefault(ask.holder, _Tenant())
         if tenant.is_idle:
-            present = [t.tokens for t in self._tenants.values() if not t.is_idle]
+            others = [t for h, t in self._tenants.items() if h[0] is ask.background]
+            present = [t.tokens for t in others if not t.is_idle]
             tenant.tokens = max(tenant.tokens, min(present, default=tenant.tokens))
         flow = tenant.flows.setdefault(ask.flow, _Flow())
         if flow.is_idle:
@@ -169,9 +190,9 @@ class FairQueue:
         heapq.heappush(flow.waiting, ticket)
         self.waiting += ask.sequences
 
-    def _tidy(self, name: str | None) -> None:
+    def _tidy(self, holder: Holder) -> None:
         """Forget what tells nothing any more, so that the books do not grow."""
-        tenant = self._tenants[name]
+        tenant = self._tenants[holder]
         if tenant.is_idle:
             tenant.flows.clear()
         if all(other.is_idle for other in self._tenants.values()):

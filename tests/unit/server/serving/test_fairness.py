@@ -57,6 +57,41 @@ def test_the_adapters_of_a_tenant_share_what_it_gets() -> None:
     assert Counter(ask.flow for ask in serve(queue, 6)) == {"hot": 3, "rare": 3}
 
 
+def test_work_in_the_background_goes_when_no_live_request_may_and_costs_no_share() -> None:
+    queue = FairQueue()
+    for _ in range(3):
+        queue.push(Ask("t", "a", background=True))
+        queue.push(Ask("other", "a", background=True))
+    assert (queue.waiting, queue.live_waiting()) == (6, 0)
+    served = serve(queue, 4, tokens=10_000)
+    assert Counter(ask.tenant for ask in served) == {"t": 2, "other": 2}
+    queue.push(Ask("t", "a"))
+    queue.push(Ask("new", "a"))
+    assert queue.live_waiting() == 2
+    ahead = serve(queue, 2)
+    assert [ask.background for ask in ahead] == [False, False]
+    assert [ask.tenant for ask in ahead] == ["t", "new"], "what batches used counts for nobody"
+    assert [ask.background for ask in serve(queue, 9)] == [True, True]
+
+
+def test_a_live_request_of_who_got_much_passes_work_in_the_background_of_who_got_nothing() -> None:
+    queue = FairQueue()
+    for _ in range(3):
+        queue.push(Ask("much", "a"))
+    serve(queue, 1, tokens=10_000)
+    queue.push(Ask("nothing", "a", background=True))
+    assert [ask.tenant for ask in serve(queue, 3)] == ["much", "much", "nothing"]
+
+
+def test_work_in_the_background_goes_while_live_requests_may_not_begin() -> None:
+    queue = FairQueue()
+    queue.push(Ask("t", "cold"))
+    queue.push(Ask("t", "warm", background=True))
+    taken = queue.take(lambda ticket: ticket.ask.flow == "warm")
+    assert taken is not None
+    assert taken.ask.background
+
+
 def test_shares_are_of_tokens_and_not_of_requests() -> None:
     queue = FairQueue()
     for _ in range(100):
