@@ -1,0 +1,1 @@
+"""What the rows of a training file mean: checked, made into tokens, and held out."""
