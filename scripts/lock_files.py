@@ -68,7 +68,7 @@ LOCKS = (
     Lock("model", group="model", deps=False),
     Lock("kernels", group="kernels", deps=False),
     Lock("bench", group="bench", on_top=True),
-    Lock("train", group="train", on_top=True),
+    Lock("train", extra="train", on_top=True),
     Lock("clients", group="clients", apart=True),
     Lock("clients-earlier", group="clients-earlier", apart=True),
 )

@@ -20,6 +20,9 @@ POINTS = (
     "catalog.write",
     "catalog.commit",
     "catalog.committed",
+    "training.step",
+    "training.write",
+    "training.rename",
 )
 """Every point there is. A new call of ``fault_point`` with a new name needs a new entry here."""
 

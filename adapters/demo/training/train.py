@@ -3,7 +3,6 @@
 Each takes some minutes. All seeds are fixed, so every run does the same.
 """
 
-import math
 import random
 import time
 from collections.abc import Iterator
@@ -22,16 +21,18 @@ from conversations import (
     load_rows,
     turns,
 )
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from peft import LoraConfig, get_peft_model
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from veneer_server.training.child.checkpoints import export
+from veneer_server.training.child.loss import Losses, to_batch
+from veneer_server.training.recipes import rate_at
+from veneer_server.training.rows.examples import Example
 
 BASE_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 BATCHES_SORTED_TOGETHER = 8
-WARM_UP_STEPS = 8
-IGNORED = -100
 SEED = 17
 
 console = Console(stderr=True)
@@ -60,14 +61,6 @@ RECIPES = {
 }
 
 
-@dataclass(frozen=True)
-class Example:
-    """Token ids of one assistant turn; only those from ``answer_start`` on count in the loss."""
-
-    ids: list[int]
-    answer_start: int
-
-
 def examples_of(tokenizer: Any, path: Path) -> list[Example]:
     """Return one example for each assistant turn in ``path``."""
     found = []
@@ -76,7 +69,8 @@ def examples_of(tokenizer: Any, path: Path) -> list[Example]:
             # Two calls, because a server tokenizes the prompt before the answer exists.
             prompt = tokenizer.encode(turn.prompt, add_special_tokens=False)
             answer = tokenizer.encode(turn.answer, add_special_tokens=False)
-            found.append(Example(prompt + answer, len(prompt)))
+            ids = prompt + answer
+            found.append(Example(ids, ((len(prompt), len(ids)),)))
     return found
 
 
@@ -98,36 +92,9 @@ def batches(examples: list[Example], recipe: Recipe) -> Iterator[list[Example]]:
         yield ready.pop()
 
 
-def loss_of(model: Any, batch: list[Example], pad: int) -> torch.Tensor:
-    """Return the mean loss over the tokens of the answers only."""
-    longest = max(len(example.ids) for example in batch)
-    ids = torch.full((len(batch), longest), pad)
-    labels = torch.full((len(batch), longest), IGNORED)
-    seen = torch.zeros((len(batch), longest), dtype=torch.long)
-    for row, example in enumerate(batch):
-        size = len(example.ids)
-        ids[row, :size] = torch.tensor(example.ids)
-        labels[row, example.answer_start : size] = ids[row, example.answer_start : size]
-        seen[row, :size] = 1
-    hidden = model.get_base_model().model(input_ids=ids, attention_mask=seen).last_hidden_state
-    wanted = labels[:, 1:] != IGNORED
-    # Only the positions that count go through the 49152-wide output layer: this saves a third
-    # of the time.
-    logits = model.get_base_model().lm_head(hidden[:, :-1][wanted])
-    return torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][wanted])
-
-
-def rate_at(step: int, recipe: Recipe) -> float:
-    """Return the learning rate: it rises linearly at first, then falls to zero like a cosine."""
-    if step < WARM_UP_STEPS:
-        return recipe.peak_rate * (step + 1) / WARM_UP_STEPS
-    done = (step - WARM_UP_STEPS) / max(1, recipe.steps - WARM_UP_STEPS)
-    return recipe.peak_rate * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def fit(name: str, model: Any, examples: list[Example], pad: int) -> None:
+def fit(name: str, model: Any, examples: list[Example]) -> None:
     """Train the LoRA weights of ``model`` in place, with a progress bar that shows the loss."""
-    recipe = RECIPES[name]
+    recipe, losses = RECIPES[name], Losses(model)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, weight_decay=0.0)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -135,29 +102,15 @@ def fit(name: str, model: Any, examples: list[Example], pad: int) -> None:
         task = progress.add_task(name, total=recipe.steps)
         for step, batch in enumerate(batches(examples, recipe)):
             for group in optimizer.param_groups:
-                group["lr"] = rate_at(step, recipe)
+                group["lr"] = rate_at(step, recipe.steps, recipe.peak_rate)
             # The weights stay in fp32; bf16 in the matmuls makes a step three times faster.
             with torch.autocast("cpu", torch.bfloat16):
-                loss = loss_of(model, batch, pad)
+                loss = losses.score(to_batch(batch)).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             optimizer.zero_grad()
             progress.update(task, advance=1, description=f"{name}  loss {loss.item():.3f}")
-
-
-def save(model: Any, config: LoraConfig, folder: Path) -> None:
-    """Write the adapter to ``folder`` in bf16, without any path of this machine.
-
-    The model card (README.md) in the folder stays as it is.
-    """
-    config.base_model_name_or_path = BASE_ID
-    config.inference_mode = True
-    config.target_modules = sorted(config.target_modules)
-    config.save_pretrained(str(folder))
-    state = get_peft_model_state_dict(model, save_embedding_layers=False)
-    tensors = {key: value.detach().to(torch.bfloat16) for key, value in state.items()}
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
 def train(name: str, base: Path, out: Path) -> None:
@@ -174,10 +127,10 @@ def train(name: str, base: Path, out: Path) -> None:
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config)
     examples = examples_of(tokenizer, ADAPTERS / name / "train.jsonl")
     started = time.monotonic()
-    fit(name, model, examples, tokenizer.pad_token_id)
+    fit(name, model, examples)
     folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
-    save(model, config, folder)
+    export(model, config, BASE_ID, folder)  # the model card (README.md) stays as it is
     size = (folder / "adapter_model.safetensors").stat().st_size
     seconds = time.monotonic() - started
     console.print(f"{name}: {len(examples)} examples, {seconds:.0f} s, {size / 1e6:.2f} MB")
@@ -193,7 +146,7 @@ def main(
 ) -> None:
     """Train the demo adapters again from adapters/demo/<name>/train.jsonl.
 
-    The command needs the "train" dependency group (peft) and the converted base model
+    The command needs the extra veneer[train] (peft) and the converted base model
     (`make setup`). Each adapter takes a few minutes on two cores. The command overwrites its
     adapter_config.json and adapter_model.safetensors; a running `make serve` publishes the new
     revision by itself. On a busy machine set OMP_WAIT_POLICY=PASSIVE, so that waiting threads do

@@ -1,0 +1,102 @@
+"""A job's folder: who writes which file, and how it is read while it grows.
+
+job.json                   written before the start; see ``job``
+events.jsonl               the trainer appends a line for each event; see ``events``
+heartbeat.json             the trainer: how far it is, again after each step
+result.json                the trainer: how the run ended; absent while it runs
+checkpoints/step-N/        complete from the moment it has this name
+    adapter/               adapter_config.json and adapter_model.safetensors, to be published
+    state/                 what the trainer goes on from; only in the newest checkpoint
+lock                       held while a trainer runs
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PAUSED = {"outcome": "paused"}
+"""The result of a run that can go on."""
+_STEP = re.compile(r"step-(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A complete checkpoint."""
+
+    step: int
+    path: Path
+
+    @property
+    def adapter(self) -> Path:
+        """Return the folder of the two files that can be served."""
+        return self.path / "adapter"
+
+    @property
+    def state(self) -> Path:
+        """Return the folder from which a run goes on; it may be gone."""
+        return self.path / "state"
+
+
+@dataclass(frozen=True, slots=True)
+class JobFolder:
+    """The places in a job's folder."""
+
+    path: Path
+
+    @property
+    def events(self) -> Path:
+        """Return the file of events."""
+        return self.path / "events.jsonl"
+
+    @property
+    def heartbeat(self) -> Path:
+        """Return the file that says how far the run is."""
+        return self.path / "heartbeat.json"
+
+    @property
+    def result(self) -> Path:
+        """Return the file that says how the run ended."""
+        return self.path / "result.json"
+
+    @property
+    def lock(self) -> Path:
+        """Return the file that a running trainer has locked."""
+        return self.path / "lock"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Return the folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def complete(self) -> list[Checkpoint]:
+        """Return the complete checkpoints, the oldest first."""
+        if not self.checkpoints.is_dir():
+            return []
+        named = [(match, p) for p in self.checkpoints.iterdir() if (match := _named(p))]
+        return sorted(
+            (Checkpoint(int(match[1]), path) for match, path in named), key=lambda each: each.step
+        )
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return what the trainer wrote to ``path``, None if it is not there yet."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def replace_json(path: Path, shown: Mapping[str, Any]) -> None:
+    """Write ``shown`` so that a reader sees the old file or the new one, and never half of it."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(json.dumps(shown) + "\n", encoding="utf-8")
+    os.replace(new, path)
+
+
+def _named(path: Path) -> re.Match[str] | None:
+    return _STEP.fullmatch(path.name)
