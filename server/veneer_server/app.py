@@ -24,6 +24,7 @@ from veneer_server import __version__
 from veneer_server.api import compare, errors, generation, models, operations, urls
 from veneer_server.api.access import EXPOSED, AccessLog, Refusals
 from veneer_server.api.admin import adapters, aliases, audit, keys, usage, vllm_routes
+from veneer_server.api.batches import routes as batches
 from veneer_server.api.conversations import creating, stored, threads
 from veneer_server.api.deps import Server
 from veneer_server.api.files import routes as files
@@ -68,7 +69,7 @@ class Start:
 # Most requests generate. The router tries routes in this order, so those are found first.
 _ROUTES = (
     *(generation, creating, compare, models, operations),
-    *(stored, threads, files, adapters, aliases, vllm_routes, keys, usage, audit),
+    *(stored, threads, files, batches, adapters, aliases, vllm_routes, keys, usage, audit),
 )
 
 
@@ -188,6 +189,7 @@ def _start_tasks(parts: Parts, watch: FolderWatch) -> None:
     start("hot set", parts.hot_set.keep)
     start("conversations", server.kept.upkeep.run)
     start("files", parts.file_upkeep.run)
+    start("batches", parts.runner.run)
     start("keys", server.keyring.follow)
     start("usage", server.ledger.run)
     start("quotas", server.quotas.run, once=True)

@@ -342,6 +342,22 @@ class FileSettings(_Section):
     tenant_files: int = Field(default=10_000, ge=1, description="Files of one tenant.")
 
 
+class BatchSettings(_Section):
+    """Batches, which are answered beside live traffic."""
+
+    max_lines: int = Field(default=50_000, ge=1, description="Requests of one batch.")
+    max_bytes: int = Field(default=200 << 20, ge=1024, description="Largest input, in bytes.")
+    unfinished: int = Field(
+        default=100, ge=1, description="Batches of one tenant that have not ended."
+    )
+    concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most lines answered at the same time; null: half of limits.max_seqs.",
+    )
+    days: int = Field(default=90, ge=1, description="Days for which an ended batch is known.")
+
+
 class LimitSettings(_Section):
     """Bounds on the size of a request, and on the requests at work."""
 
@@ -468,6 +484,7 @@ class Settings(_Section):
     state: StateSettings = StateSettings()
     conversations: ConversationSettings = ConversationSettings()
     files: FileSettings = FileSettings()
+    batches: BatchSettings = BatchSettings()
     limits: LimitSettings = LimitSettings()
     tenants: TenantSettings = TenantSettings()
     observability: ObservabilitySettings = ObservabilitySettings()

@@ -48,6 +48,7 @@ from veneer_adapters.store.ownership import has_content, owner_of, set_owner
 from veneer_adapters.store.store import Store
 from veneer_server.accounting.ledger import Ledger
 from veneer_server.api.admin.paths import RESERVED
+from veneer_server.api.batches.answering import LineAnswers
 from veneer_server.api.deps import Server
 from veneer_server.api.official.answers.response_events import to_last
 from veneer_server.api.official.bounds import MOST_ITEMS
@@ -56,6 +57,15 @@ from veneer_server.auditing.entries import Change
 from veneer_server.auditing.log import AuditLog
 from veneer_server.auditing.unasked import expired
 from veneer_server.background import Background
+from veneer_server.batches.batches import Batches
+from veneer_server.batches.batches import Bounds as BatchBounds
+from veneer_server.batches.folders import Folders
+from veneer_server.batches.ordering import slots_for_cold
+from veneer_server.batches.records import Batch
+from veneer_server.batches.runner import Runner
+from veneer_server.batches.working.shared import Shared
+from veneer_server.batches.working.slots import Slots
+from veneer_server.batches.working.turns import Turns
 from veneer_server.conversations.keeping import MIGRATIONS, Bounds, Kept
 from veneer_server.engine.base import Engine, ModelFacts
 from veneer_server.engine.sizing.sizes import Needs, Sizes
@@ -79,6 +89,7 @@ from veneer_server.tenancy.errors import KeyNeeded
 from veneer_server.tenancy.failures import Failures
 from veneer_server.tenancy.keyring import Keyring
 from veneer_server.tenancy.limits import Limits
+from veneer_server.tenancy.principals import Principal
 from veneer_server.tenancy.quotas.memory import MemoryStore
 from veneer_server.tenancy.quotas.quotas import Quotas
 from veneer_server.tenancy.quotas.shared import SharedStore
@@ -105,6 +116,7 @@ class Parts:
     usage: Usage
     upkeep: Upkeep
     file_upkeep: FileUpkeep
+    runner: Runner
     guarding: Guarding
     recovery: EngineRecovery
     background: Background
@@ -220,6 +232,8 @@ async def assemble(
     quotas = _quotas(settings, database)
     spending = Spending(quotas, engine.model.max_model_len)
     checkup = Checkup(intake, sandbox, facts())
+    admission = _admission(settings, sizes, residency, metrics)
+    files = _files(settings, database)
     server = Server(
         settings=settings,
         engine=engine,
@@ -229,7 +243,7 @@ async def assemble(
             resolver,
             residency,
             watching,
-            _admission(settings, sizes, residency, metrics),
+            admission,
             ColdStarts(
                 residency,
                 catalog.revisions,
@@ -241,7 +255,8 @@ async def assemble(
         ),
         replays=Replays(database),
         kept=_keep(settings, database),
-        files=_files(settings, database),
+        files=files,
+        batches=_batches(settings, database, files),
         keyring=keyring,
         ledger=ledger,
         audit=audit,
@@ -254,17 +269,19 @@ async def assemble(
         # Without a shared database every server would be unready at once, and nobody be served.
         state_trouble=lambda: None if database.shared else database.trouble,
     )
-    shared_roots = roots(settings) if database.shared else None
     return Parts(
         server=server,
         catalog=catalog,
         staging=staging,
         residency=residency,
-        following=Following(staging, catalog, shared_roots=shared_roots),
+        following=Following(
+            staging, catalog, shared_roots=roots(settings) if database.shared else None
+        ),
         hot_set=hot_set,
         usage=usage,
         upkeep=Upkeep(catalog, usage, database),
-        file_upkeep=FileUpkeep(server.files),
+        file_upkeep=FileUpkeep(files),
+        runner=_runner(server, sizes, admission, lambda m: _is_warm(resolver, residency, m)),
         guarding=guarding,
         recovery=EngineRecovery(residency, catalog, metrics),
         background=background,
@@ -352,10 +369,51 @@ def _facts_of(settings: Settings, engine: Engine) -> Callable[[], BaseFacts]:
     return lambda: replace(engine.facts, compress=settings.adapters.compress)
 
 
+def _files_folder(settings: Settings) -> Path:
+    return settings.files.dir or settings.state.dir / "files"
+
+
 def _files(settings: Settings, database: Database) -> Files:
-    found = settings.files
-    folder = found.dir or settings.state.dir / "files"
-    return Files(database, Contents(folder), FileBounds(**found.model_dump(exclude={"dir"})))
+    bounds = FileBounds(**settings.files.model_dump(exclude={"dir"}))
+    return Files(database, Contents(_files_folder(settings)), bounds)
+
+
+def _batches(settings: Settings, database: Database, files: Files) -> Batches:
+    bounds = BatchBounds(**settings.batches.model_dump(exclude={"concurrency", "days"}))
+    folders = Folders(_files_folder(settings) / "batches")
+    return Batches(database, files, folders, bounds)
+
+
+def _runner(
+    server: Server, sizes: Sizes, admission: Admission, is_warm: Callable[[str], bool]
+) -> Runner:
+    settings = server.settings
+    most = settings.batches.concurrency or max(sizes.max_seqs // 2, 1)
+
+    def who_is(batch: Batch) -> Principal | None:
+        if batch.key is None:
+            return Principal(owner=batch.owner)
+        key = server.keyring.by_id(batch.key)
+        return key.principal() if key else None
+
+    shared = Shared(
+        server.batches,
+        LineAnswers(server.requests, server.kept.turns),
+        Turns(lambda: admission.live_waiting, most),
+        Slots(is_warm, slots_for_cold(sizes.device_slots)),
+        who_is,
+        server.draining,
+        settings.limits.max_body_bytes,
+        server.metrics.batch_line,
+    )
+    runner = Runner(shared, days=settings.batches.days)
+    server.metrics.observe_batches(runner.count)
+    return runner
+
+
+def _is_warm(resolver: Resolver, residency: Residency, model: str) -> bool:
+    flow = resolver.flow_of(model)
+    return flow is None or residency.is_open(flow)
 
 
 def _open_residency(

@@ -156,6 +156,22 @@ REQUIREMENTS: dict[str, Requirement] = {
         f"{API}/responses-streaming",
     ),
     # -- responses with state
+    "batches:object": Requirement(
+        "A batch is made, followed to its end, listed and cancelled in OpenAI's shapes.",
+        f"{API}/batch/object",
+    ),
+    "batches:lines": Requirement(
+        "Answers and errors of lines have OpenAI's shapes.", f"{API}/batch/request-output"
+    ),
+    "batches:errors": Requirement(
+        "A batch whose lines are wrong fails, and says of each what is wrong with it.",
+        f"{GUIDES}/batch",
+    ),
+    "batches:models": Requirement(
+        "The lines of a batch may ask different models.",
+        f"{GUIDES}/batch",
+        divergence="OpenAI takes one model for all lines; here a batch may ask many adapters.",
+    ),
     "files:object": Requirement(
         "A file that was uploaded is retrieved, read and deleted in OpenAI's shapes.",
         f"{API}/files/object",

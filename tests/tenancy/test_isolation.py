@@ -2,11 +2,14 @@
 
 import itertools
 import re
+import time
 from typing import Any
 
 import httpx
 import pytest
 
+from support.batching import CHAT as CHAT_PATH
+from support.batching import create, ended, line
 from tenancy.conftest import Tenants
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
@@ -207,6 +210,47 @@ async def test_files_belong_to_the_tenant(tenants: Tenants) -> None:
         assert len((await client.get("/v1/files")).json()["data"]) == count
     after = {"after": made.json()["id"]}
     assert (await tenants.bell.get("/v1/files", params=after)).status_code == 400
+
+
+async def test_batches_belong_to_the_tenant_and_see_what_its_key_sees(tenants: Tenants) -> None:
+    made = await create(tenants.acme, [line(1, "acme/own"), line(2, "echo")])
+    path = f"/v1/batches/{made['id']}"
+    for answer in (await tenants.bell.get(path), await tenants.bell.post(f"{path}/cancel")):
+        assert answer.status_code == 404
+        none = await tenants.bell.get("/v1/batches/batch_none")
+        assert answer.text.replace(made["id"], "batch_none") == none.text
+    assert (await tenants.bell.get("/v1/batches")).json()["data"] == []
+    batch = await ended(tenants.acme, made["id"])
+    assert batch["request_counts"]["completed"] == 2
+    output = f"/v1/files/{batch['output_file_id']}/content"
+    assert (await tenants.bell.get(output)).status_code == 404
+    second = await tenants.key(tenant="acme")
+    assert (await second.get(output)).is_success
+    stolen = {"endpoint": CHAT_PATH, "completion_window": "24h"}
+    stolen["input_file_id"] = made["input_file_id"]
+    assert (await tenants.bell.post("/v1/batches", json=stolen)).status_code == 404
+    theirs = await ended(tenants.acme, (await create(tenants.acme, [line(1, "bell/own")]))["id"])
+    [fault] = theirs["errors"]["data"]
+    assert fault["code"] == "model_not_found"
+
+
+async def test_a_batch_counts_for_its_key_waits_for_its_limits_and_ends_with_it(
+    tenants: Tenants,
+) -> None:
+    asked = {"tenant": "acme", "scopes": ["infer"], "rpm": 60}
+    made = (await tenants.operator.post("/v1/keys", json=asked)).json()
+    client = tenants.client(made["key"])
+    batch = await create(client, [line(number) for number in range(62)])
+    assert (await ended(client, batch["id"]))["request_counts"]["completed"] == 62
+    group = {"group_by": "key", "start_time": int(time.time()) - 3600}
+    usage = (await tenants.operator.get("/v1/usage", params=group)).text
+    assert made["id"] in usage
+    many = await create(client, [line(number) for number in range(500)])
+    assert (await tenants.operator.delete(f"/v1/keys/{made['id']}")).is_success
+    mate = await tenants.key(tenant="acme")
+    last = await ended(mate, many["id"])
+    assert last["status"] == "failed"
+    assert last["errors"]["data"][0]["code"] == "invalid_api_key"
 
 
 async def test_an_idempotency_key_of_one_tenant_is_nothing_to_another(tenants: Tenants) -> None:

@@ -16,6 +16,7 @@ from veneer_server.api.errors import BodyTooLarge
 from veneer_server.api.parsing import parse_object
 from veneer_server.auditing.log import AuditLog
 from veneer_server.background import Background
+from veneer_server.batches.batches import Batches
 from veneer_server.conversations.keeping import Kept
 from veneer_server.engine.base import Engine
 from veneer_server.files.files import Files
@@ -45,6 +46,7 @@ class Server:
     replays: Replays
     kept: Kept
     files: Files
+    batches: Batches
     keyring: Keyring
     failures: Failures
     ledger: Ledger

@@ -35,6 +35,7 @@ from starlette.requests import ClientDisconnect
 
 from veneer_adapters import errors as adapters
 from veneer_server.api.urls import explain_method, explain_unknown, explain_unserved, methods_of
+from veneer_server.batches import errors as batches
 from veneer_server.conversations import errors as conversations
 from veneer_server.engine import base as engine
 from veneer_server.files import errors as files
@@ -164,6 +165,10 @@ _TABLE: dict[type[Exception], ApiError] = {
     conversations.StateRefused: ApiError(400, _INVALID, None),
     conversations.RunsFull: ApiError(503, _SERVER, "server_overloaded", retry_after_s=5),
     conversations.StateUnavailable: ApiError(503, _SERVER, "state_unavailable", retry_after_s=5),
+    batches.BatchNotFound: ApiError(404, _INVALID, None),
+    batches.BatchRefused: ApiError(400, _INVALID, None),
+    batches.BatchesFull: ApiError(429, "insufficient_quota", "insufficient_quota"),
+    batches.BatchesUnavailable: ApiError(503, _SERVER, "state_unavailable", retry_after_s=5),
     files.FileNotFound: ApiError(404, _INVALID, None),
     files.FileRefused: ApiError(400, _INVALID, None),
     files.FileTooLarge: ApiError(413, _INVALID, "request_too_large"),

@@ -52,7 +52,6 @@ _KINDS = {
 """OpenAI's and others' routes to models of another kind, and what to say of each."""
 _ABSENT = {
     "assistants": "This server runs no assistants; use /v1/responses.",
-    "batches": "This server takes no batches; send the requests one by one.",
     "containers": "This server runs no code.",
     "fine_tuning": "This server trains no models; add an adapter with POST /v1/adapters.",
     "realtime": "This server speaks HTTP only; use /v1/responses with 'stream'.",

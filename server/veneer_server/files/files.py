@@ -5,6 +5,7 @@ that no row has, takes the same turn, also across servers. So no row ever lacks 
 """
 
 import asyncio
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
@@ -30,6 +31,7 @@ from veneer_server.files.errors import (
 from veneer_server.files.records import Page, StoredFile, is_id, new_id
 
 _MOST_UPLOADS, _MOST_OF_ONE = 32, 4
+_PART_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,20 +114,29 @@ class Files:
         await asyncio.to_thread(arriving.finish)
         async with self._writing() as (connection, number):
             await self._require_room(connection, owner, arriving.size_bytes)
-            file = StoredFile(
-                id=new_id(),
-                owner=owner,
-                number=number,
-                filename=named.filename,
-                purpose=named.purpose,
-                size_bytes=arriving.size_bytes,
-                created=self.now,
-                expires=named.expires,
-                digest=arriving.digest,
-            )
-            await _to_its_end(partial(self.contents.keep, arriving))
-            await rows.insert(connection, file)
+            file = self._named(owner, arriving, named, number, new_id())
+            await self._insert(connection, file, arriving)
         return file
+
+    async def make(self, owner: str, content: BinaryIO, named: Named, file_id: str) -> StoredFile:
+        """Keep what ``content`` has as a file that the server itself makes for ``owner``.
+
+        The bounds of uploads do not apply. When there is a file with this id, nothing changes.
+
+        Raises:
+            DiskFull: it cannot be written.
+        """
+        arriving = await asyncio.to_thread(self.contents.receive, max_bytes=sys.maxsize)
+        try:
+            await asyncio.to_thread(_copy, content, arriving)
+            async with self._writing() as (connection, number):
+                found = await rows.find(connection, owner, file_id, now=self.now)
+                if found is None:
+                    found = self._named(owner, arriving, named, number, file_id)
+                    await self._insert(connection, found, arriving)
+            return found
+        finally:
+            await asyncio.to_thread(arriving.discard)
 
     async def require_room(self, owner: str, size_bytes: int = 0) -> None:
         """Return if the owner may have one more file of this size; raises FilesFull."""
@@ -198,6 +209,27 @@ class Files:
             for digest in set(digests) - await rows.used(connection, digests):
                 await _to_its_end(partial(self.contents.remove, digest))
 
+    def _named(
+        self, owner: str, arriving: Arriving, named: Named, number: int, file_id: str
+    ) -> StoredFile:
+        return StoredFile(
+            id=file_id,
+            owner=owner,
+            number=number,
+            filename=named.filename,
+            purpose=named.purpose,
+            size_bytes=arriving.size_bytes,
+            created=self.now,
+            expires=named.expires,
+            digest=arriving.digest,
+        )
+
+    async def _insert(
+        self, connection: AsyncConnection, file: StoredFile, arriving: Arriving
+    ) -> None:
+        await _to_its_end(partial(self.contents.keep, arriving))
+        await rows.insert(connection, file)
+
     async def _require_room(self, connection: AsyncConnection, owner: str, size_bytes: int) -> None:
         count, total_bytes = await rows.weigh(connection, owner, now=self.now)
         if count >= self.bounds.tenant_files:
@@ -246,3 +278,9 @@ async def _to_its_end(act: Callable[[], None]) -> None:
     except asyncio.CancelledError:
         await asyncio.wait((acting,))
         raise
+
+
+def _copy(content: BinaryIO, arriving: Arriving) -> None:
+    while part := content.read(_PART_BYTES):
+        arriving.write(part)
+    arriving.finish()

@@ -30,7 +30,7 @@ from veneer_server.serving.tokens import with_usage
 from veneer_server.serving.watching import Watching
 from veneer_server.serving.wishes import TurnTooLate
 from veneer_server.telemetry.observation import Observation
-from veneer_server.tenancy.principals import cache_salt
+from veneer_server.tenancy.principals import Principal, cache_salt
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class RequestService:
             )
             if endpoint not in NO_WEIGHTS:
                 resolved = await self._cold_starts.settle(resolved, asker)
-            place = self._place(endpoint, body, resolved.revision, who.tenant, stack)
+            place = self._place(endpoint, body, resolved.revision, asker, stack)
             watch = stack.enter_context(self._watching.request(resolved, endpoint, body, ids, who))
             held.seen = watch.seen
             if place is not None:
@@ -192,6 +192,10 @@ class RequestService:
             return await self._begin(served, watch.frames(found, hide_usage=hide_usage), stack)
         raise AssertionError("an exit stack swallowed an exception")  # pragma: no cover
 
+    def require_known(self, body: Mapping[str, Any], who: Principal) -> None:
+        """Return if the model of ``body`` is there; raises as ``Resolver.require_known``."""
+        self._resolver.require_known(body, who)
+
     async def _begin(self, served: Served, watched: Frames, stack: AsyncExitStack) -> Stream:
         await stack.enter_async_context(aclosing(watched))
         # Wait for the first event here, because an error can still choose the status code now.
@@ -203,13 +207,19 @@ class RequestService:
         endpoint: Endpoint,
         body: Mapping[str, Any],
         revision: Revision | None,
-        tenant: str | None,
+        asker: Asker,
         stack: AsyncExitStack,
     ) -> Place | None:
         if endpoint in NO_WEIGHTS:
             return None
         flow = revision.engine_name if revision else ""
-        ask = Ask(tenant, flow, sequences_of(body), priority_of(body))
+        ask = Ask(
+            asker.principal.tenant,
+            flow,
+            sequences_of(body),
+            priority_of(body),
+            background=asker.background,
+        )
         return stack.enter_context(self._admission.place(ask))
 
     async def _in_time(

@@ -10,7 +10,13 @@ from veneer_adapters.catalog.alias import Alias
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.catalog.splitting import Caller
-from veneer_adapters.errors import AdapterFailed, AdapterNotFound, CacheFull, StorageFailed
+from veneer_adapters.errors import (
+    AdapterError,
+    AdapterFailed,
+    AdapterNotFound,
+    CacheFull,
+    StorageFailed,
+)
 from veneer_adapters.names import Selector, close_matches, parse_model
 from veneer_adapters.publishing.arriving import Arriving
 from veneer_adapters.publishing.pulling import Puller
@@ -48,6 +54,8 @@ class Asker:
     """What they may not use does not exist for them."""
     wishes: Wishes = NO_WISHES
     """What they asked for in headers."""
+    background: bool = False
+    """Whether nobody waits for the answer, so that it comes after those of live requests."""
 
     def key(self) -> str | None:
         """Return what a sticky alias takes for their key, None when they sent none."""
@@ -126,9 +134,7 @@ class Resolver:
         if not isinstance(asked, str):
             raise ModelMissing("Invalid type for 'model': expected a string.", param="model")
         try:
-            selector = selected(
-                asked, self._model, lambda name: who.sees(name) and self._catalog.knows(name)
-            )
+            selector = self._selected(asked, who)
             if selector is None:
                 if not who.sees_base():
                     raise AdapterNotFound(asked)
@@ -138,6 +144,45 @@ class Resolver:
             return Resolved(asked, revision, self._guarded(selector), pulled_s)
         except AdapterNotFound as error:
             raise self._with_base(error, asked, who) from error
+
+    def require_known(self, body: Mapping[str, Any], who: Principal) -> None:
+        """Return if ``body`` may be answered, as far as is known without waiting.
+
+        Raises:
+            ModelMissing: as ``resolve``.
+            AdapterNotFound: nothing has the name for ``who``, and nothing of it may be fetched.
+        """
+        asked = body.get("model")
+        if asked in (None, ""):
+            if self._name_required or not who.sees_base():
+                raise ModelMissing("you must provide a model parameter", param="model")
+            return
+        if not isinstance(asked, str):
+            raise ModelMissing("Invalid type for 'model': expected a string.", param="model")
+        selector = self._selected(asked, who)
+        if selector is None and who.sees_base():
+            return
+        name = selector.adapter if selector else asked
+        known = self._catalog.knows(name) or self._puller.possible
+        if selector is None or not who.sees(name) or not known:
+            raise self._catalog.not_found(name, asked, who.sees)
+
+    def flow_of(self, asked: str) -> str | None:
+        """Return the engine's name of what ``asked`` means now; None for the base or for nothing.
+
+        An alias with several targets may send a request elsewhere.
+        """
+        try:
+            selector = self._selected(asked, ANYBODY) if asked else None
+            found = selector and self._catalog.resolve(selector, Caller(None, None, 0.0))
+        except AdapterError:
+            return None
+        return found.engine_name if found else None
+
+    def _selected(self, asked: str, who: Principal) -> Selector | None:
+        return selected(
+            asked, self._model, lambda name: who.sees(name) and self._catalog.knows(name)
+        )
 
     async def _fetch_unknown(self, selector: Selector, who: Principal) -> float | None:
         """Return the seconds of a fetch, once the adapter is there for ``who``."""

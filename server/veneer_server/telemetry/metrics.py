@@ -78,6 +78,7 @@ class Metrics:
         self._declare_tenants()
         self._declare_adapters()
         self._declare_server()
+        self._declare_batches()
         self._begin_at_zero()
 
     def _declare_requests(self) -> None:
@@ -187,6 +188,14 @@ class Metrics:
         self._build = Info("veneer_build", "This server.", registry=self.registry)
         self.built()
 
+    def _declare_batches(self) -> None:
+        self._batch_lines = Counter(
+            "veneer_batch_lines",
+            "Lines of batches that were answered, by outcome.",
+            ["outcome"],
+            registry=self.registry,
+        )
+
     def _begin_at_zero(self) -> None:
         # rate() does not see the event that makes a series appear, so series begin at 0.
         for outcome, origin in product(get_args(Outcome), get_args(Origin)):
@@ -196,6 +205,8 @@ class Metrics:
                 self._evictions.labels(level, why)
         for reason in Waiting:
             self._queue.labels(reason)
+        for outcome in ("completed", "failed"):
+            self._batch_lines.labels(outcome)
         for cause in LOSSES:
             self._restarts.labels(cause)
 
@@ -257,6 +268,15 @@ class Metrics:
     def usage_lost(self) -> None:
         """Count a request whose row of usage could not be kept."""
         self._usage_lost.inc()
+
+    def batch_line(self, outcome: str) -> None:
+        """Count an answered line of a batch: ``completed``, or ``failed`` for an error."""
+        self._batch_lines.labels(outcome).inc()
+
+    def observe_batches(self, count: Callable[[], Mapping[tuple[str, ...], int]]) -> None:
+        """Export the unfinished batches; ``count`` is called at each scrape, by status."""
+        text = "Batches that have not ended, by status."
+        self._at_scrape("veneer_batches", text, ["status"], count)
 
     def queued(self, reason: Waiting, seconds: float) -> None:
         """Count one wait, in seconds, before the engine gets a request."""

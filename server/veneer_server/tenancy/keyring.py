@@ -60,6 +60,11 @@ class Keyring:
         found = self._keys.get(parsed.digest(self._pepper)) if parsed else None
         return found if found is not None and found.opens(self._now()) else None
 
+    def by_id(self, key_id: str) -> Key | None:
+        """Return the key with this id, if it is good now. No I/O."""
+        found = next((key for key in self._keys.values() if key.id == key_id), None)
+        return found if found is not None and found.opens(self._now()) else None
+
     def every(self) -> list[Key]:
         """Return every key, expired and revoked ones too, the newest first."""
         return sorted(self._keys.values(), key=lambda key: (-key.created, key.id))

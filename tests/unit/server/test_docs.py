@@ -31,6 +31,7 @@ from veneer_server.api import parsing
 from veneer_server.api.errors import _TABLE, _UNEXPECTED, to_api_error
 from veneer_server.api.official import bounds
 from veneer_server.app import create_app, running
+from veneer_server.batches.records import UNFINISHED
 from veneer_server.bench.goals.goals import GOALS
 from veneer_server.commands import adapters as adapters_cli
 from veneer_server.commands.main import bench, serve
@@ -173,6 +174,7 @@ def used_metrics() -> Metrics:
     metrics.built(base_model="echo", lora_op="none")
     metrics.observe_slots(lambda: {("device", "used"): 1})
     metrics.observe_waiting(lambda: 0)
+    metrics.observe_batches(lambda: {("in_progress",): 1})
     metrics.observe_residents(lambda: [("pirate", "device")])
     metrics.observe_adapters("echo", lambda: {"pirate": "ready"})
     with metrics.request("chat", "pirate") as seen:
@@ -217,6 +219,7 @@ def test_every_metric_is_documented_with_type_unit_labels_and_what_to_do() -> No
         ("direction", {"input", "output"}),
         ("reason", {*get_args(EvictionReason), *Waiting, *Loss, *get_args(Reason)}),
         ("endpoint", set(Endpoint)),
+        ("status", set(UNFINISHED)),
         ("state", {"ready", "staged", "failed", "used", "free"}),
     ],
 )

@@ -1,0 +1,1 @@
+"""``/v1/batches``: the routes, the shape of a batch, and how its lines are answered."""

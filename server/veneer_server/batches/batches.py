@@ -1,0 +1,236 @@
+"""Batches: what an owner can do with them, and what their runner writes down."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from veneer_adapters.catalog.database import Database
+from veneer_adapters.errors import AdapterUnavailable
+from veneer_server.batches.errors import (
+    BatchesFull,
+    BatchesUnavailable,
+    BatchNotFound,
+    BatchRefused,
+)
+from veneer_server.batches.folders import Folders
+from veneer_server.batches.records import Batch, Page, Progress, Status, is_id, new_id
+from veneer_server.batches.sql import rows
+from veneer_server.files.files import Files
+from veneer_server.files.records import Purpose
+from veneer_server.tenancy.principals import Principal
+
+WINDOW = "24h"
+_WINDOW_S = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How much a batch may have, and how many there may be."""
+
+    max_lines: int
+    max_bytes: int
+    unfinished: int
+    """Batches of one tenant that have not ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What somebody asks for."""
+
+    input_file: str
+    endpoint: str
+    metadata: dict[str, str] | None
+    output_expires_s: int | None
+
+
+class Batches:
+    """The batches of one database.
+
+    Every method raises BatchesUnavailable when the database or the disk cannot be read or written.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        files: Files,
+        folders: Folders,
+        bounds: Bounds,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Keep rows in ``database``, and what is being worked on in ``folders``."""
+        self._database = database
+        self._now = now
+        self.files = files
+        self.folders = folders
+        self.bounds = bounds
+        self.arrived = asyncio.Event()
+        """Set when there is something new to do."""
+
+    @property
+    def now(self) -> int:
+        """The time, in seconds since the epoch."""
+        return int(self._now())
+
+    @property
+    def shared(self) -> bool:
+        """Whether other servers may use the same database."""
+        return self._database.shared
+
+    async def create(self, who: Principal, asked: Asked) -> Batch:
+        """Make a batch; it is validated and answered later.
+
+        Raises:
+            FileNotFound: the asker has no such file.
+            BatchRefused: the file is not for batches, or too large.
+            BatchesFull: the asker has too many unfinished batches.
+        """
+        file = await self.files.find(who.owner, asked.input_file, param="input_file_id")
+        if file.purpose != Purpose.BATCH:
+            raise BatchRefused(
+                f"The purpose of the file must be 'batch', not '{file.purpose}'.",
+                param="input_file_id",
+            )
+        if file.size_bytes > self.bounds.max_bytes:
+            raise BatchRefused(
+                f"The file has {file.size_bytes} bytes, more than the limit of"
+                f" {self.bounds.max_bytes} of a batch.",
+                param="input_file_id",
+            )
+        batch_id = new_id()
+        with await self.files.open(file) as content:
+            await asyncio.to_thread(self.folders.begin, batch_id, content)
+        try:
+            batch = await self._insert(batch_id, who, asked)
+        except BaseException:
+            await asyncio.to_thread(self.folders.end, batch_id)
+            raise
+        self.arrived.set()
+        return batch
+
+    async def _insert(self, batch_id: str, who: Principal, asked: Asked) -> Batch:
+        async with self._writing() as (connection, number):
+            count = await rows.count_unfinished(connection, who.owner)
+            if count >= self.bounds.unfinished:
+                raise BatchesFull(
+                    f"You have {count} batches that have not ended, which is as many as you may"
+                    " have. Wait for one, or cancel one."
+                )
+            now = self.now
+            batch = Batch(
+                id=batch_id,
+                owner=who.owner,
+                tenant=who.tenant,
+                key=who.key_id,
+                number=number,
+                endpoint=asked.endpoint,
+                input_file=asked.input_file,
+                created=now,
+                expires=now + _WINDOW_S,
+                metadata=asked.metadata,
+                output_expires_s=asked.output_expires_s,
+            )
+            await rows.insert(connection, batch)
+        return batch
+
+    async def find(self, owner: str, batch_id: str) -> Batch:
+        """Return the batch; raises BatchNotFound."""
+        found = await self.look(batch_id) if is_id(batch_id) else None
+        if found is None or found.owner != owner:
+            raise BatchNotFound(batch_id)
+        return found
+
+    async def page(self, owner: str, *, after: str | None, limit: int) -> Page:
+        """Return a page of the owner's batches, the newest first.
+
+        Raises:
+            BatchNotFound: the batch ``after`` is not among them.
+        """
+        last = None if after is None else await self.find(owner, after)
+        async with self._reading() as connection:
+            return await rows.page(connection, owner, after=last, limit=limit)
+
+    async def cancel(self, owner: str, batch_id: str) -> Batch:
+        """Let the batch end soon, and return it; lines that were answered stay answered.
+
+        Raises:
+            BatchNotFound: the owner has no such batch.
+            BatchRefused: it has ended, or is about to.
+        """
+        await self.find(owner, batch_id)
+
+        def cancelling(batch: Batch) -> Batch:
+            if batch.status is Status.CANCELLING:
+                return batch
+            if batch.status not in (Status.VALIDATING, Status.IN_PROGRESS):
+                raise BatchRefused(f"Cannot cancel a batch with status '{batch.status}'.")
+            return batch.moved(Status.CANCELLING, self.now)
+
+        changed = await self.change(batch_id, cancelling)
+        self.arrived.set()
+        return changed
+
+    async def look(self, batch_id: str) -> Batch | None:
+        """Return the batch, whoever's it is."""
+        async with self._reading() as connection:
+            return await rows.find(connection, batch_id)
+
+    async def unfinished(self) -> list[Batch]:
+        """Return every batch that has not ended, the oldest first."""
+        async with self._reading() as connection:
+            return await rows.unfinished(connection)
+
+    async def claim(self, batch_id: str, runner: str, *, silent_s: int) -> bool:
+        """Return whether ``runner`` may work on the batch: no other one was heard of lately."""
+        now = self.now
+        async with self._writing() as (connection, _):
+            return await rows.claim(connection, batch_id, runner, now=now, silent=now - silent_s)
+
+    async def note(self, batch_id: str, progress: Progress) -> None:
+        """Write how far a batch is, and that its runner lives."""
+        try:
+            async with self._database.noting() as connection:
+                await rows.note(connection, batch_id, progress, self.now)
+        except AdapterUnavailable as error:
+            raise _unavailable() from error
+
+    async def change(self, batch_id: str, act: Callable[[Batch], Batch]) -> Batch:
+        """Write what ``act`` makes of the batch as it is now, all but its progress; return it."""
+        async with self._writing() as (connection, _):
+            found = await rows.find(connection, batch_id)
+            if found is None:
+                raise BatchNotFound(batch_id)
+            changed = act(found)
+            await rows.replace(connection, changed)
+        return changed
+
+    async def delete_old(self, days: int) -> None:
+        """Remove what is known of batches that ended and were made so many days ago."""
+        before, gone = self.now - days * 24 * 3600, rows.BATCH
+        while gone == rows.BATCH:
+            async with self._writing() as (connection, _):
+                gone = await rows.delete_old(connection, before)
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[tuple[AsyncConnection, int]]:
+        try:
+            async with self._database.writing() as given:
+                yield given
+        except AdapterUnavailable as error:
+            raise _unavailable() from error
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._database.reading() as connection:
+                yield connection
+        except AdapterUnavailable as error:
+            raise _unavailable() from error
+
+
+def _unavailable() -> BatchesUnavailable:
+    return BatchesUnavailable("The server cannot read or write batches now. Try again later.")

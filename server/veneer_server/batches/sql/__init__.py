@@ -1,0 +1,1 @@
+"""The table of batches and the statements on it."""
