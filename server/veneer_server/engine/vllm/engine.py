@@ -35,6 +35,7 @@ from veneer_server.engine.vllm.loading import forget_idle_layers, load_adapter, 
 from veneer_server.engine.vllm.openai import OpenAIHandlers
 from veneer_server.engine.vllm.options import EngineOptions, engine_fields
 from veneer_server.engine.vllm.processes import EngineProcesses
+from veneer_server.engine.vllm.rendering.rows import RowRenderer
 from veneer_server.engine.vllm.starting import start_processes, with_parsers
 from veneer_server.engine.vllm.startup.kernels import require_right_kernels
 from veneer_server.engine.vllm.startup.warming import warm_up
@@ -157,6 +158,11 @@ class VllmEngine:
     def facts(self) -> BaseFacts:
         """Return the facts of the base model that an adapter must match."""
         return self._facts
+
+    @property
+    def rows(self) -> RowRenderer:
+        """Return what reads rows of training files as requests are read."""
+        return self._handlers.rows
 
     def lora_op(self) -> str:
         """Return the name of the class that applies adapters in the worker."""

@@ -48,6 +48,7 @@ from veneer_server.engine.vllm.dialect.whole import Chat, Completion, as_streame
 from veneer_server.engine.vllm.generations import Generations, RecordingClient, current
 from veneer_server.engine.vllm.refusals import Refused, refuse_too_many_tokens, to_engine_error
 from veneer_server.engine.vllm.rendering.lanes import give_lanes
+from veneer_server.engine.vllm.rendering.rows import RowRenderer
 from veneer_server.engine.vllm.rendering.texts import refuse_early
 from veneer_server.engine.vllm.validating import Validating
 
@@ -113,6 +114,9 @@ class OpenAIHandlers:
             model_config=client.model_config, renderer=client.renderer, **shared, **tools
         )
         self._renderer = renderer
+        self.rows = RowRenderer(
+            client.renderer, chat_template=template, content_format=content_format
+        )
         self._routes = self._build_routes(recording, renderer, shared, tools)
 
     def _build_routes(
