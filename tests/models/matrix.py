@@ -14,6 +14,8 @@ from veneer_server.engine.vllm.bases.families import FAMILIES
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
+STARTS = HERE / "starts.md"
+"""What ``transcript.py`` printed, shortened by hand."""
 PAGE = HERE.parents[1] / "docs" / "models.md"
 Results = dict[str, dict[str, Any]]
 CLOSE = 2e-3
@@ -51,7 +53,7 @@ def page() -> str:
         note = "; ".join([*filter(None, [DIVERGES.get(name), model.note]), *refused])
         lines.append(_row(name, f"`{model.config}`", *shown, modules, note))
     head = HEAD.format(kinds=", ".join(f"{said} (`{kind}`)" for kind, said in KINDS.items()))
-    return head + "\n".join(lines) + "\n" + _unserved(results) + _families()
+    return head + "\n".join(lines) + "\n" + _unserved(results) + _starts() + _families()
 
 
 def record(seen: Results) -> None:
@@ -81,6 +83,10 @@ def _unserved(results: Results) -> str:
     for name, (_, why) in UNSERVED.items():
         lines.append(_row(name, why, results.get(name, {}).get("refused", "not run")))
     return "\n".join(lines) + "\n"
+
+
+def _starts() -> str:
+    return "\n" + STARTS.read_text() if STARTS.is_file() else ""
 
 
 def _families() -> str:
