@@ -1,9 +1,12 @@
-"""What the trainer learns from is what the engine reads, token for token.
+"""What the trainer learns from is what the engine reads, and what it makes the engine serves.
 
-The engine has two layers of the embedded model.
+The engine has two layers of the embedded model, in fp32; so has the trainer's base.
 """
 
+import asyncio
 import json
+import math
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +17,22 @@ import pytest_asyncio
 
 from support import tiny
 from support.asked import need
+from support.places import DEMO
 from support.training_rows import CALL, TOOL, called, chat, said, write
+from veneer_adapters.artifact.checks import verify
+from veneer_adapters.catalog.proof import judge
 from veneer_server.engine.base import Answer, Call, Endpoint
 from veneer_server.engine.vllm import embedded
+from veneer_server.training.folder import JobFolder, read_json
+from veneer_server.training.job import Job, Lora, Means
 from veneer_server.training.rows.checking import check
-from veneer_server.training.rows.examples import examples_of
+from veneer_server.training.rows.examples import Example, examples_of
 from veneer_server.training.rows.faults import InvalidTrainingFile
-from veneer_server.training.rows.preparing import Places, prepare
+from veneer_server.training.rows.preparing import Places, prepare, read_examples
 from veneer_server.training.rows.rows import ChatRow, CompletionRow, Method
 
 need("vllm")
+need("peft")
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.asyncio(loop_scope="module"),
@@ -154,3 +163,70 @@ async def test_a_template_that_refuses_a_row_or_ignores_tools_is_named(
             await prepare(
                 check(path, Method.SUPERVISED), rows, Places(tmp_path / "t"), most_tokens=2048
             )
+
+
+def pirates(folder: Path) -> Path:
+    folder.mkdir()
+    rows = (DEMO / "pirate" / "train.jsonl").read_bytes().splitlines()
+    return write(folder / "rows.jsonl", rows[:40])
+
+
+async def make_job(running: Running, folder: Path) -> None:
+    checked = check(pirates(folder), Method.SUPERVISED)
+    places = Places(folder / "train.jsonl", folder / "valid.jsonl")
+    amounts = await prepare(checked, running.engine.rows, places, most_tokens=2048)
+    assert (amounts.trained.rows, amounts.held_out.rows) == (32, 8)
+    job = Job(
+        id="ftjob-1",
+        base=running.base,
+        base_id="tiny",
+        train=Path("train.jsonl"),
+        valid=Path("valid.jsonl"),
+        epochs=2,
+        batch_size=8,
+        learning_rate=5e-3,
+        lora=Lora(target_modules=("q_proj", "v_proj", "o_proj")),
+        means=Means(precision="fp32", idle=False),
+    )
+    job.write(folder)
+
+
+async def train(folder: Path) -> None:
+    arguments = [sys.executable, "-m", "veneer_server.training.child", str(folder)]
+    process = await asyncio.create_subprocess_exec(*arguments, stderr=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(120):
+        _, said = await process.communicate()
+    assert process.returncode == 0, said.decode()
+
+
+async def served_loss(running: Running, model: str, examples: list[Example]) -> float:
+    """Return the mean loss over what the examples teach, as the engine computes it."""
+    losses: list[float] = []
+    for example in examples:
+        ids = list(example.ids)
+        body = {"model": model, "prompt": ids, "prompt_logprobs": 0, "max_tokens": 1}
+        found = await running.ask(Endpoint.COMPLETIONS, **body)
+        logprobs = found["choices"][0]["prompt_logprobs"]
+        for start, end in example.spans:
+            losses += [-logprobs[at][str(ids[at])]["logprob"] for at in range(start, end)]
+    return math.fsum(losses) / len(losses)
+
+
+async def test_a_trained_adapter_is_served_and_proved_with_the_loss_that_the_trainer_saw(
+    running: Running, tmp_path: Path
+) -> None:
+    folder = tmp_path / "job"
+    await make_job(running, folder)
+    await train(folder)
+    result = read_json(folder / "result.json")
+    assert result is not None
+    assert result["outcome"] == "succeeded"
+    adapter = JobFolder(folder).complete()[-1].adapter
+    verify(adapter, running.engine.facts)
+    await running.engine.load_adapter(71, "trained@71", adapter)
+    judge(await running.engine.measure_effect(71, "trained@71"))
+    held_out = list(read_examples(folder / "valid.jsonl"))
+    base = await served_loss(running, "tiny", held_out)
+    served = await served_loss(running, "trained@71", held_out)
+    assert served == pytest.approx(result["metrics"]["valid_loss"], rel=0.01)
+    assert served < base - 0.5
