@@ -146,7 +146,7 @@ def main(
 ) -> None:
     """Train the demo adapters again from adapters/demo/<name>/train.jsonl.
 
-    The command needs the extra veneer[train] (peft) and the converted base model
+    The command needs the extra "train" (peft) and the converted base model
     (`make setup`). Each adapter takes a few minutes on two cores. The command overwrites its
     adapter_config.json and adapter_model.safetensors; a running `make serve` publishes the new
     revision by itself. On a busy machine set OMP_WAIT_POLICY=PASSIVE, so that waiting threads do
