@@ -71,7 +71,7 @@ async def test_a_route_to_a_model_of_another_kind_is_400_and_says_why(
 
 
 @pytest.mark.requirement("errors:unknown-route")
-@pytest.mark.parametrize("area", ["files", "batches", "assistants", "fine_tuning/jobs"])
+@pytest.mark.parametrize("area", ["assistants", "fine_tuning/jobs"])
 async def test_a_route_to_openais_platform_is_404_and_says_what_to_do(
     echo: Served, area: str
 ) -> None:
@@ -132,7 +132,7 @@ async def test_a_body_over_the_limit_is_413(tmp_path: Path) -> None:
 @pytest.mark.requirement("errors:wrong-method")
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/v1/nothing", 404), ("POST", "/v1/files", 404), ("GET", PATH, 405)],
+    [("GET", "/v1/nothing", 404), ("POST", "/v1/assistants", 404), ("GET", PATH, 405)],
 )
 async def test_a_wrong_address_has_the_shape_of_every_error(
     echo: Served, method: str, path: str, status: int, openai_schema: OfficialSchema

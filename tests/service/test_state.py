@@ -200,8 +200,10 @@ async def test_a_failed_run_ends_its_stream_and_its_record_alike(tmp_path: Path)
 
 async def test_a_locked_database_is_never_passed_over_in_silence(tmp_path: Path) -> None:
     async with serve_echo(tmp_path) as served, asking(served) as client:
-        locked = sqlite3.connect(tmp_path / "state" / "catalog.db", isolation_level=None)
-        locked.execute("BEGIN IMMEDIATE")
+        path = tmp_path / "state" / "catalog.db"
+        locked = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        # In a thread: the server may be writing, and ends that in this thread.
+        await asyncio.to_thread(locked.execute, "BEGIN IMMEDIATE")
         try:
             usual = await client.post(PATH, json=body())
             asked = await client.post(PATH, json=body(store=True))
