@@ -19,6 +19,8 @@ logger = structlog.get_logger(__name__)
 MOST_RUNNING = 16
 """Batches that are worked on at the same time; the others wait."""
 _LOOK_S = 1.0
+_IDLE_S = 30.0
+"""Between two looks while there is no batch: each look costs the processor some milliseconds."""
 _SILENT_S = 60
 _AGAIN_S = 10.0
 _SWEEP_S = 3600.0
@@ -83,7 +85,7 @@ class Runner:
             else:
                 self._failing = False
             try:
-                async with asyncio.timeout(_LOOK_S):
+                async with asyncio.timeout(_LOOK_S if self._seen else _IDLE_S):
                     await arrived.wait()
             except TimeoutError:
                 continue
