@@ -19,6 +19,15 @@ LIVE = (
     "limits.body_bytes_per_s",
     "limits.write_timeout_s",
     "limits.max_connections",
+    "tenants.rpm",
+    "tenants.tpm",
+    "tenants.concurrency",
+    "tenants.adapters",
+    "tenants.stored_gib",
+    "tenants.limits",
+    "tenants.server_rpm",
+    "tenants.server_tpm",
+    "tenants.server_concurrency",
     "observability.log_level",
 )
 """The settings that a running server takes over; any other waits for the next start."""

@@ -82,7 +82,7 @@ from veneer_server.serving.resolving import Resolver
 from veneer_server.serving.spending import Spending
 from veneer_server.serving.watching import Watching
 from veneer_server.serving.wishes import ColdStart
-from veneer_server.settings import Settings
+from veneer_server.settings import Settings, TenantSettings
 from veneer_server.telemetry.metrics import Metrics
 from veneer_server.telemetry.tracing import Tracing
 from veneer_server.tenancy.errors import KeyNeeded
@@ -214,7 +214,7 @@ async def assemble(
         catalog,
         publishing,
         reserved=reserved,
-        allowances=Allowances(catalog, lambda name: _allowance(settings, name)),
+        allowances=Allowances(catalog, lambda name: _allowance(server.settings, name)),
         observer=observers,
     )
     usage = Usage(database)
@@ -229,7 +229,7 @@ async def assemble(
         expiring=partial(_expiring, audit),
     )
     watching = Watching(engine.model.id, metrics, tracing, usage, canaries, ledger)
-    quotas = _quotas(settings, database)
+    quotas = _quotas(settings, database, lambda: server.settings.tenants)
     spending = Spending(quotas, engine.model.max_model_len)
     checkup = Checkup(intake, sandbox, facts())
     admission = _admission(settings, sizes, residency, metrics)
@@ -337,19 +337,21 @@ def _expiring(audit: AuditLog, rows: int, before: int) -> AbstractAsyncContextMa
     return around(audit, change, lambda error: getattr(error, "reason", "failed"))
 
 
-def _quotas(settings: Settings, database: Database) -> Quotas:
-    tenants = settings.tenants
-    url = tenants.quota_url
+def _quotas(settings: Settings, database: Database, now: Callable[[], TenantSettings]) -> Quotas:
+    url = settings.tenants.quota_url
     store: QuotaStore = MemoryStore()
     if url is not None:
         store = SharedStore(url.get_secret_value(), database.identity)
-    everybody = Limits(tenants.server_rpm, tenants.server_tpm, tenants.server_concurrency)
+
+    def of_everybody() -> Limits:
+        tenants = now()
+        return Limits(tenants.server_rpm, tenants.server_tpm, tenants.server_concurrency)
 
     def of_tenant(name: str) -> Limits:
-        found = tenants.of_tenant(name)
+        found = now().of_tenant(name)
         return Limits(found.rpm, found.tpm, found.concurrency)
 
-    return Quotas(store, everybody=everybody, of_tenant=of_tenant)
+    return Quotas(store, of_everybody=of_everybody, of_tenant=of_tenant)
 
 
 def _allowance(settings: Settings, tenant: str) -> Allowance:

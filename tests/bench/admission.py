@@ -72,7 +72,7 @@ async def make_keys(keyring: Keyring, count: int) -> list[str]:
 def spending(limited: bool) -> Spending:
     limits = PLENTY if limited else Limits()
     return Spending(
-        Quotas(MemoryStore(), everybody=limits, of_tenant=lambda _: limits), context=8192
+        Quotas(MemoryStore(), of_everybody=lambda: limits, of_tenant=lambda _: limits), context=8192
     )
 
 

@@ -15,6 +15,8 @@ from support.serving import Served, serve_echo
 from tenancy.conftest import OPERATOR, Tenants
 from veneer_server.engine.base import Answer, Call, EngineError, EngineLost, Frames
 from veneer_server.engine.echo import EchoEngine
+from veneer_server.reloading import reload
+from veneer_server.settings import Settings
 
 SERVER = {"api_key": OPERATOR}
 
@@ -248,3 +250,23 @@ async def test_a_limit_of_nothing_is_refused(limited: Tenants) -> None:
     for name in ("rpm", "tpm", "concurrency"):
         wrong = await limited.operator.post("/v1/keys", json={name: 0})
         assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, name)
+
+
+async def test_limits_that_are_read_again_hold_from_the_next_request_on(limited: Tenants) -> None:
+    parts = limited.served.parts
+    assert parts is not None
+    key = await limited.key(tenant="bell")
+
+    def reread(**tenants: Any) -> None:
+        wanted = parts.server.settings.model_copy(
+            update={"tenants": Settings.load(environ={}, flags={"tenants": tenants}).tenants}
+        )
+        reload(parts.server, lambda: wanted)
+
+    assert (await ask(key)).status_code == 200
+    reread(limits={"bell": {"rpm": 1}})
+    assert [(await ask(key)).status_code for _ in range(2)] == [200, 429]
+    reread(server_rpm=1)
+    assert [(await ask(key)).status_code for _ in range(2)] == [200, 429]
+    reread()
+    assert (await ask(key)).status_code == 200

@@ -44,17 +44,20 @@ class Quotas:
         self,
         store: QuotaStore,
         *,
-        everybody: Limits = UNLIMITED,
+        of_everybody: Callable[[], Limits] = lambda: UNLIMITED,
         of_tenant: Callable[[str], Limits] = lambda _: UNLIMITED,
     ) -> None:
-        """Count in ``store``. A key brings its own limits; ``of_tenant`` has those of tenants."""
+        """Count in ``store``. A key brings its own limits; ``of_tenant`` has those of tenants.
+
+        The limits are asked for by each request, so they may change at any time.
+        """
         self.store = store
-        self._everybody = everybody
+        self._of_everybody = of_everybody
         self._of_tenant = of_tenant
 
     def limits(self, who: Principal) -> list[tuple[Holder, Limits]]:
         """Return the limits that apply to ``who``; an empty list if there are none."""
-        found = [(_EVERYBODY, self._everybody)]
+        found = [(_EVERYBODY, self._of_everybody())]
         if who.tenant is not None:
             holder = Holder(f"tenant:{who.tenant}", f"the tenant {who.tenant}")
             found.append((holder, self._of_tenant(who.tenant)))

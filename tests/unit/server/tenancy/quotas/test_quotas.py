@@ -20,7 +20,7 @@ MINUTES = 5
 def quotas(clock: Clock, **limits: Limits) -> Quotas:
     tenant = limits.get("tenant", Limits())
     everybody = limits.get("everybody", Limits())
-    return Quotas(MemoryStore(clock), everybody=everybody, of_tenant=lambda _: tenant)
+    return Quotas(MemoryStore(clock), of_everybody=lambda: everybody, of_tenant=lambda _: tenant)
 
 
 async def use(limited: Quotas, who: Principal, cost: int, charge: Charge | None = None) -> None:
