@@ -32,11 +32,11 @@ async def opened(
 
 
 async def upload(
-    files: Files, content: bytes = b"x", owner: str = "me", *, expires: int | None = None
+    files: Files, content: bytes = b"x", owner: str = "me", *, lasts_s: int | None = None
 ) -> StoredFile:
     async with files.receiving(owner) as arriving:
         arriving.write(content)
-        return await files.add(owner, arriving, Named("rows.jsonl", "batch", expires))
+        return await files.add(owner, arriving, Named("rows.jsonl", "batch", lasts_s))
 
 
 async def listed(files: Files, **asked: object) -> Page:
@@ -88,7 +88,7 @@ async def content_is_kept_once_and_goes_with_its_last_file(files: Files, clock: 
 
 
 async def what_is_expired_is_gone_at_once_and_later_its_content(files: Files, clock: Clock) -> None:
-    file = await upload(files, b"short", expires=int(clock.now) + 60)
+    file = await upload(files, b"short", lasts_s=60)
     stays = await upload(files, b"long")
     clock.now += 60
     with pytest.raises(FileNotFound):

@@ -50,8 +50,8 @@ class Named:
 
     filename: str
     purpose: str
-    expires: int | None
-    """In seconds since the epoch."""
+    lasts_s: int | None
+    """Counted from when it is made; None: until somebody deletes it."""
 
 
 class Files:
@@ -212,6 +212,7 @@ class Files:
     def _named(
         self, owner: str, arriving: Arriving, named: Named, number: int, file_id: str
     ) -> StoredFile:
+        now = self.now
         return StoredFile(
             id=file_id,
             owner=owner,
@@ -219,8 +220,8 @@ class Files:
             filename=named.filename,
             purpose=named.purpose,
             size_bytes=arriving.size_bytes,
-            created=self.now,
-            expires=named.expires,
+            created=now,
+            expires=None if named.lasts_s is None else now + named.lasts_s,
             digest=arriving.digest,
         )
 

@@ -41,8 +41,8 @@ def name_of(given: str | None) -> str:
     return shown[-_LONGEST_NAME:] or "upload"
 
 
-def expiry_of(form: Mapping[str, str], purpose: Purpose, now: int) -> int | None:
-    """Return when a file goes that is made ``now``, None when it stays until somebody deletes it.
+def lasts_of(form: Mapping[str, str], purpose: Purpose) -> int | None:
+    """Return for how many seconds a file stays, None when it stays until somebody deletes it.
 
     Raises:
         FileRefused: ``expires_after`` does not have its two fields, or the time is out of bounds.
@@ -50,13 +50,13 @@ def expiry_of(form: Mapping[str, str], purpose: Purpose, now: int) -> int | None
     anchor = form.get("expires_after[anchor]")
     text = form.get("expires_after[seconds]")
     if anchor is None and text is None:
-        return usual_expiry(purpose, now)
-    return now + seconds_after(anchor, text, "expires_after")
+        return usually_lasts(purpose)
+    return seconds_after(anchor, text, "expires_after")
 
 
-def usual_expiry(purpose: str, now: int) -> int | None:
-    """Return when a file of this ``purpose`` goes if nobody says when."""
-    return now + BATCH_DAYS_S if purpose in (Purpose.BATCH, Purpose.BATCH_OUTPUT) else None
+def usually_lasts(purpose: str) -> int | None:
+    """Return for how many seconds a file of this ``purpose`` stays if nobody says how long."""
+    return BATCH_DAYS_S if purpose in (Purpose.BATCH, Purpose.BATCH_OUTPUT) else None
 
 
 def seconds_after(anchor: object, seconds: object, param: str) -> int:

@@ -15,7 +15,7 @@ from veneer_server.api.noting.answering import owner_of
 from veneer_server.files.contents import too_large
 from veneer_server.files.files import Named
 from veneer_server.files.records import Page, StoredFile
-from veneer_server.files.rules import expiry_of, name_of, purpose_of
+from veneer_server.files.rules import lasts_of, name_of, purpose_of
 from veneer_server.tenancy.scopes import Scope
 
 router = APIRouter(dependencies=[needs(Scope.INFER)])
@@ -46,8 +46,8 @@ async def upload(request: Request, server: ServerDep) -> dict[str, Any]:
         content_type = request.headers.get("content-type", "")
         form = await read_form(content_type, request.stream(), arriving)
         purpose = purpose_of(form.fields.get("purpose"))
-        expires = expiry_of(form.fields, purpose, files.now)
-        named = Named(name_of(form.filename), purpose, expires)
+        lasts_s = lasts_of(form.fields, purpose)
+        named = Named(name_of(form.filename), purpose, lasts_s)
         return to_document(await files.add(owner, arriving, named))
 
 

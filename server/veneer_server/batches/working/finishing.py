@@ -9,7 +9,7 @@ from veneer_server.batches.folders import ERRORS, OUTPUT
 from veneer_server.batches.records import Batch, LineFault, Status, output_id
 from veneer_server.files.files import Named
 from veneer_server.files.records import Purpose
-from veneer_server.files.rules import usual_expiry
+from veneer_server.files.rules import usually_lasts
 
 UNASKED: Mapping[str | None, tuple[str, str]] = {
     "cancelled": ("batch_cancelled", "The batch was cancelled before this request was answered."),
@@ -59,13 +59,11 @@ async def _keep(batches: Batches, batch: Batch, name: str, size_bytes: int) -> s
     if size_bytes == 0:
         return None
     kind = name.partition(".")[0]
-    now = batches.now
     lasts_s = batch.output_expires_s
-    usual = usual_expiry(Purpose.BATCH_OUTPUT, now)
     named = Named(
         f"{batch.id}_{kind.removesuffix('s')}.jsonl",
         Purpose.BATCH_OUTPUT,
-        usual if lasts_s is None else now + lasts_s,
+        usually_lasts(Purpose.BATCH_OUTPUT) if lasts_s is None else lasts_s,
     )
     content = await asyncio.to_thread(batches.folders.answers, batch.id, name)
     try:

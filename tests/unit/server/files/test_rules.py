@@ -4,9 +4,8 @@ import pytest
 
 from veneer_server.files.errors import FileRefused
 from veneer_server.files.records import UPLOADED, Purpose
-from veneer_server.files.rules import expiry_of, name_of, purpose_of
+from veneer_server.files.rules import lasts_of, name_of, purpose_of
 
-NOW = 1_000_000
 DAY_S = 24 * 3600
 
 
@@ -47,12 +46,12 @@ def form(anchor: str | None = "created_at", seconds: str | None = "3600") -> dic
 
 
 def test_a_file_goes_as_many_seconds_after_it_was_made_as_was_asked() -> None:
-    assert expiry_of(form(), Purpose.FINE_TUNE, NOW) == NOW + 3600
+    assert lasts_of(form(), Purpose.FINE_TUNE) == 3600
 
 
 def test_without_a_word_files_of_batches_stay_30_days_and_all_others_until_deleted() -> None:
-    assert expiry_of({}, Purpose.BATCH, NOW) == NOW + 30 * DAY_S
-    assert expiry_of({}, Purpose.FINE_TUNE, NOW) is None
+    assert lasts_of({}, Purpose.BATCH) == 30 * DAY_S
+    assert lasts_of({}, Purpose.FINE_TUNE) is None
 
 
 @pytest.mark.parametrize(
@@ -69,5 +68,5 @@ def test_without_a_word_files_of_batches_stay_30_days_and_all_others_until_delet
 )
 def test_an_expiry_out_of_bounds_or_by_halves_is_refused(given: dict[str, str], param: str) -> None:
     with pytest.raises(FileRefused) as found:
-        expiry_of(given, Purpose.BATCH, NOW)
+        lasts_of(given, Purpose.BATCH)
     assert found.value.param == param
