@@ -1,6 +1,7 @@
 """HTTP as clients, proxies and probes speak it, and as nobody should."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +239,14 @@ async def _kept(client: httpx.AsyncClient) -> dict[str, str]:
     items = [{"type": "message", "role": "user", "content": "x"}]
     talk = (await client.post("/v1/conversations", json={"items": items})).json()["id"]
     found = (await client.get(f"/v1/conversations/{talk}/items")).json()
+    line = {"custom_id": "1", "method": "POST", "url": "/v1/responses", "body": asked}
+    form = {"file": ("rows.jsonl", json.dumps(line))}
+    file = (await client.post("/v1/files", files=form, data={"purpose": "batch"})).json()["id"]
+    ends = {"endpoint": "/v1/responses", "completion_window": "24h"}
+    batch = (await client.post("/v1/batches", json={"input_file_id": file, **ends})).json()["id"]
     return {
+        "{file_id}": file,
+        "{batch_id}": batch,
         "{response_id}": response["id"],
         "{conversation_id}": talk,
         "{item_id}": found["data"][0]["id"],
