@@ -72,8 +72,8 @@ class Family:
         """Return, and remember, what the processes hold now: MiB, counts, and the time."""
         found = {
             "at_s": time.monotonic(),
-            "gateway": self.gateway.memory_info().rss / MIB,
-            "engine": sum(p.memory_info().rss for p in self.engine) / MIB,
+            "gateway": own_bytes(self.gateway.pid) / MIB,
+            "engine": sum(own_bytes(p.pid) for p in self.engine) / MIB,
         }
         self.seen.append(found)
         return found
@@ -103,6 +103,16 @@ class Family:
 
 def _median(seen: Sequence[dict[str, float]], which: str) -> float:
     return statistics.median(look[which] for look in seen)
+
+
+def own_bytes(pid: int) -> int:
+    """Return how much memory a process has made its own, also where the kernel swapped it out.
+
+    Pages of files do not count: the kernel takes and gives them as other programs need memory.
+    """
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    fields = dict(line.split(":", 1) for line in lines)
+    return sum(int(fields[name].split()[0]) * 1024 for name in ("RssAnon", "VmSwap"))
 
 
 def shared_bytes(pid: int) -> int:
