@@ -55,14 +55,21 @@ class DatabaseFile:
         """
         self._path = path
         self._log = path.with_name(f"{path.name}-wal")
+        self._log_bytes = 0
         self._opened = _identity(path)
         self._size_bytes = path.stat().st_size
         self._seen = _stamp(path.stat())
         # None if all of it is still in the log, for instance because the file is read-only.
         self._content = content_of(path)
         self._is_overwritten = False
+        self._committed = self._content.version if self._content else 0
         # There is no log on a file system that has no shared memory.
-        self._opened_log = _identity(self._log) if self._log.exists() else None
+        beside = (self._log, path.with_name(f"{path.name}-shm"))
+        self._beside = {file: _identity(file) for file in beside if file.exists()}
+
+    def committed(self, version: int) -> None:
+        """Say that a change with this version of the clock was committed."""
+        self._committed = max(self._committed, version)
 
     async def require_in_place(self) -> None:
         """Return when the path still leads to what was opened.
@@ -73,8 +80,10 @@ class DatabaseFile:
 
         Raises:
             CatalogGone: the file was removed, replaced, cut off or overwritten, or its log was
-                removed.
+                removed or emptied.
         """
+        if self._is_overwritten:
+            raise _gone()
         self.require_log()
         silent, since_s = None, 0.0
         while (stamp := self._silent()) is not None:
@@ -90,25 +99,39 @@ class DatabaseFile:
             found = os.stat(self._path)
         except OSError:
             raise _gone() from None
-        if (found.st_dev, found.st_ino) != self._opened or found.st_size < self._size_bytes:
+        is_cut = self._content is None and found.st_size < self._size_bytes
+        if (found.st_dev, found.st_ino) != self._opened or is_cut:
             raise _gone()
         stamp = _stamp(found)
         if stamp != self._seen:
             if not self._is_known():
                 return stamp
             self._seen, self._size_bytes = stamp, found.st_size
-        return None
+        return stamp if self._has_lost_changes() else None
+
+    def _has_lost_changes(self) -> bool:
+        """Return whether the log is shorter than it was, and what it had is not in the file."""
+        try:
+            size_bytes = self._log.stat().st_size if self._log in self._beside else 0
+        except OSError:
+            raise _gone() from None
+        if size_bytes < self._log_bytes:
+            content = content_of(self._path)
+            if content is None or content.version < self._committed:
+                return True
+        self._log_bytes = size_bytes
+        return False
 
     def _is_known(self) -> bool:
         if self._content is None:
             return True
-        content = None if self._is_overwritten else content_of(self._path)
-        if content is not None and content.may_follow(self._content):
-            self._content = content
-            return True
-        if content is not None or self._is_overwritten:
+        content = content_of(self._path)
+        if content is None:
+            return False
+        if not content.may_follow(self._content):
             raise self._gone_for_good()
-        return False
+        self._content = content
+        return True
 
     def _gone_for_good(self) -> CatalogGone:
         # For good: what this process writes later would make it look right again.
@@ -130,21 +153,20 @@ class DatabaseFile:
             raise StorageFailed("The disk with the catalog is full.")
 
     def require_log(self) -> None:
-        """Return when the log is the one that was opened.
+        """Return when the log and its index are those that were opened.
 
-        Where it is another one, some connections write into a log that nobody finds again.
+        Where they are others, some connections write what the rest never find.
 
         Raises:
-            CatalogGone: the log was removed or replaced.
+            CatalogGone: one of them was removed or replaced.
         """
-        if self._opened_log is None:
-            return
-        try:
-            found = _identity(self._log)
-        except OSError:
-            raise _gone() from None
-        if found != self._opened_log:
-            raise _gone()
+        for file, opened in self._beside.items():
+            try:
+                found = _identity(file)
+            except OSError:
+                raise _gone() from None
+            if found != opened:
+                raise _gone()
 
 
 def content_of(path: Path) -> Content | None:

@@ -76,7 +76,9 @@ def names(folder: Path, count: int) -> None:
     flags = ["--engine", "echo"]
     with start_process(folder, roots=[folder / "adapters"], environ=ENVIRON, flags=flags) as served:
         acme, bell = client(served, "acme"), client(served, "bell")
+        ends_s = time.monotonic() + 60
         while bell.get("/v1/models/bell/secret-plan").status_code != 200:
+            assert time.monotonic() < ends_s, "the adapter is not served"
             time.sleep(0.1)
 
         def refused(method: str, path: str, model: str) -> float:

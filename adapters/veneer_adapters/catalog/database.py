@@ -148,10 +148,13 @@ class Database:
                     .values(version=tables.clock.c.version + 1)
                     .returning(tables.clock.c.version)
                 )
-                yield connection, counted.scalar_one()
+                version = counted.scalar_one()
+                yield connection, version
                 self._require_log()
                 if of_catalog:
                     fault_point("catalog.commit")
+            if self._file is not None:
+                self._file.committed(version)
             if of_catalog:
                 fault_point("catalog.committed")
 

@@ -3,6 +3,8 @@
 import asyncio
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -213,6 +215,75 @@ async def test_a_log_that_was_removed_is_gone_for_good_whoever_makes_another(
                     raise NotImplementedError
     finally:
         await database.close()
+
+
+def by_another(path: Path, *statements: str) -> None:
+    """Let another program work on the database, as an operator's does."""
+    program = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        " [c.execute(s) for s in sys.argv[2:]]; c.close()"
+    )
+    command = [sys.executable, "-c", program, str(path), *statements]
+    subprocess.run(command, check=True, timeout=60)
+
+
+async def filled(database: Database, path: Path) -> None:
+    """Let the file be some megabytes long, and a change be in the log alone."""
+    async with database.noting() as connection:
+        await connection.execute(sa.text("CREATE TABLE large AS SELECT zeroblob(4000000) AS x"))
+    await counted_up(database)
+    move_into_file(path)
+    await counted_up(database)
+
+
+async def test_a_database_that_an_operator_vacuums_is_the_one_that_was_opened(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "catalog.db"
+    database = await Database.open(path)
+    try:
+        await filled(database, path)
+        before = path.stat().st_size
+        truncate = "PRAGMA wal_checkpoint(TRUNCATE)"
+        by_another(path, "DELETE FROM large", "VACUUM", truncate)
+        assert path.stat().st_size < before
+        await counted_up(database)
+        by_another(path, truncate)
+        await counted_up(database)
+        assert database.trouble is None
+    finally:
+        await database.close()
+
+
+@pytest.mark.parametrize("end", ["-wal", "-shm"])
+async def test_a_file_beside_the_database_that_was_removed_is_noticed(
+    tmp_path: Path, end: str
+) -> None:
+    path = tmp_path / "catalog.db"
+    database = await Database.open(path)
+    try:
+        await filled(database, path)
+        path.with_name(path.name + end).unlink()
+        with pytest.raises(CatalogGone):
+            await counted_up(database)
+    finally:
+        await database.close()
+
+
+async def test_a_log_that_was_emptied_takes_no_change_and_spoils_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.db"
+    database = await Database.open(path)
+    try:
+        await filled(database, path)
+        await counted_up(database)
+        path.with_name("catalog.db-wal").write_bytes(b"")
+        for _ in range(2):
+            with pytest.raises(CatalogGone):
+                await counted_up(database)
+    finally:
+        await database.close()
+    with closing(sqlite3.connect(path)) as again:
+        assert again.execute("PRAGMA quick_check").fetchall() == [("ok",)]
 
 
 async def test_the_log_stays_the_same_while_connections_come_and_go(tmp_path: Path) -> None:
