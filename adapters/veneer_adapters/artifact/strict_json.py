@@ -8,11 +8,21 @@ import json
 import math
 
 
+class NotStrict(ValueError):
+    """What was read is not strict JSON."""
+
+    def __init__(self, why: str, line: int | None = None, column: int | None = None) -> None:
+        """``why`` is a sentence about "it"; ``line`` and ``column`` count from 1 where known."""
+        super().__init__(why if line is None else why.replace("(", f"(line {line}: ", 1))
+        self.why = why
+        self.column = column
+
+
 def parse(data: bytes) -> object:
     """Return the value that ``data`` describes.
 
     Raises:
-        ValueError: it is not strict JSON; the message says why.
+        NotStrict: it is not strict JSON; the message says why.
     """
     try:
         return json.loads(
@@ -21,27 +31,28 @@ def parse(data: bytes) -> object:
             parse_constant=_refuse,
             parse_float=_finite,
         )
-    except UnicodeDecodeError:
-        raise ValueError("it is not UTF-8 text") from None
+    except UnicodeDecodeError as error:
+        column = len(data[: error.start].decode("utf-8")) + 1
+        raise NotStrict("it is not UTF-8 text", column=column) from None
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise NotStrict("it is nested too deeply") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON (line {error.lineno}: {error.msg})") from None
+        raise NotStrict(f"it is not JSON ({error.msg})", error.lineno, error.colno) from None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     unique = dict(pairs)
     if len(unique) != len(pairs):
-        raise ValueError("it has the same key twice")
+        raise NotStrict("it has the same key twice")
     return unique
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError("it has a number too large to represent")
+        raise NotStrict("it has a number too large to represent")
     return number
 
 
 def _refuse(name: str) -> object:
-    raise ValueError(f"it contains {name}, which JSON does not have")
+    raise NotStrict(f"it contains {name}, which JSON does not have")
