@@ -7,8 +7,9 @@ files were read there, scrapes, looks at folders and loads waited until the read
 import asyncio
 import contextvars
 import functools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -34,3 +35,24 @@ class Threads:
     def close(self) -> None:
         """Begin no further call; return at once."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def to_its_end(work: Awaitable[T]) -> T:
+    """Return what ``work`` returns. A cancelled caller is cancelled once the work has ended.
+
+    For work that must not be left half done, and for a thread, which nobody can stop: nothing else
+    may touch what it still writes to.
+    """
+    working = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        while not working.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((working,))
+        raise
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return what ``function`` returns in a thread; a cancelled caller waits for it to end."""
+    return await to_its_end(asyncio.to_thread(function, *args, **kwargs))

@@ -20,7 +20,7 @@ from veneer_adapters.sources.fetching import Fetched, OnBytes
 from veneer_adapters.sources.hub_errors import translated
 from veneer_adapters.sources.hub_thread import Threads, Work
 from veneer_adapters.sources.locations import parse_location
-from veneer_adapters.sources.writing import in_thread
+from veneer_adapters.threads import in_thread
 
 _TIMEOUT_S = 10.0
 _SHA256_CHARS = 64

@@ -1,12 +1,12 @@
 """Write what arrives to disk, in threads."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, aclosing, suppress
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
 from veneer_adapters.errors import StorageFailed
+from veneer_adapters.threads import in_thread
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -46,16 +46,3 @@ async def _on_disk(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwar
         return await in_thread(function, *args, **kwargs)
     except OSError as error:
         raise StorageFailed("What the source sent could not be written to disk.") from error
-
-
-async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Return what ``function`` returns in a thread; a cancelled caller waits for it to end.
-
-    So no thread still writes to a folder that is about to be emptied.
-    """
-    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise

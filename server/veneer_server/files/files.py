@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import BinaryIO
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from veneer_adapters.catalog.database import Database
 from veneer_adapters.errors import AdapterUnavailable
+from veneer_adapters.threads import in_thread
 from veneer_server.files import rows
 from veneer_server.files.contents import Arriving, Contents
 from veneer_server.files.errors import (
@@ -207,7 +207,7 @@ class Files:
         """Remove the contents of ``digests``, at most ``rows.BATCH``, that no file has."""
         async with self._writing() as (connection, _):
             for digest in set(digests) - await rows.used(connection, digests):
-                await _to_its_end(partial(self.contents.remove, digest))
+                await in_thread(self.contents.remove, digest)
 
     def _named(
         self, owner: str, arriving: Arriving, named: Named, number: int, file_id: str
@@ -228,7 +228,7 @@ class Files:
     async def _insert(
         self, connection: AsyncConnection, file: StoredFile, arriving: Arriving
     ) -> None:
-        await _to_its_end(partial(self.contents.keep, arriving))
+        await in_thread(self.contents.keep, arriving)
         await rows.insert(connection, file)
 
     async def _require_room(self, connection: AsyncConnection, owner: str, size_bytes: int) -> None:
@@ -269,16 +269,6 @@ class Files:
                 yield connection
         except AdapterUnavailable as error:
             raise FilesUnavailable("The server cannot read files now. Try later.") from error
-
-
-async def _to_its_end(act: Callable[[], None]) -> None:
-    """Do ``act`` in a thread, and return only when it has ended, also when this is cancelled."""
-    acting = asyncio.ensure_future(asyncio.to_thread(act))
-    try:
-        await asyncio.shield(acting)
-    except asyncio.CancelledError:
-        await asyncio.wait((acting,))
-        raise
 
 
 def _copy(content: BinaryIO, arriving: Arriving) -> None:

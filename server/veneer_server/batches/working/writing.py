@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from veneer_adapters.threads import to_its_end
 from veneer_server.batches.answering import Answered
 from veneer_server.batches.batches import Batches
 from veneer_server.batches.folders import ERRORS, OUTPUT, Results
@@ -68,9 +69,15 @@ class Writer:
     async def flush(self) -> None:
         """Return when everything that was taken would survive a power loss, and is counted.
 
+        A cancelled caller waits for that too: a thread that writes cannot be stopped, and what it
+        has written must not be taken for waiting.
+
         Raises:
             BatchesUnavailable: it is not; what waits goes on waiting.
         """
+        await to_its_end(self._flush())
+
+    async def _flush(self) -> None:
         async with self._turn:
             for name in (OUTPUT, ERRORS):
                 taken = [one for one in self._waiting if one.name == name]

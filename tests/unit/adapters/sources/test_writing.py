@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from veneer_adapters.errors import StorageFailed, TooLarge
-from veneer_adapters.sources.writing import in_thread, receive
+from veneer_adapters.sources.writing import receive
 
 
 async def chunks(*parts: bytes) -> AsyncGenerator[bytes]:
@@ -93,25 +93,3 @@ async def test_an_error_of_the_source_is_not_taken_for_one_of_the_disk(tmp_path:
 
     with pytest.raises(FileNotFoundError):
         await receive(vanishing(), tmp_path / "x", lambda chunk: None)
-
-
-async def test_a_cancelled_caller_waits_for_the_thread_to_end() -> None:
-    began, gate = threading.Event(), threading.Event()
-    ended = []
-
-    def work() -> None:
-        began.set()
-        gate.wait(5)
-        ended.append(True)
-
-    task = asyncio.create_task(in_thread(work))
-    async with asyncio.timeout(5):
-        await asyncio.to_thread(began.wait, 5)
-        task.cancel()
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert not task.done()
-        gate.set()
-        await asyncio.wait([task])
-    assert task.cancelled()
-    assert ended

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,37 @@ async def test_answers_wait_for_a_disk_that_fails_and_are_written_once(
     await writer.flush()
     assert (await progress(batches, batch)).completed == 1
     results.close()
+    with batches.folders.answers(batch.id, OUTPUT) as content:
+        assert [json.loads(line)["custom_id"] for line in content] == ["a"]
+
+
+async def test_answers_whose_writer_is_cancelled_while_they_are_written_are_written_once(
+    batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = await made(batches)
+    results = batches.folders.results(batch.id, batch.progress)
+    writer = Writer(batches, batch.id, results, batch.progress)
+    writer.answered("a", answer())
+    began, gate, append = threading.Event(), threading.Event(), results.append
+
+    def slowly(name: str, lines: Sequence[bytes]) -> int:
+        began.set()
+        gate.wait(5)
+        return append(name, lines)
+
+    monkeypatch.setattr(results, "append", slowly)
+    async with asyncio.timeout(10):
+        tending = asyncio.create_task(writer.flush())
+        await asyncio.to_thread(began.wait, 5)
+        tending.cancel()
+        last = asyncio.create_task(writer.flush())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        gate.set()
+        await asyncio.wait((tending, last))
+    last.result()
+    results.close()
+    assert (await progress(batches, batch)).completed == 1
     with batches.folders.answers(batch.id, OUTPUT) as content:
         assert [json.loads(line)["custom_id"] for line in content] == ["a"]
 
