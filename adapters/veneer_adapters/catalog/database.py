@@ -16,7 +16,13 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DatabaseError,
+    DBAPIError,
+    InterfaceError,
+    MissingGreenlet,
+    SQLAlchemyError,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from veneer_adapters.catalog import tables
@@ -218,6 +224,7 @@ def _create(url: str) -> AsyncEngine:
         return create_async_engine(url, pool_pre_ping=True, connect_args=_POSTGRESQL)
     engine = create_async_engine(url)
     sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine.sync_engine, "invalidate", _release_sqlite)
     return engine
 
 
@@ -231,6 +238,17 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _release_sqlite(connection: Any, _record: object, _error: object) -> None:
+    """End the transaction of a connection that is given up, because its task was cancelled.
+
+    To close it is not enough: SQLite keeps the lock while a statement is left that nobody read to
+    its end, and that is until Python collects its garbage.
+    """
+    # One that is closed already, or whose garbage is collected, has no transaction to end.
+    with suppress(sqlite3.Error, ValueError, MissingGreenlet):
+        connection.rollback()
 
 
 def _require_sound(connection: sa.Connection) -> None:
