@@ -1,50 +1,16 @@
-"""The content of the four dashboards: titles, descriptions, queries, units and limits.
+"""The content of the dashboards: titles, descriptions, queries, units and limits.
 
 Rule: a panel answers one question of the person on call, and its description says what to do.
-Every query and every limit is in this file; ``panels`` knows Grafana's format.
+Every query and every limit is here and in ``background``; ``panels`` knows Grafana's format.
 """
 
 from typing import Any
 
+from background import background
 from panels import SOURCE, Panel, arranged, graph, row, stat, table
+from queries import HERE, quantile, quantiles, rate, ratio, share, top
 
-HERE = 'job=~"$job",instance=~"$instance"'
 ONE = f'{HERE},adapter=~"$adapter"'
-_QUANTILES = ((0.5, "median"), (0.95, "95 %"), (0.99, "99 %"))
-
-
-def rate(metric: str, *, by: str = "", where: str = HERE) -> str:
-    """Return a query for the rate of a counter per second: the sum, or the sums by labels."""
-    grouping = f" by ({by})" if by else ""
-    return f"sum{grouping} (rate({metric}{{{where}}}[$__rate_interval]))"
-
-
-def ratio(part: str, whole: str) -> str:
-    """Return a query for ``part`` divided by ``whole``; it gives 0 while both are 0."""
-    return f"({part}) / clamp_min({whole}, 1e-9)"
-
-
-def share(part: str, whole: str) -> str:
-    """Return a query for ``part`` divided by ``whole``; it gives 0 where a series is missing."""
-    return ratio(f"({part} or vector(0))", f"({whole} or vector(0))")
-
-
-def quantile(q: float, metric: str, *, by: str = "", where: str = HERE) -> str:
-    """Return a query for a quantile of a histogram, also by labels."""
-    labels = f"le, {by}" if by else "le"
-    return f"histogram_quantile({q}, {rate(f'{metric}_bucket', by=labels, where=where)})"
-
-
-def quantiles(metric: str, where: str = HERE) -> list[tuple[str, str]]:
-    """Return the queries of a panel that shows the distribution of a time."""
-    return [(quantile(q, metric, where=where), name) for q, name in _QUANTILES]
-
-
-def top(expr: str) -> str:
-    """Return a query for the largest series of ``expr``, as many as the reader chose."""
-    return f"topk($top, {expr})"
-
-
 _REQUESTS, _TTFT = "veneer_requests_total", "veneer_time_to_first_token_seconds"
 _ITL, _LOAD = "veneer_inter_token_latency_seconds", "veneer_adapter_load_seconds"
 _TOKENS, _COLD = "veneer_tokens_total", "veneer_adapter_cold_starts_total"
@@ -302,5 +268,8 @@ def dashboards() -> dict[str, dict[str, Any]]:
         "overview": _dashboard("overview", "Overview", "Is all well?", overview()),
         "variants": _dashboard("variants", "Variants", "How does each adapter do?", variants()),
         "tenants": _dashboard("tenants", "Tenants", "Who gets what, and who waits?", tenants()),
+        "background": _dashboard(
+            "background", "Batches", "What runs beside live requests?", background()
+        ),
         "engine": _dashboard("engine", "Engine", "What does vLLM do?", engine()),
     }

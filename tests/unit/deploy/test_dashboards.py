@@ -19,8 +19,8 @@ PANELS = [
 ]
 
 
-def test_there_are_four_dashboards_that_link_to_each_other() -> None:
-    assert set(BOARDS) == {"overview", "variants", "tenants", "engine"}
+def test_there_are_five_dashboards_that_link_to_each_other() -> None:
+    assert set(BOARDS) == {"overview", "variants", "tenants", "background", "engine"}
     for board in BOARDS.values():
         assert board["uid"].startswith("veneer-")
         assert [link["tags"] for link in board["links"]] == [board["tags"]]
