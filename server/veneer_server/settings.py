@@ -355,6 +355,13 @@ class BatchSettings(_Section):
         ge=1,
         description="Most lines answered at the same time; null: half of limits.max_seqs.",
     )
+    beside: int | None = Field(
+        default=None,
+        ge=1,
+        description=(
+            "Most lines answered while a live request is; null: limits.max_seqs / 32, at least 1."
+        ),
+    )
     days: int = Field(default=90, ge=1, description="Days for which an ended batch is known.")
 
 

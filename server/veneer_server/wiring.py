@@ -61,6 +61,7 @@ from veneer_server.batches.batches import Batches
 from veneer_server.batches.batches import Bounds as BatchBounds
 from veneer_server.batches.folders import Folders
 from veneer_server.batches.ordering import slots_for_cold
+from veneer_server.batches.pace import Live, Room
 from veneer_server.batches.records import Batch
 from veneer_server.batches.runner import Runner
 from veneer_server.batches.working.shared import Shared
@@ -381,7 +382,7 @@ def _files(settings: Settings, database: Database) -> Files:
 
 
 def _batches(settings: Settings, database: Database, files: Files) -> Batches:
-    bounds = BatchBounds(**settings.batches.model_dump(exclude={"concurrency", "days"}))
+    bounds = BatchBounds(**settings.batches.model_dump(exclude={"beside", "concurrency", "days"}))
     folders = Folders(_files_folder(settings) / "batches")
     return Batches(database, files, folders, bounds)
 
@@ -391,6 +392,7 @@ def _runner(
 ) -> Runner:
     settings = server.settings
     most = settings.batches.concurrency or max(sizes.max_seqs // 2, 1)
+    beside = settings.batches.beside or max(sizes.max_seqs // 32, 1)
 
     def who_is(batch: Batch) -> Principal | None:
         if batch.key is None:
@@ -401,7 +403,10 @@ def _runner(
     shared = Shared(
         server.batches,
         LineAnswers(server.requests, server.kept.turns),
-        Turns(lambda: admission.live_waiting, most),
+        Turns(
+            lambda: Live(admission.live_waiting, admission.live_running),
+            Room(most, min(beside, most)),
+        ),
         Slots(is_warm, slots_for_cold(sizes.device_slots)),
         who_is,
         server.draining,

@@ -152,6 +152,12 @@ class Admission:
         """How many sequences wait, here or in the engine, beside those of work in background."""
         return self._queue.live_waiting() + max(self._seated - self._max_seqs, 0)
 
+    @property
+    def live_running(self) -> int:
+        """How many sequences the engine has, beside those of work in background."""
+        seated = (ticket.ask for ticket, place in self._places.items() if place.is_seated)
+        return sum(ask.sequences for ask in seated if not ask.background)
+
     def slot_is_held(self, place: Place) -> None:
         """Let ``place``, whose adapter is leased now, wait for its turn among the sequences."""
         self._fetching.discard(place.ticket.ask.flow)

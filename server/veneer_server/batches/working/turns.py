@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from veneer_server.batches.pace import Pace, next_holder, paced
+from veneer_server.batches.pace import Live, Pace, Room, next_holder, paced
 
 LOOK_S = 0.2
 """The pause between two looks at live traffic, in seconds."""
@@ -17,14 +17,15 @@ class Turns:
 
     def __init__(
         self,
-        live_waiting: Callable[[], int],
-        most: int,
+        live: Callable[[], Live],
+        room: Room,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Give at most ``most`` turns at a time; ``live_waiting`` counts who waits beside."""
-        self.most = most
-        self._live_waiting = live_waiting
+        """Give as many turns at a time as there is ``room`` for beside ``live`` requests."""
+        self.most = room.alone
+        self._live = live
+        self._room = room
         self._clock = clock
         self._pace = Pace(at_s=clock())
         self._running: Counter[str] = Counter()
@@ -38,8 +39,7 @@ class Turns:
 
     def look(self) -> None:
         """Fit the pace to the live traffic of this moment."""
-        waiting = self._live_waiting()
-        self._pace = paced(self._pace, now_s=self._clock(), live_waiting=waiting, most=self.most)
+        self._pace = paced(self._pace, now_s=self._clock(), live=self._live(), room=self._room)
         self._grant()
 
     @asynccontextmanager

@@ -4,33 +4,40 @@ import random
 
 import pytest
 
-from veneer_server.batches.pace import Pace, next_holder, paced
+from veneer_server.batches.pace import Live, Pace, Room, next_holder, paced
+
+ROOM = Room(16, 2)
+ALONE = Live()
 
 
 @pytest.mark.parametrize(
-    ("lines", "passed_s", "waiting", "most", "wanted"),
+    ("lines", "passed_s", "live", "room", "wanted"),
     [
-        (1, 1.0, 0, 16, 2),
-        (1, 0.2, 0, 16, 1.2),
-        (15.5, 1.0, 0, 16, 16),
-        (16, 0.2, 1, 16, 8),
-        (16, 0.2, 500, 16, 8),
-        (1.5, 0.2, 1, 16, 1),
-        (1, 0.2, 1, 16, 1),
-        (1, 5.0, 0, 1, 1),
+        (1, 1.0, ALONE, ROOM, 2),
+        (1, 0.2, ALONE, ROOM, 1.2),
+        (15.5, 1.0, ALONE, ROOM, 16),
+        (16, 0.2, Live(1, 8), ROOM, 8),
+        (16, 0.2, Live(500, 8), ROOM, 8),
+        (1.5, 0.2, Live(1, 8), ROOM, 1),
+        (1, 0.2, Live(1, 8), ROOM, 1),
+        (1, 5.0, ALONE, Room(1, 1), 1),
+        (16, 0.2, Live(0, 1), ROOM, 8),
+        (3, 0.2, Live(0, 1), ROOM, 2),
+        (1, 0.2, Live(0, 1), ROOM, 1.2),
+        (1.9, 5.0, Live(0, 9), ROOM, 2),
     ],
 )
-def test_one_more_each_second_while_nobody_waits_and_half_when_somebody_does(
-    lines: float, passed_s: float, waiting: int, most: int, wanted: float
+def test_one_more_each_second_while_there_is_room_and_half_while_there_is_none(
+    lines: float, passed_s: float, live: Live, room: Room, wanted: float
 ) -> None:
-    found = paced(Pace(lines, 10.0), now_s=10.0 + passed_s, live_waiting=waiting, most=most)
+    found = paced(Pace(lines, 10.0), now_s=10.0 + passed_s, live=live, room=room)
     assert (found.lines, found.at_s) == (pytest.approx(wanted), 10.0 + passed_s)
 
 
 def test_the_pace_does_not_depend_on_how_often_somebody_looks() -> None:
-    often, seldom = Pace(), paced(Pace(), now_s=8.0, live_waiting=0, most=99)
+    often, seldom = Pace(), paced(Pace(), now_s=8.0, live=ALONE, room=Room(99, 1))
     for tick in range(1, 81):
-        often = paced(often, now_s=tick / 10, live_waiting=0, most=99)
+        often = paced(often, now_s=tick / 10, live=ALONE, room=Room(99, 1))
     assert often.lines == pytest.approx(seldom.lines)
 
 
@@ -62,8 +69,8 @@ class Machine:
         while self.waiting and len(self.live) + len(self.batch) < self.seats:
             self.waits.append(now - self.waiting.pop(0))
             self.live.append(lasts)
-        waiting = len(self.waiting)
-        self.pace = paced(self.pace, now_s=now / 10, live_waiting=waiting, most=self.most)
+        live, room = Live(len(self.waiting), len(self.live)), Room(self.most, 4)
+        self.pace = paced(self.pace, now_s=now / 10, live=live, room=room)
         allowed = self.pace.allowed if self.adaptive else self.most
         self.allowed.append(allowed)
         while len(self.batch) < allowed and len(self.live) + len(self.batch) < self.seats:

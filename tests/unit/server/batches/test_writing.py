@@ -15,6 +15,7 @@ from veneer_server.batches.answering import Answered
 from veneer_server.batches.batches import Asked, Batches, Bounds
 from veneer_server.batches.errors import BatchesUnavailable
 from veneer_server.batches.folders import ERRORS, OUTPUT, Folders
+from veneer_server.batches.pace import Live, Room
 from veneer_server.batches.records import Batch, Progress, Status
 from veneer_server.batches.runner import choose_next
 from veneer_server.batches.working.finishing import finish
@@ -190,8 +191,8 @@ def test_an_answer_counts_itself_and_the_tokens_of_its_usage(
 
 
 async def test_turns_are_as_many_as_the_pace_allows_and_shared_by_batches() -> None:
-    now_s, waiting = [0.0], [0]
-    turns = Turns(lambda: waiting[0], 4, clock=lambda: now_s[0])
+    now_s, live = [0.0], [Live()]
+    turns = Turns(lambda: live[0], Room(4, 1), clock=lambda: now_s[0])
     held: list[str] = []
     release = asyncio.Event()
 
@@ -210,7 +211,7 @@ async def test_turns_are_as_many_as_the_pace_allows_and_shared_by_batches() -> N
     assert sorted(held) == ["a", "a", "b"] or sorted(held) == ["a", "b", "b"]
     tasks[2].cancel()  # one that waits
     await asyncio.gather(tasks[2], return_exceptions=True)
-    waiting[0] = 1
+    live[0] = Live(waiting=1)
     turns.look()
     release.set()
     async with asyncio.timeout(5):
