@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI
@@ -85,10 +86,10 @@ def create_app(server: Server) -> FastAPI:
     )
     app.state.server = server
     errors.install(app)
-    for routes in _ROUTES:
-        app.include_router(routes.router)
-    if server.settings.server.shows_pages():
-        app.include_router(pages.router)
+    shown = (pages,) if server.settings.server.shows_pages() else ()
+    for routes in (*_ROUTES, *shown):
+        # Including a router would build each of its routes again, as they are.
+        app.router.routes.extend(map(copy, routes.router.routes))
     urls.add_head(app.routes)
     if server.settings.server.cors_origins:
         app.add_middleware(
@@ -113,6 +114,7 @@ async def running(
     engine: Engine | None = None,
     tracing: Tracing | None = None,
     sandbox: Sandbox | None = None,
+    watch: FolderWatch | None = None,
     new_catalog: bool = False,
     start: Start | None = None,
 ) -> AsyncIterator[Parts]:
@@ -120,9 +122,9 @@ async def running(
 
     When the block begins, the adapters that are in the folders now are staged. ``engine`` takes
     the place of the configured engine; this function stops it too. ``tracing`` takes the place
-    of the tracing that the environment asks for. A ``sandbox`` that is given stays open. With
-    ``new_catalog`` an empty catalog may take the place of one that is lost. ``start`` is told how
-    far this is.
+    of the tracing that the environment asks for, and ``watch`` that of the watch of the adapter
+    folders. A ``sandbox`` that is given stays open. With ``new_catalog`` an empty catalog may take
+    the place of one that is lost. ``start`` is told how far this is.
 
     Raises:
         StateFolderInUse: another server uses ``state.dir``.
@@ -153,7 +155,7 @@ async def running(
             stack.callback(threaded.close)
         stack.push_async_callback(parts.staging.close)
         stack.push_async_callback(_end_runs, parts.server)
-        watch = FolderWatch(roots(settings))
+        watch = watch or FolderWatch(roots(settings))
         stack.push_async_callback(background.close)  # before what the tasks use is closed
         if supervised is not None:
             background.start("engine", lambda: supervised.run(parts.recovery))

@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ from typing import Any
 
 import structlog
 
+from support.beginning import begin_state
 from veneer_adapters.sandbox.sandbox import Sandbox
+from veneer_adapters.sources.local import FolderWatch
 from veneer_server.api.listener import bind
 from veneer_server.app import running, to_listener
 from veneer_server.engine.base import Engine
@@ -26,12 +29,14 @@ from veneer_server.engine.echo import EchoEngine
 from veneer_server.settings import Settings
 from veneer_server.telemetry import logs
 from veneer_server.telemetry.tracing import Tracing
-from veneer_server.wiring import Parts
+from veneer_server.wiring import Parts, roots
 
 POLL_S = 0.05
 """Pause between two looks at a condition; the waits themselves are bounded by a timeout."""
 START_S = 180
 """Bound on the start of a real engine on a busy machine."""
+QUIET_S = 1.001
+"""A little more than a folder must stay the same before it is looked at."""
 SANDBOX = Sandbox()
 """Of all servers in this process; it starts its own process when it is first needed."""
 atexit.register(SANDBOX.close)
@@ -60,7 +65,11 @@ async def serve_app(
 ) -> AsyncIterator[Served]:
     """Serve ``engine`` on a free loopback port, by a real uvicorn in this event loop."""
     tracing = tracing or Tracing()
-    async with running(settings, engine=engine, tracing=tracing, sandbox=sandbox) as parts:
+    await begin_state(settings.state)
+    watch = FolderWatch(roots(settings), now=_late_at_first())
+    async with running(
+        settings, engine=engine, tracing=tracing, sandbox=sandbox, watch=watch
+    ) as parts:
         server = to_listener(parts.server, lambda: settings)
         with bind("127.0.0.1", 0) as listener:
             listener.listen()  # a test that connects at once is not refused
@@ -72,6 +81,12 @@ async def serve_app(
                 server.request_stop()
                 async with asyncio.timeout(10):
                     await task
+
+
+def _late_at_first() -> Callable[[], float]:
+    """Return a clock by which all that is older than this call is quiet at once, nothing else."""
+    until_s = time.time() + QUIET_S
+    return lambda: max(time.time(), until_s)
 
 
 @asynccontextmanager
