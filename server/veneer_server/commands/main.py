@@ -102,13 +102,16 @@ def _arm_faults(*, allowed: bool) -> None:
 
 
 def _run(settings: Settings, read: Callable[[], Settings], *, new_catalog: bool) -> None:
-    import uvloop
+    from veneer_server.collecting import nothing_collected
 
-    from veneer_server.api.listener import PortTaken, bind
-    from veneer_server.app import Start
-    from veneer_server.app import serve as run
-    from veneer_server.commands.startup import Startup
-    from veneer_server.telemetry import logs
+    with nothing_collected():
+        import uvloop
+
+        from veneer_server.api.listener import PortTaken, bind
+        from veneer_server.app import Start
+        from veneer_server.app import serve as run
+        from veneer_server.commands.startup import Startup
+        from veneer_server.telemetry import logs
 
     # Nobody else on this machine reads the catalog, the adapters or the engine's sockets.
     os.umask(0o077)

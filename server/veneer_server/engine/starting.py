@@ -9,15 +9,17 @@ from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 
+from veneer_server.collecting import nothing_collected
 from veneer_server.engine.base import EngineStartTimedOut
 from veneer_server.engine.lives import MortalEngine
 from veneer_server.engine.sizing.asking import asked_in, sizes_without_model
 from veneer_server.engine.sizing.shapes import read_base
-from veneer_server.engine.sizing.sizes import Needs, Sizes, choose_sizes
+from veneer_server.engine.sizing.sizes import Device, Needs, Sizes, choose_sizes
 from veneer_server.engine.sizing.wording import to_lines
 from veneer_server.engine.stages import Stages
 from veneer_server.engine.supervision import SupervisedEngine
 from veneer_server.engine.vllm import embedded
+from veneer_server.engine.vllm.bases.folder import require_usable
 from veneer_server.engine.vllm.leftovers import RECORD_FILE
 from veneer_server.engine.vllm.options import EngineOptions, environment
 from veneer_server.settings import EMBEDDED, Settings
@@ -42,23 +44,33 @@ async def choose_sizes_for(
 ) -> Sizes:
     """Return how many sequences and slots the configured engine gets, and ``say`` it.
 
-    A server that starts its engine again keeps them. The embedded model is converted first.
+    A server that starts its engine again keeps them. The embedded model is converted first. A
+    folder that no engine could serve is refused before vLLM is imported, which takes seconds.
 
     Raises:
-        EngineNotStarted: the model does not fit, or the embedded model is not installed.
+        EngineNotStarted: the model cannot be served or does not fit, or the embedded model is not
+            installed.
     """
     if settings.engine.kind == "echo":
         return sizes_without_model(settings)
+    if settings.model.path != EMBEDDED:
+        tokenizer = settings.engine.args.get("tokenizer")
+        await asyncio.to_thread(require_usable, settings.model.path, tokenizer=tokenizer)
     _set_environment(settings)
-    from veneer_server.engine.vllm.startup.device import this_device
-
     if settings.model.path == EMBEDDED:
         await asyncio.to_thread(embedded.ensure_checkpoint)
-    asked, device = asked_in(settings), await asyncio.to_thread(this_device)
+    asked, device = asked_in(settings), await asyncio.to_thread(_device)
     base = await asyncio.to_thread(read_base, model_on_disk(settings)[0], asked.dtype)
     sizes = choose_sizes(device, base, needs, asked)
     say(to_lines(device, base, asked, sizes))
     return sizes
+
+
+def _device() -> Device:
+    with nothing_collected():
+        from veneer_server.engine.vllm.startup.device import this_device
+
+        return this_device()  # imports most of vLLM
 
 
 async def start_engine(settings: Settings, sizes: Sizes, stages: Stages) -> SupervisedEngine:
@@ -109,7 +121,8 @@ async def _start_once(settings: Settings, sizes: Sizes, stages: Stages) -> Morta
 
         return EchoEngine(name=settings.model.name or "echo")
     _set_environment(settings)
-    from veneer_server.engine.vllm.engine import VllmEngine
+    with nothing_collected():
+        from veneer_server.engine.vllm.engine import VllmEngine
 
     return await VllmEngine.start(_engine_options(settings, sizes), stages)
 

@@ -18,6 +18,7 @@ from veneer_server.engine.vllm.bases.families import choose_parsers
 from veneer_server.engine.vllm.bases.reading import read_config, read_template
 from veneer_server.engine.vllm.options import EngineOptions
 from veneer_server.engine.vllm.processes import EngineProcesses, StartFailed
+from veneer_server.engine.vllm.startup.spawning import spawning
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,8 @@ def _start_client(fields: Mapping[str, Any]) -> AsyncLLM:
             # vLLM looks at a model in a process of its own, and only logs what that process says.
             raise StartFailed(logged[-1] if logged else Cause.of(error)) from error
     allowed = config.model_config.max_model_len
-    client = AsyncLLM.from_vllm_config(config)
+    with spawning():
+        client = AsyncLLM.from_vllm_config(config)
     if client.model_config.max_model_len < allowed:
         logger.warning(
             "the KV cache holds %d tokens of context, and the model could have %d; a larger"

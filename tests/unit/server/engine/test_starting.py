@@ -1,12 +1,25 @@
-"""A start of an engine has a bound."""
+"""A start of an engine has a bound, and begins with a look at the base model."""
 
 import asyncio
+import sys
+from pathlib import Path
 
 import pytest
 
 from support.mortal import MortalEcho
-from veneer_server.engine.base import EngineStartTimedOut
-from veneer_server.engine.starting import started_in_time
+from veneer_server.engine.base import EngineNotStarted, EngineStartTimedOut
+from veneer_server.engine.sizing.sizes import Needs
+from veneer_server.engine.starting import choose_sizes_for, started_in_time
+from veneer_server.settings import Settings
+
+
+async def test_a_folder_that_no_engine_could_serve_is_refused_before_vllm_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)  # so that importing it fails
+    settings = Settings.load(environ={}, flags={"model": {"path": str(tmp_path)}})
+    with pytest.raises(EngineNotStarted, match=r"has no config\.json"):
+        await choose_sizes_for(settings, Needs(), lambda _: None)
 
 
 async def test_a_start_that_hangs_is_cancelled_and_told_in_a_sentence() -> None:

@@ -79,7 +79,9 @@ def install() -> None:
     from veneer_server.engine.vllm.bases.causes import note_causes
     from veneer_server.engine.vllm.inside.reporting import report_workers
     from veneer_server.engine.vllm.startup.reports import FOLDER
+    from veneer_server.engine.vllm.startup.spawning import begun
 
+    begun()
     _die_with(parent_pid)
     _die_before(int(os.environ[GATEWAY_PID]))
     # The gateway removes this folder with all of it when the engine is gone.
