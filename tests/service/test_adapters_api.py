@@ -129,6 +129,7 @@ async def test_content_without_effect_is_refused_unless_that_is_declared(api: Ap
     assert made["live"] == 1
 
 
+@pytest.mark.slow
 async def test_a_folder_whose_content_has_no_effect_never_answers(api: Api) -> None:
     builders.write(api.served.adapters / "idle")
     async with asyncio.timeout(30):
@@ -139,6 +140,7 @@ async def test_a_folder_whose_content_has_no_effect_never_answers(api: Api) -> N
     assert (told["state"], told["reason"]) == ("failed", "no_effect")
 
 
+@pytest.mark.slow
 async def test_a_canary_gets_its_share_and_keeps_its_users(api: Api) -> None:
     await api.add("mine")
     await api.publish("mine", 1, alias="canary")
@@ -369,6 +371,7 @@ async def test_what_was_used_most_is_loaded_before_the_server_is_ready(tmp_path:
         assert (await api.call("GET", "/often"))["state"] == "resident"
 
 
+@pytest.mark.slow
 async def test_a_folder_removed_by_request_stays_removed_until_its_content_changes(
     tmp_path: Path,
 ) -> None:

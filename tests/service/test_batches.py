@@ -202,6 +202,7 @@ async def test_only_a_file_for_batches_may_be_one(client: httpx.AsyncClient) -> 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input_file_id")
 
 
+@pytest.mark.slow
 async def test_a_cancelled_batch_keeps_what_was_answered_and_names_the_rest(
     tmp_path: Path,
 ) -> None:
@@ -225,6 +226,7 @@ async def test_a_cancelled_batch_keeps_what_was_answered_and_names_the_rest(
         assert again.status_code == 400
 
 
+@pytest.mark.slow
 async def test_an_expired_batch_keeps_what_was_answered(tmp_path: Path) -> None:
     engine = Gated()
     async with serve_echo(tmp_path, engine) as served, asking(served) as client:
@@ -244,6 +246,7 @@ async def test_an_expired_batch_keeps_what_was_answered(tmp_path: Path) -> None:
         assert left["line-2"]["error"]["code"] == "batch_expired"
 
 
+@pytest.mark.slow
 async def test_a_line_whose_engine_was_lost_is_asked_again_but_not_for_ever(
     tmp_path: Path,
 ) -> None:

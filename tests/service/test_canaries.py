@@ -25,6 +25,8 @@ from veneer_server.engine.base import (
 )
 from veneer_server.engine.echo import EchoEngine
 
+pytestmark = pytest.mark.slow  # each waits a second or more
+
 ENOUGH = 4
 GUARD = {"min_requests": ENOUGH, "margin": 0.1}
 SPLIT = [{"revision": 1, "weight": 1}, {"revision": 2, "weight": 1}]

@@ -71,6 +71,7 @@ async def rig(tmp_path: Path, sandbox: Slow) -> AsyncIterator[Rig]:
         sandbox.goes_on.set()
 
 
+@pytest.mark.slow
 async def test_nothing_else_waits_for_checks_and_they_take_turns(rig: Rig) -> None:
     checks = [asyncio.create_task(rig.check()) for _ in range(24)]
     assert await asyncio.to_thread(rig.sandbox.begun.acquire, timeout=NEAR_S)

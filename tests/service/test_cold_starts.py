@@ -70,6 +70,7 @@ def fallbacks(usage: dict[str, Any]) -> list[tuple[str, str]]:
     return [(r["fallback_for"], r["adapter"]) for r in found if r["fallback_for"]]
 
 
+@pytest.mark.slow
 async def test_a_client_that_does_not_wait_is_refused_and_the_load_begins(tmp_path: Path) -> None:
     async with one_slot(tmp_path) as (_, client):
         await ask(client, "busy")
@@ -84,6 +85,7 @@ async def test_a_client_that_does_not_wait_is_refused_and_the_load_begins(tmp_pa
         assert "x-veneer-fallback" not in answer.headers
 
 
+@pytest.mark.slow
 async def test_the_base_answers_for_who_asked_for_a_fallback_and_says_so(tmp_path: Path) -> None:
     engine = HeldEngine()
     async with one_slot(tmp_path, engine) as (_, client), busy_slot(client, engine):
@@ -98,6 +100,7 @@ async def test_the_base_answers_for_who_asked_for_a_fallback_and_says_so(tmp_pat
         assert told == [("mine", "echo")]
 
 
+@pytest.mark.slow
 async def test_an_earlier_revision_answers_before_the_base_does(tmp_path: Path) -> None:
     async with one_slot(tmp_path) as (served, client):
         source = {"source": str(builders.write(served.adapters / ".next" / "mine", seed=9))}
@@ -109,6 +112,7 @@ async def test_an_earlier_revision_answers_before_the_base_does(tmp_path: Path) 
         assert answer.headers["x-veneer-adapter"] == answer.headers["x-veneer-fallback"]
 
 
+@pytest.mark.slow
 async def test_who_is_patient_for_long_enough_gets_the_adapter(tmp_path: Path) -> None:
     async with one_slot(tmp_path) as (_, client):
         await ask(client, "busy")
@@ -117,6 +121,7 @@ async def test_who_is_patient_for_long_enough_gets_the_adapter(tmp_path: Path) -
         assert "x-veneer-fallback" not in answer.headers
 
 
+@pytest.mark.slow
 async def test_the_server_may_be_set_and_a_request_still_choose(tmp_path: Path) -> None:
     engine = HeldEngine()
     async with one_slot(tmp_path, engine, cold_start="reject") as (_, client):
@@ -128,6 +133,7 @@ async def test_the_server_may_be_set_and_a_request_still_choose(tmp_path: Path) 
         assert (await holding).status_code == (await waiting).status_code == 200
 
 
+@pytest.mark.slow
 async def test_a_request_waits_no_longer_than_its_client_allows(tmp_path: Path) -> None:
     engine = HeldEngine()
     async with one_slot(tmp_path, engine) as (_, client), busy_slot(client, engine):

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import httpx
+import pytest
 
 from support import builders
 from support.serving import serve_echo, until_served
@@ -19,6 +20,7 @@ def write(folder: Path, *, seed: int = 0) -> None:
     builders.write(folder, weights=weights, r=66)
 
 
+@pytest.mark.slow
 async def test_a_compressed_adapter_says_so_in_its_card_and_in_every_answer(tmp_path: Path) -> None:
     async with (
         asyncio.timeout(60),
@@ -64,6 +66,7 @@ async def test_an_adapter_that_may_not_be_compressed_so_far_is_refused(tmp_path:
         assert "adapters.compress allows 0.001" in error["message"]
 
 
+@pytest.mark.slow
 async def test_after_a_start_without_the_setting_it_is_refused_by_its_rank(tmp_path: Path) -> None:
     async with asyncio.timeout(60):
         async with serve_echo(tmp_path, adapters={"compress": 0.2}) as echo:

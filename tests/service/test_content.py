@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from support import builders
 from support.serving import POLL_S, Served, logging_to_stderr, serve_echo
@@ -94,6 +95,7 @@ async def test_content_damaged_while_the_server_was_down_is_restored_by_the_firs
         assert (content / WEIGHTS_FILE).read_bytes() == good
 
 
+@pytest.mark.slow
 async def test_content_damaged_for_good_fails_its_revision_only_and_can_be_rolled_back(
     tmp_path: Path,
 ) -> None:
@@ -119,6 +121,7 @@ async def test_content_damaged_for_good_fails_its_revision_only_and_can_be_rolle
         assert await client.answers("mine") == "mine@2"
 
 
+@pytest.mark.slow
 async def test_a_source_that_is_overwritten_or_deleted_changes_no_answer(tmp_path: Path) -> None:
     slots = {"device_slots": 1, "host_slots": 2}
     async with client_of(tmp_path, **slots) as client:
@@ -180,6 +183,7 @@ async def test_a_stream_of_an_adapter_that_is_removed_meanwhile_is_completed(
                 await asyncio.sleep(POLL_S)
 
 
+@pytest.mark.slow
 async def test_with_a_full_quota_only_what_nobody_needs_makes_room(tmp_path: Path) -> None:
     sample = builders.write(tmp_path / "sample")
     size = sum(file.stat().st_size for file in sample.iterdir())

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import pytest_asyncio
 
 from support import builders
 from support.serving import POLL_S, Served, serve_echo, until_served
 from veneer_server.engine.echo import EchoEngine
+
+pytestmark = pytest.mark.slow  # each waits a second or more
 
 NEAR = 30
 """Seconds a change may take to show: the promise is 5, which a busy machine cannot keep."""

@@ -17,6 +17,8 @@ from support.websites import Web, website
 from veneer_adapters.artifact.files import FILES
 from veneer_server.engine.echo import EchoEngine
 
+pytestmark = pytest.mark.slow  # each waits a second or more
+
 MANY = 200
 NEAR_S = 60
 """Bound on what 200 requests at once take on a busy machine."""
@@ -68,7 +70,6 @@ async def web(tmp_path: Path) -> AsyncIterator[Web]:
         yield web
 
 
-@pytest.mark.slow
 async def test_two_hundred_first_requests_are_one_fetch_and_one_load(
     tmp_path: Path, web: Web
 ) -> None:

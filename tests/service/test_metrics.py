@@ -36,6 +36,7 @@ def series(text: str) -> dict[str, list[dict[str, str]]]:
     return found
 
 
+@pytest.mark.slow
 async def test_ten_thousand_invented_names_add_one_series(echo: Served) -> None:
     assert echo.parts is not None
     async with httpx.AsyncClient(base_url=echo.url) as client:

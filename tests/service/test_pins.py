@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import pytest
 
 from support import builders
 from support.serving import POLL_S, Served, serve_echo, until_served
@@ -16,6 +17,7 @@ def pinned(served: Served) -> list[str]:
     return [r.revision for r in served.parts.residency.snapshot() if r.pinned]
 
 
+@pytest.mark.slow
 async def test_a_pin_that_could_not_be_written_down_is_none(
     echo: Served, armed: Callable[[str], None]
 ) -> None:
@@ -36,6 +38,7 @@ async def test_a_pin_that_could_not_be_written_down_is_none(
             await asyncio.sleep(POLL_S)
 
 
+@pytest.mark.slow
 async def test_the_last_slot_is_never_pinned_away(tmp_path: Path) -> None:
     async with (
         asyncio.timeout(30),

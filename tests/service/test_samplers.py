@@ -43,6 +43,7 @@ def drop(served: Served, name: str) -> None:
     aside.rename(served.adapters / name)
 
 
+@pytest.mark.slow
 async def test_a_sampler_that_asks_at_once_is_answered(tmp_path: Path) -> None:
     async with serve_echo(tmp_path, EchoEngine(answers={"": "one two"})) as served:
         served.adapters.mkdir(exist_ok=True)
@@ -53,6 +54,7 @@ async def test_a_sampler_that_asks_at_once_is_answered(tmp_path: Path) -> None:
         assert len(answer.json()["choices"]) == 2
 
 
+@pytest.mark.slow
 async def test_all_who_ask_at_once_wait_together(tmp_path: Path) -> None:
     async with serve_echo(tmp_path, EchoEngine(answers={"": "one two"})) as served:
         served.adapters.mkdir(exist_ok=True)
@@ -61,6 +63,7 @@ async def test_all_who_ask_at_once_wait_together(tmp_path: Path) -> None:
         assert {answer.status_code for answer in answers} == {200}
 
 
+@pytest.mark.slow
 async def test_a_broken_folder_is_refused_with_its_reason(tmp_path: Path) -> None:
     async with serve_echo(tmp_path) as served:
         folder = served.adapters / "broken"

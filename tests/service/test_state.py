@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from support.serving import POLL_S, Served, serve_echo
 from veneer_server.engine.base import Answer, Call, Endpoint, EngineLost, Frames
@@ -198,6 +199,7 @@ async def test_a_failed_run_ends_its_stream_and_its_record_alike(tmp_path: Path)
         assert found["error"]["code"] == "server_error"
 
 
+@pytest.mark.slow
 async def test_a_locked_database_is_never_passed_over_in_silence(tmp_path: Path) -> None:
     async with serve_echo(tmp_path) as served, asking(served) as client:
         path = tmp_path / "state" / "catalog.db"

@@ -65,6 +65,7 @@ async def test_a_hang_up_changes_limits_and_survives_a_file_that_cannot_be_used(
             await served
 
 
+@pytest.mark.slow
 async def test_what_a_server_was_built_from_is_not_looked_through_while_it_serves(
     tmp_path: Path,
 ) -> None:
@@ -79,6 +80,7 @@ async def test_what_a_server_was_built_from_is_not_looked_through_while_it_serve
     assert exempt[1] > exempt[0] + 100
 
 
+@pytest.mark.slow
 async def test_a_client_that_reads_nothing_is_cut_after_the_deadline(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

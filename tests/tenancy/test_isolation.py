@@ -234,6 +234,7 @@ async def test_batches_belong_to_the_tenant_and_see_what_its_key_sees(tenants: T
     assert fault["code"] == "model_not_found"
 
 
+@pytest.mark.slow
 async def test_a_batch_counts_for_its_key_waits_for_its_limits_and_ends_with_it(
     tenants: Tenants,
 ) -> None:

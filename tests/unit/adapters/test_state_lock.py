@@ -55,6 +55,7 @@ def test_a_second_one_is_told_who_has_it_and_which_setting_to_change(tmp_path: P
     assert str(tmp_path) not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_refusal_leaves_the_holders_lock_as_it_was(tmp_path: Path) -> None:
     with state_folder(tmp_path):
         for _ in range(2):

@@ -104,7 +104,7 @@ def pinned(name: str) -> dict[str, str]:
     return lock_files.versions(name, {name: lock_files.pins_of(name, TEXTS[name])}, python)
 
 
-@pytest.mark.parametrize("name", ["dev", "cpu"])
+@pytest.mark.parametrize("name", ["dev", pytest.param("cpu", marks=pytest.mark.engine)])
 def test_whatever_a_package_asks_for_is_there_too(name: str) -> None:
     """It is installed with --no-deps, so nothing else would bring it."""
     here = pinned(name)
@@ -114,7 +114,8 @@ def test_whatever_a_package_asks_for_is_there_too(name: str) -> None:
     assert asked - set(here) == lock_files.LOCK_OF[name].left_out
 
 
-def test_what_is_installed_is_what_is_pinned() -> None:
+@pytest.mark.parametrize("_when", ["before", pytest.param("with", marks=pytest.mark.engine)])
+def test_what_is_installed_is_what_is_pinned_also_with_the_engine(_when: str) -> None:
     here = pinned("dev")
     assert {name: importlib.metadata.version(name) for name in here} == here
 

@@ -25,6 +25,7 @@ def share(part: int, of: int) -> Fraction:
     return Fraction(part, of) if of else Fraction(0)
 
 
+@pytest.mark.slow
 @given(guard=GUARDS, baseline=tallies(), canary=tallies())
 def test_there_is_no_verdict_before_both_sides_have_enough_requests(
     guard: Guard, baseline: Tally, canary: Tally

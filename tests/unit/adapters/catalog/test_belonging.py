@@ -171,6 +171,7 @@ def half(path: Path) -> bytes:
     return path.read_bytes()[: path.stat().st_size // 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", [another, backup, noise, half])
 async def test_a_file_that_is_overwritten_in_place_is_gone_for_good(
     tmp_path: Path, other: Callable[[Path], bytes]

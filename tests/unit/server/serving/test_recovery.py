@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
@@ -99,6 +100,7 @@ async def test_a_suspect_of_one_death_comes_back_and_of_two_is_refused(rig: Rig)
     assert rig.catalog.current(a).state is State.READY
 
 
+@pytest.mark.slow
 async def test_one_that_has_served_well_since_is_blamed_for_no_earlier_death(rig: Rig) -> None:
     a = await rig.published("a", "1")
     for _ in range(3):

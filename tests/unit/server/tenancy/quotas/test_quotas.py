@@ -28,6 +28,7 @@ async def use(limited: Quotas, who: Principal, cost: int, charge: Charge | None 
         held.charge = charge or Charge(1, cost)
 
 
+@pytest.mark.slow
 async def test_ten_workers_get_sixty_requests_a_minute_to_the_request() -> None:
     clock = Clock()
     limited = quotas(clock)
