@@ -93,7 +93,6 @@ from veneer_server.tenancy.limits import Limits
 from veneer_server.tenancy.principals import Principal
 from veneer_server.tenancy.quotas.memory import MemoryStore
 from veneer_server.tenancy.quotas.quotas import Quotas
-from veneer_server.tenancy.quotas.shared import SharedStore
 from veneer_server.tenancy.quotas.stores import QuotaStore
 
 
@@ -342,6 +341,8 @@ def _quotas(settings: Settings, database: Database, now: Callable[[], TenantSett
     url = settings.tenants.quota_url
     store: QuotaStore = MemoryStore()
     if url is not None:
+        from veneer_server.tenancy.quotas.shared import SharedStore  # Redis's client, for few
+
         store = SharedStore(url.get_secret_value(), database.identity)
 
     def of_everybody() -> Limits:
