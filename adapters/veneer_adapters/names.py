@@ -6,6 +6,9 @@
     <adapter>@<n>                           revision number n
     <adapter>@sha256:<12 or more hex>       the revision with this digest
     <base>:<adapter>[@...]                  the same, as other servers write it
+    ft:<base>:<tenant>:<suffix>:<8 characters>[:ckpt-step-<n>]
+                                            the adapter ``<tenant>/ft-<8 characters>`` that a
+                                            fine-tuning job has made, or a checkpoint of it
 
 An adapter is called ``name`` or ``team/name``. Only this file reads this grammar. It knows which
 base models exist, but not which adapters exist.
@@ -22,6 +25,8 @@ from veneer_adapters.errors import AdapterNotFound
 
 LIVE = "live"
 """The alias that a bare adapter name stands for."""
+OPERATOR = "veneer"
+"""What stands in the place of the tenant in ``ft:`` names of what no tenant owns."""
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 _ALIAS = r"[A-Za-z][A-Za-z0-9._-]{0,62}"
@@ -31,6 +36,10 @@ _SELECTOR = re.compile(
     r"(?:@(?:(?P<number>[1-9][0-9]{0,8})"
     r"|sha256:(?P<digest>[0-9a-f]{12,64})"
     rf"|(?P<alias>{_ALIAS})))?"
+)
+
+_TRAINED = re.compile(
+    rf"(?P<tenant>{_PART}):[^:]{{0,64}}:(?P<id>[a-z0-9]{{8}})(?::(?P<step>ckpt-step-[0-9]{{1,9}}))?"
 )
 
 _MAX_SUGGESTIONS = 3
@@ -76,6 +85,8 @@ def parse_model(text: str, bases: Collection[str]) -> Selector | None:
     """
     if text in bases:
         return None
+    if trained := _trained(text, bases):
+        return trained
     match = _SELECTOR.fullmatch(_without_base(text, bases))
     if match is None:
         raise AdapterNotFound(text, close_matches(text, bases))
@@ -99,6 +110,18 @@ def close_matches(text: str, known: Iterable[str]) -> tuple[str, ...]:
 def _pieces(text: str) -> list[str]:
     size = max(2, math.ceil(len(text) / _PIECES))
     return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+def _trained(text: str, bases: Collection[str]) -> Selector | None:
+    """Return what an ``ft:`` name selects, None for any other text."""
+    starts = (f"ft:{base}:" for base in bases)
+    rests = (text.removeprefix(start) for start in starts if text.startswith(start))
+    match = next((found for rest in rests if (found := _TRAINED.fullmatch(rest))), None)
+    if match is None:
+        return None
+    name, tenant = f"ft-{match['id']}", match["tenant"]
+    adapter = name if tenant == OPERATOR else f"{tenant}/{name}"
+    return Selector(adapter, alias=match["step"] or LIVE)
 
 
 def _without_base(text: str, bases: Collection[str]) -> str:

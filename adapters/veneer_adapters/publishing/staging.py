@@ -86,8 +86,11 @@ class Staging:
         """Return, by name, the progress of every staging by request."""
         return dict(self._progress)
 
-    async def stage(self, offer: Offer) -> Revision:
+    async def stage(self, offer: Offer, *, root: Root | None = None) -> Revision:
         """Publish what a request asked for and return the revision, with its alias moved.
+
+        A folder must lie in one of the roots that requests may name, or in ``root`` if that is
+        given.
 
         Raises:
             AdapterExists: the name must be new and is taken.
@@ -99,7 +102,7 @@ class Staging:
         self._require_possible(offer)
         self._allowances.require_place(offer.name, self._progress)
         try:
-            return await self._take_and_publish(offer)
+            return await self._take_and_publish(offer, root)
         except Refused as refused:
             raise refused.error from refused
         finally:
@@ -183,12 +186,12 @@ class Staging:
                 name, detail = revision.adapter, str(error)
                 logger.warning("adapter not published", adapter=name, detail=detail)
 
-    async def _take_and_publish(self, offer: Offer) -> Revision:
+    async def _take_and_publish(self, offer: Offer, root: Root | None) -> Revision:
         began_s = time.monotonic()
         self._progress[offer.name] = Progress(offer.source, "fetch")
         taken = await self._fetches.run(
             offer.name,
-            self._intake.take(offer.source, on_bytes=self._reporter(offer)),
+            self._intake.take(offer.source, root=root, on_bytes=self._reporter(offer)),
             self._intake.release,
         )
         self._progress[offer.name] = Progress(offer.source, "prove")

@@ -20,6 +20,13 @@ SELECTED = [
     ("smollm2:pirate", Selector("pirate", alias="live")),
     ("org/base:pirate@2", Selector("pirate", number=2)),
     ("org/base:v1:team/pirate@2", Selector("team/pirate", number=2)),
+    ("ft:smollm2:veneer:pirate:k3x9w2ab", Selector("ft-k3x9w2ab", alias="live")),
+    ("ft:smollm2:veneer::k3x9w2ab", Selector("ft-k3x9w2ab", alias="live")),
+    ("ft:org/base:v1:acme:a.b:k3x9w2ab", Selector("acme/ft-k3x9w2ab", alias="live")),
+    (
+        "ft:smollm2:acme:x:k3x9w2ab:ckpt-step-20",
+        Selector("acme/ft-k3x9w2ab", alias="ckpt-step-20"),
+    ),
 ]
 
 NOT_NAMES = [
@@ -37,6 +44,11 @@ NOT_NAMES = [
     "pirate@sha256:0123456789AB",
     "pirate@live@live",
     "ft:pirate",
+    "ft:other:veneer::k3x9w2ab",
+    "ft:smollm2:veneer:k3x9w2ab",
+    "ft:smollm2:veneer::k3x9w2a",
+    "ft:smollm2:veneer::k3x9w2ab:ckpt-step-",
+    "ft:smollm2:veneer::k3x9w2ab:step-20",
     "other:pirate",
     "smollm2:",
     "smollm2:smollm2:pirate",
