@@ -29,6 +29,7 @@ from veneer_server.api.batches import routes as batches
 from veneer_server.api.conversations import creating, stored, threads
 from veneer_server.api.deps import Server
 from veneer_server.api.files import routes as files
+from veneer_server.api.fine_tuning import routes as fine_tuning
 from veneer_server.api.listener import Listener, allow_open_files
 from veneer_server.api.pages import routes as pages
 from veneer_server.api.starting.early import answering
@@ -70,7 +71,8 @@ class Start:
 # Most requests generate. The router tries routes in this order, so those are found first.
 _ROUTES = (
     *(generation, creating, compare, models, operations),
-    *(stored, threads, files, batches, adapters, aliases, vllm_routes, keys, usage, audit),
+    *(stored, threads, files, batches, fine_tuning),
+    *(adapters, aliases, vllm_routes, keys, usage, audit),
 )
 
 
@@ -192,6 +194,7 @@ def _start_tasks(parts: Parts, watch: FolderWatch) -> None:
     start("conversations", server.kept.upkeep.run)
     start("files", parts.file_upkeep.run)
     start("batches", parts.runner.run)
+    start("training", parts.training.run)
     start("keys", server.keyring.follow)
     start("usage", server.ledger.run)
     start("quotas", server.quotas.run, once=True)

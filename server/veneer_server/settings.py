@@ -365,6 +365,28 @@ class BatchSettings(_Section):
     days: int = Field(default=90, ge=1, description="Days for which an ended batch is known.")
 
 
+class TrainingSettings(_Section):
+    """Fine-tuning jobs, which a process of its own works on."""
+
+    dir: Path | None = Field(
+        default=None,
+        description="Folder of unfinished jobs; by default 'training' in the state folder.",
+    )
+    command: tuple[str, ...] = Field(
+        default=(),
+        description="Another trainer: a program and its arguments, to which the folder of a job"
+        " is added.",
+    )
+    threads: int = Field(default=1, ge=1, le=1024, description="Threads that the trainer may use.")
+    device: str = Field(
+        default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="Where the trainer computes."
+    )
+    unfinished: int = Field(
+        default=10, ge=1, description="Fine-tuning jobs of one tenant that have not ended."
+    )
+    days: int = Field(default=365, ge=1, description="Days for which an ended job is known.")
+
+
 class LimitSettings(_Section):
     """Bounds on the size of a request, and on the requests at work."""
 
@@ -492,6 +514,7 @@ class Settings(_Section):
     conversations: ConversationSettings = ConversationSettings()
     files: FileSettings = FileSettings()
     batches: BatchSettings = BatchSettings()
+    training: TrainingSettings = TrainingSettings()
     limits: LimitSettings = LimitSettings()
     tenants: TenantSettings = TenantSettings()
     observability: ObservabilitySettings = ObservabilitySettings()

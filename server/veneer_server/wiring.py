@@ -27,6 +27,7 @@ from veneer_adapters.catalog.upkeep import Upkeep
 from veneer_adapters.catalog.usage import Usage
 from veneer_adapters.events import Observers
 from veneer_adapters.lifecycle import State
+from veneer_adapters.names import OPERATOR
 from veneer_adapters.publishing.allowances import Allowance, Allowances
 from veneer_adapters.publishing.arriving import Arriving
 from veneer_adapters.publishing.checkup import Checkup
@@ -94,6 +95,14 @@ from veneer_server.tenancy.principals import Principal
 from veneer_server.tenancy.quotas.memory import MemoryStore
 from veneer_server.tenancy.quotas.quotas import Quotas
 from veneer_server.tenancy.quotas.stores import QuotaStore
+from veneer_server.training.jobs.folders import Folders as JobFolders
+from veneer_server.training.jobs.jobs import Jobs
+from veneer_server.training.jobs.preparing import Preparing
+from veneer_server.training.jobs.runner import Runner as Training
+from veneer_server.training.jobs.trainable import find_trainable
+from veneer_server.training.jobs.working.offering import CatalogPublisher
+from veneer_server.training.jobs.working.running import CHILD
+from veneer_server.training.jobs.working.shared import Shared as TrainingShared
 
 
 class Threaded(Protocol):
@@ -117,6 +126,7 @@ class Parts:
     upkeep: Upkeep
     file_upkeep: FileUpkeep
     runner: Runner
+    training: Training
     guarding: Guarding
     recovery: EngineRecovery
     background: Background
@@ -257,6 +267,7 @@ async def assemble(
         kept=_keep(settings, database),
         files=files,
         batches=_batches(settings, database, files),
+        jobs=_jobs(settings, database, files, engine),
         keyring=keyring,
         ledger=ledger,
         audit=audit,
@@ -282,6 +293,7 @@ async def assemble(
         upkeep=Upkeep(catalog, usage, database),
         file_upkeep=FileUpkeep(files),
         runner=_runner(server, sizes, admission, lambda m: _is_warm(resolver, residency, m)),
+        training=_training(server, CatalogPublisher(staging, publishing, audit)),
         guarding=guarding,
         recovery=EngineRecovery(residency, catalog, metrics),
         background=background,
@@ -386,6 +398,31 @@ def _batches(settings: Settings, database: Database, files: Files) -> Batches:
     bounds = BatchBounds(**settings.batches.model_dump(exclude={"beside", "concurrency", "days"}))
     folders = Folders(_files_folder(settings) / "batches")
     return Batches(database, files, folders, bounds)
+
+
+def _jobs(settings: Settings, database: Database, files: Files, engine: Engine) -> Jobs:
+    folders = JobFolders((settings.training.dir or settings.state.dir / "training").absolute())
+    return Jobs(
+        database,
+        folders,
+        Preparing(files, folders),
+        lambda: find_trainable(settings, engine),
+        unfinished=settings.training.unfinished,
+        organization=OPERATOR,
+    )
+
+
+def _training(server: Server, publisher: CatalogPublisher) -> Training:
+    chosen = server.settings.training
+    shared = TrainingShared(
+        server.jobs,
+        server.files,
+        publisher,
+        server.engine.model.id,
+        chosen.command or CHILD,
+        server.draining,
+    )
+    return Training(shared, days=chosen.days)
 
 
 def _runner(

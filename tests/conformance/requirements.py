@@ -172,6 +172,26 @@ REQUIREMENTS: dict[str, Requirement] = {
         f"{GUIDES}/batch",
         divergence="OpenAI takes one model for all lines; here a batch may ask many adapters.",
     ),
+    "fine_tuning:object": Requirement(
+        "A fine-tuning job is made, followed to its end, listed, paused, resumed and cancelled in "
+        "OpenAI's shapes; so are its events and checkpoints.",
+        f"{API}/fine-tuning/object",
+    ),
+    "fine_tuning:results": Requirement(
+        "A job that succeeded names its model, which answers, and a file of figures.",
+        f"{API}/fine-tuning/object",
+    ),
+    "fine_tuning:files": Requirement(
+        "A training file with wrong rows is refused; the message names their lines.",
+        f"{GUIDES}/supervised-fine-tuning",
+        divergence="OpenAI makes the job and lets it fail later; here the whole file is looked at"
+        " before there is a job.",
+    ),
+    "fine_tuning:hyperparameters": Requirement(
+        "Hyperparameters may stand in the method or, as in earlier versions, beside it; the answer"
+        " has numbers for what was left out.",
+        f"{API}/fine-tuning/create",
+    ),
     "files:object": Requirement(
         "A file that was uploaded is retrieved, read and deleted in OpenAI's shapes.",
         f"{API}/files/object",

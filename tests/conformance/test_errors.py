@@ -71,7 +71,7 @@ async def test_a_route_to_a_model_of_another_kind_is_400_and_says_why(
 
 
 @pytest.mark.requirement("errors:unknown-route")
-@pytest.mark.parametrize("area", ["assistants", "fine_tuning/jobs"])
+@pytest.mark.parametrize("area", ["assistants", "uploads"])
 async def test_a_route_to_openais_platform_is_404_and_says_what_to_do(
     echo: Served, area: str
 ) -> None:

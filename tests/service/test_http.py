@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from support import builders
+from support.fine_tuning import STAND_IN, create
 from support.raw_http import Wire, ask, connect
 from support.serving import POLL_S, Served, serve_echo, until_served
 from veneer_server.api.http import exchanges
@@ -219,7 +220,10 @@ async def test_a_header_behind_the_body_is_none_of_the_request(echo: Served) -> 
 async def test_head_is_answered_like_get_without_the_body_on_every_get_route(
     tmp_path: Path,
 ) -> None:
-    async with serve_echo(tmp_path) as served, httpx.AsyncClient(base_url=served.url) as client:
+    async with (
+        serve_echo(tmp_path, training={"command": STAND_IN}) as served,
+        httpx.AsyncClient(base_url=served.url) as client,
+    ):
         builders.write(served.adapters / "mine")
         await until_served(served, "mine")
         paths = _get_paths(served, await _kept(client))
@@ -247,6 +251,7 @@ async def _kept(client: httpx.AsyncClient) -> dict[str, str]:
     return {
         "{file_id}": file,
         "{batch_id}": batch,
+        "{job_id}": (await create(client))["id"],
         "{response_id}": response["id"],
         "{conversation_id}": talk,
         "{item_id}": found["data"][0]["id"],

@@ -10,6 +10,7 @@ import httpx
 import pytest_asyncio
 
 from support import builders
+from support.fine_tuning import STAND_IN
 from support.serving import Served, serve_echo, until_served
 
 OPERATOR = "sk-the-operators-own-key"
@@ -40,7 +41,13 @@ async def tenants(tmp_path: Path) -> AsyncIterator[Tenants]:
         folder = tmp_path / "adapters" / name
         builders.write(folder, seed=number)
     async with AsyncExitStack() as stack:
-        served = await stack.enter_async_context(serve_echo(tmp_path, server={"api_key": OPERATOR}))
+        served = await stack.enter_async_context(
+            serve_echo(
+                tmp_path,
+                server={"api_key": OPERATOR},
+                training={"command": STAND_IN},
+            )
+        )
         await until_served(served, *NAMES)
 
         def client(key: str) -> httpx.AsyncClient:

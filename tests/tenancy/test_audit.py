@@ -13,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from support import builders
+from support.fine_tuning import JOBS, create
 from support.serving import POLL_S, serve_echo
 from tenancy.conftest import NAMES, OPERATOR, Tenants
 from veneer_server.accounting.records import UsageRecord
@@ -67,6 +68,19 @@ async def test_each_change_is_written_before_and_after_with_who_made_it(tenants:
     assert {row["tenant"] for row in done[2:8]} == {"acme"}
     assert done[2]["actor"] != "operator"
     assert broken_at(await entries(tenants)) is None
+
+
+async def test_each_change_of_a_fine_tuning_job_is_written_too(tenants: Tenants) -> None:
+    job = await create(tenants.acme)
+    acts = ("pause", "resume", "cancel")
+    answers = [await tenants.acme.post(f"{JOBS}/{job['id']}/{act}") for act in acts]
+    rows = [row for row in await entries(tenants) if row["object"] == job["id"]]
+    done = [row for row in rows if row["outcome"] != "asked"]
+    assert [row["action"] for row in done] == [f"training.{act}" for act in ("create", *acts)]
+    # The job may have ended before it was paused.
+    worked = [row["outcome"] == "done" for row in done]
+    assert worked == [True, *(answer.is_success for answer in answers)]
+    assert {row["tenant"] for row in done} == {"acme"}
 
 
 async def test_what_was_refused_has_the_code_of_its_error(tenants: Tenants) -> None:

@@ -10,6 +10,9 @@ import pytest
 
 from support.batching import CHAT as CHAT_PATH
 from support.batching import create, ended, line
+from support.fine_tuning import JOBS
+from support.fine_tuning import create as create_job
+from support.fine_tuning import ended as job_ended
 from tenancy.conftest import Tenants
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
@@ -232,6 +235,33 @@ async def test_batches_belong_to_the_tenant_and_see_what_its_key_sees(tenants: T
     theirs = await ended(tenants.acme, (await create(tenants.acme, [line(1, "bell/own")]))["id"])
     [fault] = theirs["errors"]["data"]
     assert fault["code"] == "model_not_found"
+
+
+async def test_jobs_and_what_they_make_belong_to_the_tenant(tenants: Tenants) -> None:
+    made = await create_job(tenants.acme)
+    path = f"{JOBS}/{made['id']}"
+    none = await tenants.bell.get(f"{JOBS}/ftjob-none")
+    for answer in (
+        await tenants.bell.get(path),
+        await tenants.bell.get(f"{path}/events"),
+        await tenants.bell.get(f"{path}/checkpoints"),
+        *[await tenants.bell.post(f"{path}/{act}") for act in ("cancel", "pause", "resume")],
+    ):
+        assert answer.status_code == 404
+        assert answer.text.replace(made["id"], "ftjob-none") == none.text
+    assert (await tenants.bell.get(JOBS)).json()["data"] == []
+    done = await job_ended(tenants.acme, made["id"])
+    model, adapter = done["fine_tuned_model"], done["veneer"]["adapter"]
+    assert (done["status"], done["organization_id"]) == ("succeeded", "acme")
+    assert adapter.startswith("acme/ft-")
+    assert (await tenants.acme.post(CHAT_PATH, json={**CHAT, "model": model})).is_success
+    for name in (model, f"{model}:ckpt-step-20", adapter):
+        theirs = await tenants.bell.post(CHAT_PATH, json={**CHAT, "model": name})
+        assert theirs.status_code == 404
+    results = f"/v1/files/{done['result_files'][0]}"
+    assert (await tenants.bell.get(results)).status_code == 404
+    stolen = {"model": "echo", "training_file": made["training_file"]}
+    assert (await tenants.bell.post(JOBS, json=stolen)).status_code == 404
 
 
 @pytest.mark.slow

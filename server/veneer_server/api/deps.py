@@ -32,6 +32,7 @@ from veneer_server.tenancy.keyring import Keyring
 from veneer_server.tenancy.principals import Principal
 from veneer_server.tenancy.quotas.stores import QuotaStore
 from veneer_server.tenancy.scopes import Scope
+from veneer_server.training.jobs.jobs import Jobs
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class Server:
     kept: Kept
     files: Files
     batches: Batches
+    jobs: Jobs
     keyring: Keyring
     failures: Failures
     ledger: Ledger

@@ -43,6 +43,8 @@ from veneer_server.serving.admission import Overloaded
 from veneer_server.serving.cold_starts import AdapterCold
 from veneer_server.serving.wishes import TurnTooLate, WishNotUnderstood
 from veneer_server.tenancy import errors as tenancy
+from veneer_server.training.jobs import errors as jobs
+from veneer_server.training.rows import faults as rows
 
 logger = structlog.get_logger(__name__)
 
@@ -176,6 +178,14 @@ _TABLE: dict[type[Exception], ApiError] = {
     files.UploadsFull: ApiError(503, _SERVER, "server_overloaded", retry_after_s=5),
     files.DiskFull: ApiError(507, _SERVER, "disk_full"),
     files.FilesUnavailable: ApiError(503, _SERVER, "state_unavailable", retry_after_s=5),
+    jobs.JobNotFound: ApiError(404, _INVALID, None),
+    jobs.JobRefused: ApiError(400, _INVALID, None),
+    jobs.JobUnsupported: ApiError(400, _INVALID, "unsupported"),
+    jobs.TrainingImpossible: ApiError(400, _INVALID, "training_unavailable"),
+    jobs.JobsFull: ApiError(429, "insufficient_quota", "insufficient_quota"),
+    jobs.JobsUnavailable: ApiError(503, _SERVER, "state_unavailable", retry_after_s=5),
+    rows.TooFewRows: ApiError(400, _INVALID, rows.TooFewRows.code),
+    rows.TrainingFileError: ApiError(400, _INVALID, rows.TrainingFileError.code),
     MalformedRequest: ApiError(400, _INVALID, "malformed_request"),
     HeadTooLarge: ApiError(431, _INVALID, "headers_too_large"),
     HeadTooSlow: ApiError(408, _INVALID, "headers_too_slow"),

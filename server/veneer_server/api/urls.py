@@ -53,7 +53,6 @@ _KINDS = {
 _ABSENT = {
     "assistants": "This server runs no assistants; use /v1/responses.",
     "containers": "This server runs no code.",
-    "fine_tuning": "This server trains no models; add an adapter with POST /v1/adapters.",
     "realtime": "This server speaks HTTP only; use /v1/responses with 'stream'.",
     "threads": "This server stores no threads; use /v1/responses.",
     "uploads": "This server takes a file whole; use POST /v1/files.",

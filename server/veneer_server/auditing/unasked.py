@@ -5,6 +5,7 @@ changes has entries of its own, around the change.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from veneer_adapters.catalog.alias import Alias
@@ -85,6 +86,12 @@ def _is_in_folder(revision: Revision) -> bool:
 def expired(outcome: str, rows: int, before: int, *, now: int) -> Change:
     """Return that the server removes the rows of usage that are older than ``before``."""
     return _change(SERVER, "usage.expire", "", outcome, {"rows": rows, "before": before}, now=now)
+
+
+def trained(outcome: str, label: str, tenant: str | None, *, now: int) -> Change:
+    """Return that a fine-tuning job publishes a checkpoint, or lets its adapter mean one."""
+    change = _change(SERVER, "training.publish", label, outcome, {}, now=now)
+    return replace(change, tenant=tenant)
 
 
 def _change(

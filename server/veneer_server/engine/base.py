@@ -18,7 +18,7 @@ never decides which adapter is in a slot.
         └── EngineStartTimedOut    it did not start in time
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -142,6 +142,27 @@ class EngineStartTimedOut(EngineNotStarted):
     """The engine did not start in time; it hangs, or needs longer than is allowed."""
 
 
+class Rows(Protocol):
+    """The tokenizer and the chat template with which an engine reads requests."""
+
+    @property
+    def stops(self) -> Sequence[int]:
+        """Return the tokens that end an answer; the first is the tokenizer's own."""
+
+    async def text(
+        self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]], *, ask: bool
+    ) -> str:
+        """Return what the template writes; with ``ask`` it ends where an answer begins.
+
+        Raises:
+            ValueError: the template refuses the messages or the tools.
+            NotSupported: the model's requests are not written by a template.
+        """
+
+    async def tokens(self, text: str, *, special: bool = False) -> list[int]:
+        """Return the text's tokens; with ``special`` also those that the tokenizer adds."""
+
+
 class Engine(AdapterEngine, Protocol):
     """Loads adapters and generates with them. The caller that started it must stop it."""
 
@@ -152,6 +173,10 @@ class Engine(AdapterEngine, Protocol):
     @property
     def facts(self) -> BaseFacts:
         """Return the facts of the base model that an adapter must match."""
+
+    @property
+    def rows(self) -> Rows:
+        """Return what reads rows of training files as requests are read."""
 
     async def respond(self, call: Call) -> Answer | Frames:
         """Answer ``call`` with a document, or with a stream whose first event may come much later.

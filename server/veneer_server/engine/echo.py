@@ -74,6 +74,11 @@ class EchoEngine:
         """Return facts that any well-formed adapter fits, because there are no weights."""
         return BaseFacts(name=self._model.root, modules={}, max_rank=64)
 
+    @property
+    def rows(self) -> "EchoRows":
+        """Return what reads rows of training files; only a stand-in for a trainer learns them."""
+        return EchoRows()
+
     def lora_op(self) -> str:
         """Return ``none``, because nothing applies an adapter."""
         return "none"
@@ -264,3 +269,26 @@ def _last_text(call: Call) -> str:
     if isinstance(content, list):
         return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return str(content or "")
+
+
+class EchoRows:
+    """A tokenizer and a template without a model: a token is a byte. See ``engine.base.Rows``."""
+
+    stops = (0,)
+
+    async def text(
+        self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]], *, ask: bool
+    ) -> str:
+        """Return a line for each message, before which stand the tools."""
+        head = orjson.dumps(list(tools)).decode() + "\n" if tools else ""
+        lines = [f"{one['role']}: {_said(one)}\n" for one in messages]
+        return head + "".join(lines) + ("assistant: " if ask else "")
+
+    async def tokens(self, text: str, *, special: bool = False) -> list[int]:
+        """Return the bytes of the text."""
+        return list(text.encode())
+
+
+def _said(message: Mapping[str, Any]) -> str:
+    calls = message.get("tool_calls")
+    return f"{message.get('content') or ''}{orjson.dumps(calls).decode() if calls else ''}"

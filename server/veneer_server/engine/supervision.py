@@ -29,6 +29,7 @@ from veneer_server.engine.base import (
     EngineUnavailable,
     Frames,
     ModelFacts,
+    Rows,
 )
 from veneer_server.engine.lives import Life, MortalEngine
 from veneer_server.engine.restarts import Pulse, RestartPolicy
@@ -106,6 +107,11 @@ class SupervisedEngine:
     def facts(self) -> BaseFacts:
         """What an adapter must match."""
         return self._facts
+
+    @property
+    def rows(self) -> Rows:
+        """What reads rows of training files, of the engine there is now."""
+        return self._life.engine.rows
 
     def lora_op(self) -> str:
         """Which implementation applies adapters."""

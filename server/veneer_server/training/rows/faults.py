@@ -39,6 +39,8 @@ class TrainingFileError(Exception):
     """A training file cannot be used; the base class. ``code`` is OpenAI's word for it."""
 
     code = "invalid_training_file"
+    param: str | None = None
+    """The field of a request that names the file."""
 
 
 class InvalidTrainingFile(TrainingFileError):

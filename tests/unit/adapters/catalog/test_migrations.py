@@ -64,6 +64,6 @@ async def test_further_migrations_have_a_version_of_their_own(tmp_path: Path) ->
             made.execute(f"SELECT version_num FROM {table}").fetchone()[0]  # noqa: S608
             for table in ("alembic_version", MIGRATIONS.version_table)
         ]
-    assert versions == ["0003", "0007"]
+    assert versions == ["0003", "0008"]
     older = await Database.open(tmp_path / "catalog.db")
     await older.close()

@@ -1,0 +1,1 @@
+"""Fine-tuning jobs: what is asked, its rows in SQL, the queue, and the process that trains."""

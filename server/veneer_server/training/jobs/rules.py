@@ -1,0 +1,156 @@
+"""What is asked becomes a recipe in numbers, and what a job may do in which state. Pure."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from veneer_server.training import recipes
+from veneer_server.training.job import Job, Lora, Means
+from veneer_server.training.jobs.errors import JobRefused
+from veneer_server.training.jobs.records import FineTuningJob, Recipe, Status
+from veneer_server.training.recipes import Auto
+
+TRAIN, VALID = Path("train.jsonl"), Path("valid.jsonl")
+_LEAST_BETWEEN, _MOST_CHECKPOINTS = 20, 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What somebody asks for."""
+
+    model: str
+    training_file: str
+    validation_file: str | None = None
+    suffix: str | None = None
+    seed: int | None = None
+    n_epochs: int | Auto = "auto"
+    batch_size: int | Auto = "auto"
+    learning_rate_multiplier: float | Auto = "auto"
+    lora: Lora | None = None
+    learning_rate: float | None = None
+    metadata: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """The base model, as far as training needs it."""
+
+    id: str
+    trained_for: str
+    """What an adapter says it was made for."""
+    names: frozenset[str]
+    """Every name that clients have for it."""
+    folder: Path
+    width: int
+    """How many numbers its hidden states have."""
+    most_tokens: int
+    most_rank: int
+    modules: frozenset[str] = frozenset()
+    """The last parts of the names of its modules; empty when they are not known."""
+
+
+def require_possible(asked: Asked, base: Base) -> None:
+    """Return if ``base`` can be trained as it is ``asked``, as far as no file is needed for that.
+
+    Raises:
+        JobRefused: ``param`` names what is impossible.
+    """
+    if asked.model not in base.names:
+        raise JobRefused(
+            f"Training goes on from no adapter yet: 'model' must be the base model, '{base.id}'.",
+            param="model",
+        )
+    if asked.lora is None:
+        return
+    if asked.lora.r > base.most_rank:
+        raise JobRefused(
+            f"This server serves adapters up to rank {base.most_rank}; see adapters.max_rank.",
+            param="lora.r",
+        )
+    unknown = sorted(set(asked.lora.target_modules) - base.modules) if base.modules else []
+    if unknown:
+        known = ", ".join(sorted(base.modules))
+        raise JobRefused(
+            f"The base model has no modules called '{unknown[0][:100]}'. It has: {known}.",
+            param="lora.target_modules",
+        )
+
+
+def to_recipe(asked: Asked, examples: int, seed: int, base: Base) -> Recipe:
+    """Return ``asked`` with numbers for everything, for so many ``examples``."""
+    return Recipe(
+        model=asked.model,
+        training_file=asked.training_file,
+        validation_file=asked.validation_file,
+        suffix=asked.suffix,
+        seed=seed if asked.seed is None else asked.seed,
+        hyperparameters=recipes.resolve(
+            examples,
+            n_epochs=asked.n_epochs,
+            batch_size=asked.batch_size,
+            learning_rate_multiplier=_multiplier(asked, base),
+        ),
+        lora=asked.lora or _usual_lora(base),
+        metadata=asked.metadata,
+    )
+
+
+def to_work(job: FineTuningJob, examples: int, base: Base, means: Means) -> Job:
+    """Return what the trainer gets for ``job``."""
+    found = job.recipe.hyperparameters
+    total = recipes.steps(examples, found.batch_size, found.n_epochs)
+    rate = recipes.base_rate(base.width) * found.learning_rate_multiplier
+    return Job(
+        id=job.id,
+        base=base.folder,
+        base_id=base.trained_for,
+        train=TRAIN,
+        valid=VALID,
+        seed=job.recipe.seed,
+        epochs=found.n_epochs,
+        batch_size=found.batch_size,
+        learning_rate=min(rate, 1.0),
+        checkpoint_steps=max(_LEAST_BETWEEN, math.ceil(total / _MOST_CHECKPOINTS)),
+        lora=job.recipe.lora,
+        means=means,
+    )
+
+
+def cancelled(job: FineTuningJob, now: int) -> FineTuningJob:
+    """Return the job as it is when somebody cancels it; raises JobRefused when it has ended."""
+    if job.is_over:
+        raise JobRefused(f"Cannot cancel a job with status '{job.status}'.")
+    return job.ended(Status.CANCELLED, now)
+
+
+def paused(job: FineTuningJob) -> FineTuningJob:
+    """Return the job as it is when somebody pauses it; raises JobRefused when it has ended."""
+    if job.is_over:
+        raise JobRefused(f"Cannot pause a job with status '{job.status}'.")
+    return job if job.paused else replace(job, status=Status.QUEUED, paused=True)
+
+
+def resumed(job: FineTuningJob) -> FineTuningJob:
+    """Return the job as it is when somebody resumes it; raises JobRefused if it is not paused."""
+    if not job.paused:
+        raise JobRefused(f"Cannot resume a job with status '{job.status}' that is not paused.")
+    return replace(job, paused=False)
+
+
+def choose_next(unfinished: Sequence[FineTuningJob]) -> list[FineTuningJob]:
+    """Return the jobs to work on, the next one first: those that have begun, then the oldest."""
+    left = [job for job in unfinished if not job.paused]
+    return sorted(left, key=lambda job: (job.status is not Status.RUNNING, job.number))
+
+
+def _multiplier(asked: Asked, base: Base) -> float | Auto:
+    if asked.learning_rate is None:
+        return asked.learning_rate_multiplier
+    return asked.learning_rate / recipes.base_rate(base.width)
+
+
+def _usual_lora(base: Base) -> Lora:
+    usual = Lora()
+    rank = min(usual.r, base.most_rank)
+    return usual.model_copy(update={"r": rank, "alpha": 2 * rank})

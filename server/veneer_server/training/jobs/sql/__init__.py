@@ -1,0 +1,1 @@
+"""The tables of fine-tuning jobs and the statements on them."""

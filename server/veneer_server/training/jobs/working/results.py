@@ -1,0 +1,30 @@
+"""The file of results: a line of figures for each step, as CSV."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+COLUMNS = {
+    "step": "step",
+    "train_loss": "train_loss",
+    "train_accuracy": "train_mean_token_accuracy",
+    "valid_loss": "valid_loss",
+    "valid_mean_token_accuracy": "valid_mean_token_accuracy",
+}
+"""The columns, and the trainer's word for what stands in each."""
+
+
+def to_csv(events: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return the figures in ``events``, a line for each step; what came later counts."""
+    steps: dict[int, dict[str, Any]] = {}
+    for event in events:
+        data = event.get("data")
+        if event.get("type") == "metrics" and isinstance(data, dict) and "step" in data:
+            steps.setdefault(data["step"], {}).update(data)
+    written = io.StringIO()
+    lines = csv.writer(written, lineterminator="\n")
+    lines.writerow(COLUMNS)
+    for step in sorted(steps):
+        lines.writerow([steps[step].get(name, "") for name in COLUMNS.values()])
+    return written.getvalue().encode()

@@ -1,0 +1,42 @@
+"""What every running job works with."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from veneer_server.files.files import Files
+from veneer_server.training.jobs.jobs import Jobs
+from veneer_server.training.jobs.records import FineTuningJob
+
+
+class Publisher(Protocol):
+    """The way from a folder with an adapter to a name that serves it."""
+
+    async def publish(self, job: FineTuningJob, folder: Path, root: Path, alias: str) -> int:
+        """Make the adapter in ``folder``, inside ``root``, a revision of the job's adapter.
+
+        It is proved, and ``alias`` points to it. Return its number.
+
+        Raises:
+            AdapterUnavailable: not now; try again.
+            AdapterError: never; the leaf says why.
+        """
+
+    async def make_live(self, job: FineTuningJob, revision: int) -> None:
+        """Let the bare name of the job's adapter mean ``revision``; raises as ``publish``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What every running job works with."""
+
+    jobs: Jobs
+    files: Files
+    publisher: Publisher
+    base_id: str
+    command: Sequence[str]
+    """The trainer; it gets the folder of a job as its one argument."""
+    draining: asyncio.Event
+    """Set when the server was told to stop."""

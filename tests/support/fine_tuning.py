@@ -1,0 +1,200 @@
+"""Fine-tuning jobs for tests: on a database with a stand-in for the trainer, and over HTTP."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from support.filing import BOUNDS
+from support.serving import POLL_S
+from support.training_rows import numbered
+from veneer_adapters.catalog.database import Database
+from veneer_adapters.errors import AdapterError
+from veneer_server.conversations.keeping import MIGRATIONS
+from veneer_server.engine.echo import EchoRows
+from veneer_server.files.contents import Contents
+from veneer_server.files.files import Files, Named
+from veneer_server.tenancy.principals import Principal
+from veneer_server.training.job import Means
+from veneer_server.training.jobs.errors import JobFault
+from veneer_server.training.jobs.folders import Folders
+from veneer_server.training.jobs.jobs import Jobs
+from veneer_server.training.jobs.preparing import Preparing
+from veneer_server.training.jobs.records import FineTuningJob
+from veneer_server.training.jobs.rules import Asked, Base
+from veneer_server.training.jobs.runner import Runner
+from veneer_server.training.jobs.trainable import Trainable
+from veneer_server.training.jobs.working.shared import Shared
+
+STAND_IN = (sys.executable, "-S", "-E", str(Path(__file__).with_name("stand_in_trainer.py")))
+JOBS = "/v1/fine_tuning/jobs"
+ENDED = ("succeeded", "failed", "cancelled")
+ME = Principal(owner="me")
+BASE = Base(
+    id="echo",
+    trained_for="echo",
+    names=frozenset({"echo"}),
+    folder=Path(),
+    width=576,
+    most_tokens=4096,
+    most_rank=64,
+)
+
+
+def to_jsonl(rows: Iterable[Any]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+@dataclass
+class Recorded:
+    """A publisher that remembers what it was given; ``fails`` has the next errors.
+
+    Unless ``may_go_on`` is set, it has ``begun`` and waits.
+    """
+
+    published: list[tuple[str, str, str]] = field(default_factory=list)
+    live: list[int] = field(default_factory=list)
+    fails: list[AdapterError | JobFault] = field(default_factory=list)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    may_go_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.may_go_on.set()
+
+    async def publish(self, job: FineTuningJob, folder: Path, root: Path, alias: str) -> int:
+        assert (folder / "adapter_model.safetensors").exists()
+        assert folder.is_relative_to(root)
+        self.begun.set()
+        await self.may_go_on.wait()
+        if self.fails:
+            raise self.fails.pop(0)
+        self.published.append((job.adapter, folder.parent.name, alias))
+        return len(self.published)
+
+    async def make_live(self, job: FineTuningJob, revision: int) -> None:
+        self.live.append(revision)
+
+
+@dataclass
+class Bench:
+    """Jobs on a database of their own, and what a runner of them needs."""
+
+    jobs: Jobs
+    files: Files
+    publisher: Recorded = field(default_factory=Recorded)
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def upload(self, rows: Iterable[Any], purpose: str = "fine-tune") -> str:
+        async with self.files.receiving("me") as arriving:
+            arriving.write(to_jsonl(rows))
+            return (await self.files.add("me", arriving, Named("r", purpose, None))).id
+
+    async def create(self, who: Principal = ME, **asked: Any) -> FineTuningJob:
+        """Make a job of 80 steps, or as it is ``asked``."""
+        file = asked.pop("training_file", None) or await self.upload(numbered(40))
+        usual = {"model": "echo", "n_epochs": 10, "batch_size": 4}
+        return await self.jobs.create(who, Asked(training_file=file, **{**usual, **asked}))
+
+    def runner(self, *options: str) -> Runner:
+        command = (*STAND_IN, *options)
+        shared = Shared(self.jobs, self.files, self.publisher, "echo", command, self.draining)
+        return Runner(shared, days=1)
+
+    @asynccontextmanager
+    async def running(self, *options: str) -> AsyncIterator[None]:
+        """Run a runner whose stand-in gets ``options``, as long as the block."""
+        task = asyncio.create_task(self.runner(*options).run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def until(
+        self, job: FineTuningJob, holds: Callable[[FineTuningJob], bool], within_s: float = 60
+    ) -> FineTuningJob:
+        """Return the job as soon as something ``holds`` of it."""
+        async with asyncio.timeout(within_s):
+            while True:
+                found = await self.jobs.look(job.id)
+                assert found is not None
+                if holds(found):
+                    return found
+                await asyncio.sleep(POLL_S)
+
+    async def ended(self, job: FineTuningJob) -> FineTuningJob:
+        return await self.until(job, lambda found: found.is_over)
+
+    async def told(self, job: FineTuningJob) -> list[str]:
+        """Return every message, the oldest first."""
+        page = await self.jobs.events(job.owner, job.id, after=None, limit=1000)
+        return [event.message for event in page.items][::-1]
+
+
+@asynccontextmanager
+async def bench(where: str | Path, folder: Path, unfinished: int = 5) -> AsyncIterator[Bench]:
+    """Open jobs on a database that may be new, with their folders in ``folder``."""
+    database = await Database.open(where, further=(MIGRATIONS,))
+    try:
+        files = Files(database, Contents(folder / "files"), BOUNDS_FOR_ROWS)
+        folders = Folders(folder / "training")
+        trainable = Trainable(BASE, EchoRows(), Means())
+        jobs = Jobs(
+            database,
+            folders,
+            Preparing(files, folders),
+            lambda: trainable,
+            unfinished=unfinished,
+            organization="veneer",
+        )
+        yield Bench(jobs, files)
+    finally:
+        await database.close()
+
+
+BOUNDS_FOR_ROWS = type(BOUNDS)(max_bytes=1 << 20, tenant_bytes=1 << 24, tenant_files=100)
+
+
+async def upload(client: httpx.AsyncClient, rows: Iterable[Any]) -> str:
+    sent = {"file": ("rows.jsonl", to_jsonl(rows))}
+    made = await client.post("/v1/files", files=sent, data={"purpose": "fine-tune"})
+    assert made.status_code == 200, made.text
+    return str(made.json()["id"])
+
+
+async def create(client: httpx.AsyncClient, **asked: Any) -> dict[str, Any]:
+    """Make a job of 80 steps over HTTP, or as it is ``asked``."""
+    file = asked.pop("training_file", None) or await upload(client, numbered(40))
+    numbers = {"n_epochs": 10, "batch_size": 4}
+    body = {"model": "echo", "training_file": file, "hyperparameters": numbers, **asked}
+    made = await client.post(JOBS, json=body)
+    assert made.status_code == 200, made.text
+    job: dict[str, Any] = made.json()
+    return job
+
+
+async def until(
+    client: httpx.AsyncClient,
+    job_id: str,
+    holds: Callable[[dict[str, Any]], bool],
+    within_s: float = 60,
+) -> dict[str, Any]:
+    """Poll a job until something ``holds`` of it, and return it."""
+    async with asyncio.timeout(within_s):
+        while True:
+            found = await client.get(f"{JOBS}/{job_id}")
+            assert found.status_code == 200, found.text
+            job: dict[str, Any] = found.json()
+            if holds(job):
+                return job
+            await asyncio.sleep(POLL_S)
+
+
+async def ended(client: httpx.AsyncClient, job_id: str, within_s: float = 60) -> dict[str, Any]:
+    return await until(client, job_id, lambda job: job["status"] in ENDED, within_s)

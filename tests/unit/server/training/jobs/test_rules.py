@@ -1,0 +1,190 @@
+"""What is asked for becomes numbers, and what a trainer says becomes what people are told."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from support.fine_tuning import BASE
+from veneer_server.api.errors import InvalidRequest
+from veneer_server.api.fine_tuning.bodies import to_asked, to_filter
+from veneer_server.training.job import Lora, Means
+from veneer_server.training.jobs.errors import JobRefused, JobUnsupported
+from veneer_server.training.jobs.records import FineTuningJob, Progress, Status
+from veneer_server.training.jobs.rules import choose_next, require_possible, to_recipe, to_work
+from veneer_server.training.jobs.working.following import read
+from veneer_server.training.jobs.working.results import to_csv
+
+BODY = {"model": "echo", "training_file": "file-1"}
+
+
+def job(number: int = 1, **changed: Any) -> FineTuningJob:
+    recipe = to_recipe(to_asked(BODY), 100, 3, BASE)
+    made = FineTuningJob(
+        id=f"ftjob-{number}",
+        owner="me",
+        tenant=None,
+        number=number,
+        adapter="ft-abcdefgh",
+        organization="veneer",
+        recipe=recipe,
+        created=0,
+    )
+    return replace(made, **changed)
+
+
+def supervised(**hyperparameters: Any) -> dict[str, Any]:
+    return {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"method": supervised(n_epochs=3, batch_size=4)},
+        {"hyperparameters": {"n_epochs": 3, "batch_size": 4}},
+        {"hyperparameters": {"n_epochs": 3, "batch_size": 4}, "method": {"type": "supervised"}},
+        {"hyperparameters": {"n_epochs": 9}, "method": supervised(n_epochs=3, batch_size=4)},
+    ],
+)
+def test_hyperparameters_stand_in_the_method_or_beside_it(more: dict[str, Any]) -> None:
+    asked = to_asked({**BODY, **more})
+    found = to_recipe(asked, 100, 3, BASE).hyperparameters
+    assert (found.n_epochs, found.batch_size, found.learning_rate_multiplier) == (3, 4, 1.0)
+
+
+def test_what_is_left_out_or_null_or_auto_is_resolved() -> None:
+    nothing = {"method": None, "hyperparameters": {"n_epochs": "auto", "batch_size": None}}
+    recipe = to_recipe(to_asked({**BODY, **nothing, "seed": None}), 100, 3, BASE)
+    assert (recipe.hyperparameters.n_epochs, recipe.hyperparameters.batch_size) == (7, 8)
+    assert (recipe.seed, recipe.lora.r, recipe.lora.alpha) == (3, 8, 16)
+    small = replace(BASE, most_rank=4)
+    assert to_recipe(to_asked(BODY), 100, 3, small).lora.r == 4
+
+
+def test_the_adapters_own_knobs_reach_the_trainer() -> None:
+    knobs = {"r": 16, "dropout": 0.1, "target_modules": ["q_proj"], "learning_rate": 0.002}
+    recipe = to_recipe(to_asked({**BODY, "lora": knobs}), 100, 3, BASE)
+    assert recipe.lora == Lora(r=16, alpha=32, dropout=0.1, target_modules=("q_proj",))
+    work = to_work(job(recipe=recipe), 100, BASE, Means())
+    assert work.learning_rate == pytest.approx(0.002)
+    assert recipe.hyperparameters.learning_rate_multiplier == pytest.approx(2.0)
+
+
+def test_a_long_job_has_about_ten_checkpoints() -> None:
+    assert to_work(job(), 100, BASE, Means()).checkpoint_steps == 20
+    assert to_work(job(), 8000, BASE, Means()).checkpoint_steps == 700
+
+
+@pytest.mark.parametrize(
+    ("more", "param"),
+    [
+        ({"model": ""}, "model"),
+        ({"training_file": None}, "training_file"),
+        ({"training_file": 3}, "training_file"),
+        ({"extra": 1}, "extra"),
+        ({"suffix": "a:b"}, "suffix"),
+        ({"suffix": ""}, "suffix"),
+        ({"suffix": "x" * 65}, "suffix"),
+        ({"seed": -1}, "seed"),
+        ({"seed": True}, "seed"),
+        ({"metadata": {"a": 1}}, "metadata.a"),
+        ({"metadata": {"a": "x" * 513}}, "metadata.a"),
+        ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs"),
+        ({"hyperparameters": {"n_epochs": "many"}}, "hyperparameters.n_epochs"),
+        ({"hyperparameters": {"batch_size": 257}}, "hyperparameters.batch_size"),
+        (
+            {"method": supervised(learning_rate_multiplier=0)},
+            "method.supervised.hyperparameters.learning_rate_multiplier",
+        ),
+        ({"method": {"type": "osmosis"}}, "method.type"),
+        ({"method": {}}, "method.type"),
+        ({"lora": {"r": 0}}, "lora.r"),
+        ({"lora": {"rank": 8}}, "lora.rank"),
+        ({"lora": {"dropout": 1}}, "lora.dropout"),
+    ],
+)
+def test_what_is_impossible_is_refused_and_names_the_field(
+    more: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(InvalidRequest) as told:
+        to_asked({**BODY, **more})
+    assert str(told.value.param).startswith(param.partition(".")[0])
+    assert param.rpartition(".")[2] in str(told.value.param) or param.startswith("metadata")
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(InvalidRequest, match="Missing required parameter: 'training_file'"):
+        to_asked({"model": "echo"})
+
+
+@pytest.mark.parametrize(
+    ("more", "said", "param"),
+    [
+        ({"method": {"type": "dpo"}}, "not trained yet", "method.type"),
+        ({"method": {"type": "reinforcement"}}, "by reinforcement", "method.type"),
+        ({"integrations": [{"type": "wandb"}]}, "no other service", "integrations"),
+    ],
+)
+def test_what_openai_has_and_this_server_not_is_unsupported(
+    more: dict[str, Any], said: str, param: str
+) -> None:
+    with pytest.raises(JobUnsupported, match=said) as told:
+        to_asked({**BODY, **more})
+    assert told.value.param == param
+
+
+def test_an_adapter_that_could_not_be_served_is_refused_before_it_is_trained() -> None:
+    base = replace(BASE, most_rank=8, modules=frozenset({"q_proj", "o_proj"}))
+    wrong = [({"r": 9}, "lora.r"), ({"target_modules": ["v_proj"]}, "lora.target_modules")]
+    for lora, param in wrong:
+        with pytest.raises(JobRefused) as told:
+            require_possible(to_asked({**BODY, "lora": lora}), base)
+        assert told.value.param == param
+    require_possible(to_asked({**BODY, "lora": {"r": 8, "target_modules": ["q_proj"]}}), base)
+
+
+def test_a_list_is_asked_for_by_metadata() -> None:
+    assert to_filter({"limit": "3"}) is None
+    assert to_filter({"metadata": "null"}) == {}
+    assert to_filter({"metadata[a]": "1", "metadata[b c]": "2"}) == {"a": "1", "b c": "2"}
+    with pytest.raises(InvalidRequest):
+        to_filter({f"metadata[{n}]": "x" for n in range(17)})
+    with pytest.raises(InvalidRequest):
+        to_filter({"metadata[a]": "\0"})
+
+
+def test_what_runs_already_is_next_then_the_oldest_and_never_what_is_paused() -> None:
+    jobs = [job(1, paused=True), job(2), job(3, status=Status.RUNNING), job(4)]
+    assert [one.number for one in choose_next(jobs)] == [3, 2, 4]
+
+
+def step(number: int, total: int = 100) -> dict[str, Any]:
+    data = {"step": number, "total_steps": total, "trained_tokens": number * 7, "seconds": 2.0}
+    return {"type": "metrics", "message": f"Step {number}", "created_at": 1000, "data": data}
+
+
+def test_figures_that_come_again_after_a_kill_are_told_once() -> None:
+    progress, _ = read([step(1), step(2)], Progress())
+    assert (progress.step, progress.total_steps, progress.trained_tokens) == (2, 100, 14)
+    assert progress.finish == 1000 + 98 * 2
+    started = {"type": "message", "message": "goes on", "level": "info"}
+    progress, more = read([started, step(2), step(3)], progress)
+    assert [event.message for event in more] == ["goes on", "Step 3"]
+    made = {"type": "metrics", "message": "Checkpoint", "data": {"step": 20}}
+    progress, told = read([made, made], progress)
+    assert [event.message for event in told] == ["Checkpoint"]
+    assert read([made], progress) == (progress, [])
+
+
+def test_of_a_long_job_not_every_step_is_told() -> None:
+    total = 5003
+    _, told = read([step(n, total) for n in range(1, total + 1)], Progress())
+    assert 400 < len(told) <= 501
+    assert told[-1].message == f"Step {total}"
+
+
+@pytest.mark.parametrize("odd", [{}, {"data": 3, "level": 7}, {"data": {"step": "x"}}])
+def test_odd_events_of_another_trainer_do_no_harm(odd: dict[str, Any]) -> None:
+    assert read([{"type": "metrics", **odd}], Progress()) == (Progress(), [])
+    assert [event.level for event in read([odd], Progress())[1]] == ["info"]
+    assert to_csv([odd]).decode().count("\n") == 1
