@@ -269,7 +269,7 @@ def dashboards() -> dict[str, dict[str, Any]]:
         "variants": _dashboard("variants", "Variants", "How does each adapter do?", variants()),
         "tenants": _dashboard("tenants", "Tenants", "Who gets what, and who waits?", tenants()),
         "background": _dashboard(
-            "background", "Batches", "What runs beside live requests?", background()
+            "background", "Batches and training", "What runs beside live requests?", background()
         ),
         "engine": _dashboard("engine", "Engine", "What does vLLM do?", engine()),
     }

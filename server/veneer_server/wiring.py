@@ -420,9 +420,12 @@ def _training(server: Server, publisher: CatalogPublisher) -> Training:
         publisher,
         server.engine.model.id,
         chosen.command or CHILD,
+        server.metrics.training,
         server.draining,
     )
-    return Training(shared, days=chosen.days)
+    training = Training(shared, days=chosen.days)
+    server.metrics.observe_jobs(training.count)
+    return training
 
 
 def _runner(

@@ -12,6 +12,8 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from support.fine_tuning import STAND_IN
+from support.fine_tuning import create as create_job
 from support.places import REPOSITORY
 from support.scraping import prometheus
 from support.serving import POLL_S, Served, start_process
@@ -92,11 +94,23 @@ async def use(served: Served) -> None:
         await client.post("/v1/chat/completions", json={**body, "model": "no-such"})
 
 
+async def train(served: Served) -> None:
+    """Begin a job of hundreds of steps, which is trained as long as the server runs."""
+    async with httpx.AsyncClient(base_url=served.url, timeout=120) as client:
+        numbers = {"n_epochs": 50, "batch_size": 4}
+        await create_job(client, model="smollm2-135m-instruct", hyperparameters=numbers)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def scraped(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
     """A Prometheus with our rules that watched a server with fewer slots than adapters."""
     folder = tmp_path_factory.mktemp("dashboards")
-    few = {"VENEER_ADAPTERS__DEVICE_SLOTS": "2", "VENEER_ADAPTERS__HOST_SLOTS": "4"}
+    trainer = [*STAND_IN, "--step-s", "0.5"]
+    few = {
+        "VENEER_ADAPTERS__DEVICE_SLOTS": "2",
+        "VENEER_ADAPTERS__HOST_SLOTS": "4",
+        "VENEER_TRAINING__COMMAND": json.dumps(trainer),
+    }
     demo = REPOSITORY / "adapters" / "demo"
     with start_process(folder, roots=[demo], environ=few) as served:
         async with prometheus(served, folder, rules=RULES / "alerts.yaml") as client:
@@ -104,6 +118,7 @@ async def scraped(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[htt
                 while not await ask(client, "up == 1"):
                     await asyncio.sleep(POLL_S)
             await use(served)
+            await train(served)
             # A rate needs a sample from before and one from after.
             seen = "max_over_time(veneer_refusals_total[1m]) > 0"
             async with asyncio.timeout(DATA_S):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from prometheus_client import CollectorRegistry
 
 from support.filing import BOUNDS
 from support.serving import POLL_S
@@ -20,6 +21,7 @@ from veneer_server.conversations.keeping import MIGRATIONS
 from veneer_server.engine.echo import EchoRows
 from veneer_server.files.contents import Contents
 from veneer_server.files.files import Files, Named
+from veneer_server.telemetry.metrics import Metrics
 from veneer_server.tenancy.principals import Principal
 from veneer_server.training.job import Means
 from veneer_server.training.jobs.errors import JobFault
@@ -89,6 +91,11 @@ class Bench:
     files: Files
     publisher: Recorded = field(default_factory=Recorded)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
+    metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry()))
+
+    def counted(self, name: str, **labels: str) -> float | None:
+        """Return the value of a metric; None where it has none."""
+        return self.metrics.registry.get_sample_value(name, labels)
 
     async def upload(self, rows: Iterable[Any], purpose: str = "fine-tune") -> str:
         async with self.files.receiving("me") as arriving:
@@ -103,7 +110,10 @@ class Bench:
 
     def runner(self, *options: str) -> Runner:
         command = (*STAND_IN, *options)
-        shared = Shared(self.jobs, self.files, self.publisher, "echo", command, self.draining)
+        metrics = self.metrics.training
+        shared = Shared(
+            self.jobs, self.files, self.publisher, "echo", command, metrics, self.draining
+        )
         return Runner(shared, days=1)
 
     @asynccontextmanager

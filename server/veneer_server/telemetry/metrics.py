@@ -41,6 +41,7 @@ from veneer_adapters.events import (
 from veneer_server import __version__
 from veneer_server.telemetry.labels import AdapterLabels
 from veneer_server.telemetry.observation import Observation
+from veneer_server.telemetry.training import TrainingMetrics
 
 _REQUEST_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _TOKEN_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5)
@@ -74,6 +75,7 @@ class Metrics:
         self._tenants = AdapterLabels()
         self._scraped = CollectorRegistry()
         self._existing: Callable[[], Collection[str]] | None = None
+        self.training = TrainingMetrics(registry)
         self._declare_requests()
         self._declare_tenants()
         self._declare_adapters()
@@ -277,6 +279,11 @@ class Metrics:
         """Export the unfinished batches; ``count`` is called at each scrape, by status."""
         text = "Batches that have not ended, by status."
         self._at_scrape("veneer_batches", text, ["status"], count)
+
+    def observe_jobs(self, count: Callable[[], Mapping[tuple[str, ...], int]]) -> None:
+        """Export the unfinished fine-tuning jobs; ``count`` is called at each scrape."""
+        text = "Fine-tuning jobs that have not ended, by status."
+        self._at_scrape("veneer_training_jobs", text, ["status"], count)
 
     def queued(self, reason: Waiting, seconds: float) -> None:
         """Count one wait, in seconds, before the engine gets a request."""

@@ -175,6 +175,8 @@ def used_metrics() -> Metrics:
     metrics.observe_slots(lambda: {("device", "used"): 1})
     metrics.observe_waiting(lambda: 0)
     metrics.observe_batches(lambda: {("in_progress",): 1})
+    metrics.observe_jobs(lambda: {("running",): 1})
+    metrics.training.learned(1, 10, [{"train_loss": 1.0}])
     metrics.observe_residents(lambda: [("pirate", "device")])
     metrics.observe_adapters("echo", lambda: {"pirate": "ready"})
     with metrics.request("chat", "pirate") as seen:

@@ -3,13 +3,14 @@
 import asyncio
 import secrets
 import time
+from collections import Counter
 
 import structlog
 
 from veneer_adapters.threads import in_thread
 from veneer_server.files.errors import FileFault
 from veneer_server.training.jobs.errors import JobFault, JobsUnavailable
-from veneer_server.training.jobs.records import Failure, FineTuningJob
+from veneer_server.training.jobs.records import UNFINISHED, Failure, FineTuningJob
 from veneer_server.training.jobs.rules import choose_next
 from veneer_server.training.jobs.working.finishing import fail
 from veneer_server.training.jobs.working.running import Running
@@ -35,9 +36,12 @@ class Runner:
         self._days = days
         self._name = secrets.token_hex(8)
         self._failing = False
-        self._any = True
-        """Whether there were unfinished jobs, a moment ago."""
+        self._seen: Counter[str] = Counter()
         self._swept_s = float("-inf")
+
+    def count(self) -> dict[tuple[str, ...], int]:
+        """Return how many jobs there were that have not ended, of each status, lately."""
+        return {(str(status),): self._seen[status] for status in UNFINISHED}
 
     async def run(self) -> None:
         """Work until cancelled; a failure of the database or the disk is logged once."""
@@ -55,7 +59,7 @@ class Runner:
             if worked:
                 continue
             try:
-                async with asyncio.timeout(_LOOK_S if self._any else _IDLE_S):
+                async with asyncio.timeout(_LOOK_S if self._seen else _IDLE_S):
                     await arrived.wait()
             except TimeoutError:
                 continue
@@ -67,8 +71,7 @@ class Runner:
         jobs = self._shared.jobs
         while jobs.cancelled:  # nobody works on them now
             await in_thread(jobs.folders.end, jobs.cancelled.pop())
-        unfinished = await jobs.unfinished()
-        self._any = bool(unfinished)
+        unfinished = await self._look()
         if time.monotonic() - self._swept_s > _SWEEP_S:
             await self._sweep({job.id for job in unfinished})
             self._swept_s = time.monotonic()
@@ -77,6 +80,11 @@ class Runner:
                 await self._run(job)
                 return True
         return False
+
+    async def _look(self) -> list[FineTuningJob]:
+        unfinished = await self._shared.jobs.unfinished()
+        self._seen = Counter(job.status for job in unfinished)
+        return unfinished
 
     async def _run(self, job: FineTuningJob) -> None:
         beating = asyncio.create_task(self._beat(job))
@@ -103,6 +111,7 @@ class Runner:
             await asyncio.sleep(_BEAT_S)
             try:
                 await self._claim(job)
+                await self._look()
             except JobFault as error:
                 logger.warning("fine-tuning job not claimed", job=job.id, why=str(error))
 

@@ -236,6 +236,7 @@ def test_every_name_is_ours_and_ends_in_its_unit(metrics: Metrics) -> None:
         "_up",
         "_resident",
         "_adapters",
+        "_loss",
     )
     families = text_string_to_metric_families(generate_latest(metrics.snapshot()).decode())
     for family in families:

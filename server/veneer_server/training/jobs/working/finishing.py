@@ -60,6 +60,7 @@ async def succeed(
         Event("The job has successfully completed"),
     )
     if changed.is_over:
+        shared.observer.ended(changed.status)
         await in_thread(shared.jobs.folders.end, job.id)
         logger.info("fine-tuning job ended", job=job.id, status=str(changed.status))
 
@@ -72,7 +73,9 @@ async def fail(job: FineTuningJob, failure: Failure, shared: Shared) -> None:
         return now if now.is_over else ended
 
     said = Event(f"The job failed: {failure.message}", "error")
-    await shared.jobs.change(job.id, failed, said)
+    changed = await shared.jobs.change(job.id, failed, said)
+    if changed.status is Status.FAILED:
+        shared.observer.ended(changed.status)
     await in_thread(shared.jobs.folders.end, job.id)
     logger.warning("fine-tuning job ended", job=job.id, status="failed", why=failure.message)
 

@@ -155,7 +155,13 @@ class Running:
             status = job.status if job.paused else Status.RUNNING
             return replace(job, progress=progress, status=status)
 
+        before = self._job.progress
         self._job = await self._shared.jobs.change(self._job.id, noted, *told)
+        self._shared.observer.learned(
+            progress.step - before.step,
+            progress.trained_tokens - before.trained_tokens,
+            [event.data for event in told],
+        )
 
     async def _may_try_again(self) -> bool:
         """Return whether the trainer, which ended without a result, is started again."""

@@ -1,7 +1,7 @@
 """What every running job works with."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +28,16 @@ class Publisher(Protocol):
         """Let the bare name of the job's adapter mean ``revision``; raises as ``publish``."""
 
 
+class Observer(Protocol):
+    """Is told how jobs go, for metrics."""
+
+    def learned(self, steps: int, tokens: int, figures: Iterable[Mapping[str, object]]) -> None:
+        """So many more steps and tokens were trained; ``figures`` has what was measured."""
+
+    def ended(self, status: str) -> None:
+        """A job has succeeded or failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
     """What every running job works with."""
@@ -38,5 +48,6 @@ class Shared:
     base_id: str
     command: Sequence[str]
     """The trainer; it gets the folder of a job as its one argument."""
+    observer: Observer
     draining: asyncio.Event
     """Set when the server was told to stop."""

@@ -93,6 +93,28 @@ async def test_a_job_ends_with_proved_checkpoints_a_live_model_and_a_file_of_res
     ]
 
 
+async def test_what_a_job_does_is_counted_and_its_loss_is_shown_while_it_is_trained(
+    made: Bench,
+) -> None:
+    job = await made.create()
+    runner = made.runner(*SLOW)
+    task = asyncio.create_task(runner.run())
+    try:
+        await made.until(job, lambda found: is_beyond(25, found))
+        loss = made.counted("veneer_training_loss", rows="train")
+        assert loss is not None
+        assert loss <= 1 / 25
+        assert (made.counted("veneer_training_steps_total") or 0) >= 25
+        await made.ended(job)
+        assert made.counted("veneer_training_jobs_ended_total", status="succeeded") == 1
+        assert made.counted("veneer_training_steps_total") == 80
+        assert made.counted("veneer_training_tokens_total") == 800
+        assert made.counted("veneer_training_loss", rows="train") is None
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_a_paused_job_waits_lets_others_run_and_goes_on_where_it_was(made: Bench) -> None:
     job = await made.create()
     async with made.running(*SLOW):
