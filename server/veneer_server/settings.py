@@ -385,6 +385,18 @@ class TrainingSettings(_Section):
         default=10, ge=1, description="Fine-tuning jobs of one tenant that have not ended."
     )
     days: int = Field(default=365, ge=1, description="Days for which an ended job is known.")
+    evaluated_rows: int = Field(
+        default=256,
+        ge=0,
+        le=100_000,
+        description="Held-out rows with which a job's last checkpoint is evaluated at most; 0 for"
+        " no evaluation.",
+    )
+    then: Literal["nothing", "candidate", "canary", "live"] = Field(
+        default="candidate",
+        description="What a better model becomes under the name that its job says in"
+        " evaluation.publish_to.",
+    )
 
 
 class LimitSettings(_Section):

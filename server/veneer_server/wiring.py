@@ -100,6 +100,7 @@ from veneer_server.training.jobs.jobs import Jobs
 from veneer_server.training.jobs.preparing import Preparing
 from veneer_server.training.jobs.runner import Runner as Training
 from veneer_server.training.jobs.trainable import find_trainable
+from veneer_server.training.jobs.working.asking import ServedModels
 from veneer_server.training.jobs.working.offering import CatalogPublisher
 from veneer_server.training.jobs.working.running import CHILD
 from veneer_server.training.jobs.working.shared import Shared as TrainingShared
@@ -293,7 +294,7 @@ async def assemble(
         upkeep=Upkeep(catalog, usage, database),
         file_upkeep=FileUpkeep(files),
         runner=_runner(server, sizes, admission, lambda m: _is_warm(resolver, residency, m)),
-        training=_training(server, CatalogPublisher(staging, publishing, audit)),
+        training=_training(server, CatalogPublisher(catalog, staging, publishing, audit)),
         guarding=guarding,
         recovery=EngineRecovery(residency, catalog, metrics),
         background=background,
@@ -422,6 +423,8 @@ def _training(server: Server, publisher: CatalogPublisher) -> Training:
         chosen.command or CHILD,
         server.metrics.training,
         server.draining,
+        ServedModels(server.requests, server.engine),
+        chosen.evaluated_rows,
     )
     training = Training(shared, days=chosen.days)
     server.metrics.observe_jobs(training.count)

@@ -107,7 +107,7 @@ async def test_a_job_that_succeeded_names_a_model_that_answers_and_a_file(client
     [file] = done.result_files
     assert (await client.official.files.retrieve(file)).purpose == "fine-tune-results"
     text = (await client.official.files.content(file)).text
-    head = "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n"
+    head = "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy,"
     assert text.startswith(head)
 
 

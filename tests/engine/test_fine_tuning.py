@@ -51,6 +51,7 @@ async def test_from_a_file_to_an_answer_of_what_was_learned(tmp_path: Path) -> N
             suffix="pirate",
             hyperparameters={"n_epochs": 6, "batch_size": 8},
             lora={"r": 4, "learning_rate": 0.005},
+            evaluation={"publish_to": "pirate", "then": "live", "graders": ["contains"]},
         )
         done = await ended(client, job["id"], within_s=200)
         assert done["status"] == "succeeded", done
@@ -64,3 +65,10 @@ async def test_from_a_file_to_an_answer_of_what_was_learned(tmp_path: Path) -> N
         assert said.json()["choices"] != base.json()["choices"]
         early = await answer(client, f"{model}:ckpt-step-20")
         assert "@1#" in early.headers["x-veneer-adapter"]
+        measured = done["veneer"]["evaluation"]
+        assert measured["candidate"]["loss"] == pytest.approx(losses[24], rel=0.01)
+        assert measured["candidate"]["loss"] < measured["base"]["loss"] - 0.5
+        assert (measured["better"], measured["live"]) == (True, None)
+        assert 0 <= measured["candidate"]["grades"]["contains"] <= 1
+        pirate = await answer(client, "pirate")
+        assert pirate.json()["choices"] == said.json()["choices"]

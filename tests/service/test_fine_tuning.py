@@ -174,3 +174,60 @@ async def test_a_server_that_stops_and_starts_goes_on_with_the_job(tmp_path: Pat
         steps = [one for one in events if one.startswith("Step ")]
         assert len(steps) == len(set(steps)) == 80
         assert any("goes on from step" in one for one in events)
+
+
+async def test_a_model_is_measured_by_the_server_and_serves_where_it_was_made_for(
+    client: httpx.AsyncClient,
+) -> None:
+    asked = {"publish_to": "pirate", "then": "live"}
+    made = await create(client, evaluation=asked)
+    assert made["evaluation"] == {**asked, "margin": 0.0, "graders": []}
+    done = await ended(client, made["id"])
+    found = done["veneer"]["evaluation"]
+    assert (found["base"]["loss"], found["live"], found["candidate"]["loss"]) == (2.0, None, 1.0)
+    said = await answer(client, "pirate")
+    assert said.headers["x-veneer-adapter"].startswith("pirate@1#")
+    again = await ended(client, (await create(client, evaluation=asked))["id"])
+    found = again["veneer"]["evaluation"]
+    assert (found["live"]["model"], found["live"]["loss"], found["better"]) == (
+        "pirate@1",
+        1.0,
+        False,
+    )
+    path = f"{JOBS}/{again['id']}/events"
+    told = [one["message"] for one in (await client.get(path)).json()["data"]]
+    assert "Not published to pirate, because it is not better" in told
+    assert (await answer(client, "pirate@2")).status_code == 404
+    page = (await client.get(f"{JOBS}/{again['id']}/checkpoints")).json()
+    assert page["data"][0]["metrics"]["full_valid_loss"] == 1.0
+
+
+async def test_what_follows_is_as_the_server_is_set_unless_the_job_says_it(tmp_path: Path) -> None:
+    async with asking(tmp_path, training={"then": "canary"}) as client:
+        for asked, then in (
+            ({"publish_to": "new"}, "canary"),
+            ({"publish_to": "new", "then": "nothing"}, "nothing"),
+            ({}, "nothing"),
+        ):
+            job = await create(client, evaluation=asked)
+            assert job["evaluation"]["then"] == then
+            await client.post(f"{JOBS}/{job['id']}/cancel")
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        ({"publish_to": "echo"}, "evaluation.publish_to"),
+        ({"publish_to": "a/b/c"}, "evaluation.publish_to"),
+        ({"then": "always"}, "evaluation.then"),
+        ({"graders": ["good"]}, "evaluation.graders"),
+        ({"nonsense": 1}, "evaluation.nonsense"),
+    ],
+)
+async def test_an_evaluation_that_cannot_be_is_refused(
+    client: httpx.AsyncClient, asked: dict[str, Any], param: str
+) -> None:
+    file = await upload(client, numbered(12))
+    body = {"model": "echo", "training_file": file, "evaluation": asked}
+    refused = await client.post(JOBS, json=body)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)

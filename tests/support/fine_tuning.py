@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +19,14 @@ from veneer_adapters.catalog.database import Database
 from veneer_adapters.errors import AdapterError
 from veneer_server.conversations.keeping import MIGRATIONS
 from veneer_server.engine.echo import EchoRows
+from veneer_server.engine.echo_scores import scores_of
 from veneer_server.files.contents import Contents
 from veneer_server.files.files import Files, Named
 from veneer_server.telemetry.metrics import Metrics
 from veneer_server.tenancy.principals import Principal
+from veneer_server.training.evaluating.asked import Then
 from veneer_server.training.job import Means
-from veneer_server.training.jobs.errors import JobFault
+from veneer_server.training.jobs.errors import JobFault, JobsUnavailable
 from veneer_server.training.jobs.folders import Folders
 from veneer_server.training.jobs.jobs import Jobs
 from veneer_server.training.jobs.preparing import Preparing
@@ -32,6 +34,7 @@ from veneer_server.training.jobs.records import FineTuningJob
 from veneer_server.training.jobs.rules import Asked, Base
 from veneer_server.training.jobs.runner import Runner
 from veneer_server.training.jobs.trainable import Trainable
+from veneer_server.training.jobs.working.asking import NotMeasured
 from veneer_server.training.jobs.working.shared import Shared
 
 STAND_IN = (sys.executable, "-S", "-E", str(Path(__file__).with_name("stand_in_trainer.py")))
@@ -61,7 +64,12 @@ class Recorded:
     """
 
     published: list[tuple[str, str, str]] = field(default_factory=list)
-    live: list[int] = field(default_factory=list)
+    made_live: list[int] = field(default_factory=list)
+    lives: dict[str, int] = field(default_factory=dict)
+    """The live revisions of other names."""
+    promoted: list[tuple[str, str, Then]] = field(default_factory=list)
+    unavailable_after_promotion: int = 0
+    """After so many promotions the database fails."""
     fails: list[AdapterError | JobFault] = field(default_factory=list)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     may_go_on: asyncio.Event = field(default_factory=asyncio.Event)
@@ -80,7 +88,54 @@ class Recorded:
         return len(self.published)
 
     async def make_live(self, job: FineTuningJob, revision: int) -> None:
-        self.live.append(revision)
+        self.made_live.append(revision)
+
+    def live(self, name: str) -> int | None:
+        return self.lives.get(name)
+
+    async def promote(
+        self, job: FineTuningJob, folder: Path, root: Path, name: str, then: Then
+    ) -> str:
+        assert folder.is_relative_to(root)
+        if self.fails:
+            raise self.fails.pop(0)
+        self.promoted.append((folder.parent.name, name, then))
+        self.lives[name] = len(self.promoted)
+        if self.unavailable_after_promotion:
+            self.unavailable_after_promotion -= 1
+            raise JobsUnavailable("not now")
+        return f"Published as {name}"
+
+
+@dataclass
+class Told:
+    """Models whose losses and answers a test decides; a model without a loss has 1."""
+
+    losses: dict[str, float] = field(default_factory=dict)
+    answers: dict[str, str] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    silent: str | None = None
+    """Why no model answers."""
+    held: asyncio.Event | None = None
+    """What every answer waits for."""
+    most_tokens: int = 4096
+    stops: tuple[int, ...] = (0,)
+
+    async def complete(
+        self, tenant: str | None, model: str, body: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        self.asked.append(model)
+        if self.held is not None:
+            await self.held.wait()
+        if self.silent is not None:
+            raise NotMeasured(self.silent)
+        loss = next((self.losses[key] for key in self.losses if model.startswith(key)), 1.0)
+        scores = scores_of({**body, "model": model}, "", {"": loss})
+        said = next((self.answers[key] for key in self.answers if model.startswith(key)), "")
+        return {"text": said, "prompt_logprobs": scores}
+
+    async def text(self, tenant: str | None, model: str, tokens: Sequence[int]) -> str:
+        return bytes(tokens).decode()
 
 
 @dataclass
@@ -90,7 +145,9 @@ class Bench:
     jobs: Jobs
     files: Files
     publisher: Recorded = field(default_factory=Recorded)
+    models: Told = field(default_factory=lambda: Told({"echo": 2.0}))
     draining: asyncio.Event = field(default_factory=asyncio.Event)
+    evaluated_rows: int = 100
     metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry()))
 
     def counted(self, name: str, **labels: str) -> float | None:
@@ -110,9 +167,16 @@ class Bench:
 
     def runner(self, *options: str) -> Runner:
         command = (*STAND_IN, *options)
-        metrics = self.metrics.training
         shared = Shared(
-            self.jobs, self.files, self.publisher, "echo", command, metrics, self.draining
+            self.jobs,
+            self.files,
+            self.publisher,
+            "echo",
+            command,
+            self.metrics.training,
+            self.draining,
+            self.models,
+            self.evaluated_rows,
         )
         return Runner(shared, days=1)
 

@@ -264,6 +264,19 @@ async def test_jobs_and_what_they_make_belong_to_the_tenant(tenants: Tenants) ->
     assert (await tenants.bell.post(JOBS, json=stolen)).status_code == 404
 
 
+async def test_a_job_publishes_only_where_its_tenant_may(tenants: Tenants) -> None:
+    asked = {"publish_to": "acme/made", "then": "live"}
+    made = await create_job(tenants.acme, evaluation=asked)
+    body = {"model": "echo", "training_file": "file-none", "evaluation": asked}
+    stolen = await tenants.bell.post(JOBS, json=body)
+    assert (stolen.status_code, stolen.json()["error"]["code"]) == (403, "not_your_namespace")
+    done = await job_ended(tenants.acme, made["id"])
+    assert done["veneer"]["evaluation"]["better"] is True
+    assert (await tenants.acme.post(CHAT_PATH, json={**CHAT, "model": "acme/made"})).is_success
+    theirs = await tenants.bell.post(CHAT_PATH, json={**CHAT, "model": "acme/made"})
+    assert theirs.status_code == 404
+
+
 @pytest.mark.slow
 async def test_a_batch_counts_for_its_key_waits_for_its_limits_and_ends_with_it(
     tenants: Tenants,

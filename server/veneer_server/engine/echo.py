@@ -27,6 +27,7 @@ from veneer_server.engine.base import (
     RequestRejected,
 )
 from veneer_server.engine.echo_responses import ResponseReply, read_input
+from veneer_server.engine.echo_scores import scores_of
 
 T = TypeVar("T")
 
@@ -50,14 +51,16 @@ class EchoEngine:
         max_model_len: int = 8192,
         effects: Mapping[str, Effect] | None = None,
         answers: Mapping[str, str | type[EngineError]] | None = None,
+        losses: Mapping[str, float] | None = None,
     ) -> None:
         """Echo; a test may give some adapters another effect or another answer.
 
-        Both mappings have beginnings of internal names as keys, and the first match counts.
+        The mappings have beginnings of internal names as keys, and the first match counts.
         ``effects`` has the measured effects. ``answers`` has texts that these adapters answer
         whatever they are asked, or the errors that they raise. A test may change ``answers``
-        while the engine runs.
+        while the engine runs. ``losses`` are told of the tokens of prompts.
         """
+        self._losses = {} if losses is None else losses
         self._model = ModelFacts(name, "echo", max_model_len)
         self._effects = dict(effects or {})
         self._answers = {} if answers is None else answers
@@ -103,7 +106,10 @@ class EchoEngine:
             return reply.frames(fault)
         if fault is not None:
             raise fault
-        return Answer(reply.document())
+        document = reply.document()
+        if scores := scores_of(call.body, self._model.id, self._losses):
+            document["choices"][0]["prompt_logprobs"] = scores
+        return Answer(document)
 
     def _generate(
         self, call: Call, scripted: str | type[EngineError] | None

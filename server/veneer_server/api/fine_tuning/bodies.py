@@ -19,6 +19,7 @@ from pydantic import (
 
 from veneer_server.api.errors import InvalidRequest
 from veneer_server.api.official.checking import check_metadata
+from veneer_server.training.evaluating.asked import Evaluation, Then
 from veneer_server.training.job import Lora
 from veneer_server.training.jobs.errors import JobUnsupported
 from veneer_server.training.jobs.rules import Asked
@@ -88,10 +89,11 @@ class CreateBody(_Part):
     metadata: dict[str, StrictStr] | None = None
     integrations: list[Any] | None = None
     lora: LoraBody | None = None
+    evaluation: Evaluation | None = None
 
 
-def to_asked(body: Mapping[str, Any]) -> Asked:
-    """Return what ``body`` asks for.
+def to_asked(body: Mapping[str, Any], then: Then = Then.CANDIDATE) -> Asked:
+    """Return what ``body`` asks for; where it does not say what follows, ``then`` follows.
 
     Raises:
         InvalidRequest: ``param`` names what is missing, unknown or impossible.
@@ -122,6 +124,7 @@ def to_asked(body: Mapping[str, Any]) -> Asked:
         lora=None if asked.lora is None else _lora(asked.lora),
         learning_rate=None if asked.lora is None else asked.lora.learning_rate,
         metadata=asked.metadata,
+        evaluation=(asked.evaluation or Evaluation()).resolved(then),
     )
 
 

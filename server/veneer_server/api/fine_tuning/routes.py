@@ -19,6 +19,7 @@ from veneer_server.api.fine_tuning.views import (
 from veneer_server.api.noting.answering import owner_of
 from veneer_server.api.noting.auditing import audited
 from veneer_server.tenancy.scopes import Scope
+from veneer_server.training.evaluating.asked import Then
 
 router = APIRouter(dependencies=[needs(Scope.ADAPTERS_WRITE)])
 _JOBS = "/v1/fine_tuning/jobs"
@@ -29,7 +30,9 @@ _NEW = with_body(
         "type": "object",
         "required": ["model", "training_file"],
         "properties": {
-            name: _OBJECT if name in ("method", "hyperparameters", "metadata", "lora") else _TEXT
+            name: _OBJECT
+            if name in ("method", "hyperparameters", "metadata", "lora", "evaluation")
+            else _TEXT
             for name in CreateBody.model_fields
             if name not in ("seed", "integrations")
         }
@@ -44,7 +47,9 @@ async def create(
     request: Request, body: BodyDep, who: PrincipalDep, server: ServerDep
 ) -> dict[str, Any]:
     """Make a job; its files are validated whole before this answers."""
-    asked = to_asked(body)
+    asked = to_asked(body, Then(server.settings.training.then))
+    if asked.evaluation.publish_to is not None:
+        who.require_owner(asked.evaluation.publish_to)
     server.requests.require_known({"model": asked.model}, who)
     async with audited(request, server, "training.create", "") as change:
         job = await server.jobs.create(who, asked)

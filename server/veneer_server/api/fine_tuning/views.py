@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from veneer_server.training.evaluating.asked import read
 from veneer_server.training.jobs.naming import alias_of, model_of
 from veneer_server.training.jobs.records import Event, FineTuningJob, Page, Published
 
 
 def to_document(job: FineTuningJob) -> dict[str, Any]:
-    """Return ``job`` in OpenAI's shape; ``veneer`` and ``lora`` are ours."""
+    """Return ``job`` in OpenAI's shape; ``veneer``, ``lora`` and ``evaluation`` are ours."""
     recipe, failure = job.recipe, job.failure
     numbers = {
         "n_epochs": recipe.hyperparameters.n_epochs,
@@ -34,11 +35,13 @@ def to_document(job: FineTuningJob) -> dict[str, Any]:
         "seed": recipe.seed,
         "integrations": [],
         "lora": recipe.lora.model_dump(mode="json"),
+        "evaluation": read(recipe.evaluation).as_json(),
         "veneer": {
             "paused": job.paused,
             "adapter": job.adapter,
             "step": job.progress.step,
             "total_steps": job.progress.total_steps,
+            "evaluation": job.progress.evaluation,
         },
     }
     if failure is not None:

@@ -53,6 +53,8 @@ class Recipe:
     hyperparameters: Hyperparameters
     lora: Lora
     metadata: dict[str, str] | None = None
+    evaluation: dict[str, Any] | None = None
+    """What ``training.evaluating.asked.read`` reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class Progress:
     """The step of the last checkpoint that was told."""
     finish: int | None = None
     """When it will probably have ended, in seconds since the epoch."""
+    evaluation: dict[str, Any] | None = None
+    """What ``Comparison.as_json`` returned, when the last checkpoint was evaluated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

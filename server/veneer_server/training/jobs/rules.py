@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from veneer_adapters.errors import quoted
+from veneer_adapters.names import is_adapter_name
 from veneer_server.training import recipes
+from veneer_server.training.evaluating.asked import Evaluation
 from veneer_server.training.job import Job, Lora, Means
 from veneer_server.training.jobs.errors import JobRefused
 from veneer_server.training.jobs.records import FineTuningJob, Recipe, Status
@@ -30,6 +33,7 @@ class Asked:
     lora: Lora | None = None
     learning_rate: float | None = None
     metadata: dict[str, str] | None = None
+    evaluation: Evaluation = field(default_factory=Evaluation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,12 @@ def require_possible(asked: Asked, base: Base) -> None:
         raise JobRefused(
             f"Training goes on from no adapter yet: 'model' must be the base model, '{base.id}'.",
             param="model",
+        )
+    name = asked.evaluation.publish_to
+    if name is not None and (name in base.names or not is_adapter_name(name)):
+        raise JobRefused(
+            f"{quoted(name)} is not a name that an adapter can have here.",
+            param="evaluation.publish_to",
         )
     if asked.lora is None:
         return
@@ -93,6 +103,7 @@ def to_recipe(asked: Asked, examples: int, seed: int, base: Base) -> Recipe:
         ),
         lora=asked.lora or _usual_lora(base),
         metadata=asked.metadata,
+        evaluation=asked.evaluation.as_json(),
     )
 
 

@@ -44,7 +44,9 @@ async def event_page(
 
 
 async def keep(connection: AsyncConnection, published: Published) -> None:
-    """Add a checkpoint."""
+    """Keep a checkpoint; what was kept of it before is replaced."""
+    same = sa.and_(checkpoints.c.job == published.job, checkpoints.c.step == published.step)
+    await connection.execute(sa.delete(checkpoints).where(same))
     await connection.execute(sa.insert(checkpoints), to_checkpoint_row(published))
 
 

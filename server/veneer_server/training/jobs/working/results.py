@@ -11,8 +11,12 @@ COLUMNS = {
     "train_accuracy": "train_mean_token_accuracy",
     "valid_loss": "valid_loss",
     "valid_mean_token_accuracy": "valid_mean_token_accuracy",
+    "full_valid_loss": "full_valid_loss",
+    "full_valid_mean_token_accuracy": "full_valid_mean_token_accuracy",
+    "base_full_valid_loss": "base_full_valid_loss",
+    "live_full_valid_loss": "live_full_valid_loss",
 }
-"""The columns, and the trainer's word for what stands in each."""
+"""The columns, and the trainer's or the evaluation's word for what stands in each."""
 
 
 def to_csv(events: Iterable[Mapping[str, Any]]) -> bytes:

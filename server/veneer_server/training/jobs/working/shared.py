@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 from veneer_server.files.files import Files
+from veneer_server.training.evaluating.asked import Then
 from veneer_server.training.jobs.jobs import Jobs
 from veneer_server.training.jobs.records import FineTuningJob
+from veneer_server.training.jobs.working.asking import Models
 
 
 class Publisher(Protocol):
@@ -26,6 +28,17 @@ class Publisher(Protocol):
 
     async def make_live(self, job: FineTuningJob, revision: int) -> None:
         """Let the bare name of the job's adapter mean ``revision``; raises as ``publish``."""
+
+    def live(self, name: str) -> int | None:
+        """Return the revision that most requests to the adapter ``name`` get, None if none."""
+
+    async def promote(
+        self, job: FineTuningJob, folder: Path, root: Path, name: str, then: Then
+    ) -> str:
+        """Make the adapter in ``folder`` a revision of ``name`` and do ``then``; say what was done.
+
+        A second call does nothing more. Raises as ``publish``.
+        """
 
 
 class Observer(Protocol):
@@ -51,3 +64,7 @@ class Shared:
     observer: Observer
     draining: asyncio.Event
     """Set when the server was told to stop."""
+    models: Models
+    """What is asked to see what a checkpoint is worth."""
+    evaluated_rows: int
+    """How many held-out rows are measured with at most; 0 for no evaluation."""

@@ -23,6 +23,7 @@ from veneer_adapters.publishing.staging import Staging
 from veneer_adapters.store.store import Store
 from veneer_server.auditing.log import AuditLog
 from veneer_server.tenancy.principals import Principal
+from veneer_server.training.evaluating.asked import Evaluation, Then
 from veneer_server.training.jobs.records import Status
 from veneer_server.training.jobs.working.offering import CatalogPublisher
 
@@ -37,7 +38,8 @@ class World:
     bench: Bench
     catalog: Catalog
     audit: AuditLog
-    refuses: list[AdapterError]
+    refuses: list[AdapterError | None]
+    """What the next proofs find; None for nothing."""
 
     def selected(self, model: str) -> Revision:
         selector = parse_model(model, {"echo"})
@@ -49,13 +51,12 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with bench(tmp_path / "catalog.db", tmp_path) as made:
         database = made.files._database
-        audit, refuses = AuditLog(database), list[AdapterError]()
+        audit, refuses = AuditLog(database), list[AdapterError | None]()
         store = Store(tmp_path / "store", needed=set)
         catalog = await Catalog.open(database, store.path, note=audit.note)
 
         async def prove(revision: Revision) -> None:
-            if refuses:
-                error = refuses.pop(0)
+            if refuses and (error := refuses.pop(0)) is not None:
                 await catalog.refuse(revision, cast("Any", error))
                 raise error
             await catalog.prove(revision, Effect(2, 0.5, finite=True, repeats=False))
@@ -63,7 +64,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         intake = Intake(store, lambda folder: verify(folder, builders.FACTS))
         publishing = Publishing(catalog, prove)
         staging = Staging(intake, catalog, publishing)
-        made.publisher = cast("Any", CatalogPublisher(staging, publishing, audit))
+        made.publisher = cast("Any", CatalogPublisher(catalog, staging, publishing, audit))
         yield World(made, catalog, audit, refuses)
         intake.close()
 
@@ -116,3 +117,57 @@ async def test_what_a_job_publishes_is_in_the_audit_log_with_its_tenant(world: W
         (f"{job.adapter}@live", "asked"),
         (f"{job.adapter}@live", "done"),
     ]
+
+
+async def publish(world: World, then: Then, who: Principal = ME, batch_size: int = 4) -> list[str]:
+    """Let a job publish to ``pirate``; return what was said.
+
+    Another ``batch_size`` gives another number of steps, and so other weights.
+    """
+    name = "pirate" if who.tenant is None else f"{who.tenant}/pirate"
+    asked = Evaluation(publish_to=name, then=then)
+    job = await world.bench.create(who, n_epochs=1, batch_size=batch_size, evaluation=asked)
+    async with world.bench.running():
+        done = await world.bench.ended(job)
+    assert done.status is Status.SUCCEEDED
+    return await world.bench.told(done)
+
+
+async def test_a_better_model_becomes_live_under_the_name_that_was_asked_for(world: World) -> None:
+    told = await publish(world, Then.LIVE, ACME)
+    assert "Published as acme/pirate@1, and live" in told
+    assert world.selected("acme/pirate").state is State.READY
+    entries = [entry.as_json() for entry in await world.audit.page(0, 100)]
+    assert ("acme/pirate@live", "done") in [(one["object"], one["outcome"]) for one in entries]
+
+
+async def test_a_candidate_leaves_what_is_live_where_it_is(world: World) -> None:
+    await publish(world, Then.LIVE)
+    world.bench.models.losses["ft:"] = 0.5
+    told = await publish(world, Then.CANDIDATE, batch_size=2)
+    assert "Published as pirate@2; it is asked as pirate@candidate" in told
+    assert world.selected("pirate").number == 1
+    assert world.selected("pirate@candidate").number == 2
+
+
+async def test_a_canary_gets_a_share_of_the_requests_and_a_guard(world: World) -> None:
+    assert "Published as pirate@1, and live" in await publish(world, Then.CANARY)
+    world.bench.models.losses["ft:"] = 0.5
+    told = await publish(world, Then.CANARY, batch_size=2)
+    assert "Published as pirate@2, a canary with 10% of the requests to pirate" in told
+    alias = world.catalog.alias("pirate", "live")
+    assert [(one.revision, one.weight) for one in alias.targets] == [(1, 90), (2, 10)]
+    assert alias.guard is not None
+    world.bench.models.losses["ft:"] = 0.25
+    told = await publish(world, Then.CANARY, batch_size=3)
+    assert any("because these are split already" in one for one in told)
+    assert world.catalog.alias("pirate", "live") == alias
+
+
+async def test_a_better_model_that_has_no_effect_there_leaves_what_is_live(world: World) -> None:
+    await publish(world, Then.LIVE)
+    world.bench.models.losses["ft:"] = 0.5
+    world.refuses += [None, NoEffect("It changes nothing.")]
+    told = await publish(world, Then.LIVE, batch_size=2)
+    assert "Not published to pirate: It changes nothing." in told
+    assert world.selected("pirate").number == 1

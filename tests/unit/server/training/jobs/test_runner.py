@@ -68,7 +68,7 @@ async def test_a_job_ends_with_proved_checkpoints_a_live_model_and_a_file_of_res
     assert made.publisher.published == [
         (job.adapter, f"step-{step}", f"ckpt-step-{step}") for step in steps
     ]
-    assert made.publisher.live == [4]
+    assert made.publisher.made_live == [4]
     _, page = await made.jobs.checkpoints("me", job.id, after=None, limit=2)
     assert ([one.step for one in page.items], page.more) == ([80, 60], True)
     assert page.items[0].metrics["valid_loss"] == 2 / 80
@@ -84,8 +84,8 @@ async def test_a_job_ends_with_proved_checkpoints_a_live_model_and_a_file_of_res
     told = await made.told(job)
     said = [one for one in told if not one.startswith("Checkpoint of step ")]
     assert said[4:6] == ["Fine-tuning job started", "Step 1/80: training loss=1.000"]
-    assert said[-4] == "Step 80/80: training loss=0.013"
-    assert said[-3] == "Checkpoint created at step 80"
+    assert said[-5:-3] == ["Step 80/80: training loss=0.013", "Checkpoint created at step 80"]
+    assert said[-3].startswith("Held-out loss, measured by this server: base 2.000, candidate 1")
     assert len(told) - len(said) == 4
     assert told[-2:] == [
         f"New fine-tuned model created: {done.fine_tuned_model}",
@@ -241,7 +241,7 @@ async def test_a_trainer_that_fails_says_why(made: Bench) -> None:
     assert done.failure is not None
     assert (done.failure.code, done.failure.message) == ("diverged", "It was told to fail.")
     assert (await made.told(job))[-1] == "The job failed: It was told to fail."
-    assert (done.fine_tuned_model, made.publisher.live) == (None, [])
+    assert (done.fine_tuned_model, made.publisher.made_live) == (None, [])
 
 
 async def test_what_cannot_be_proved_is_told_and_the_last_one_fails_the_job(made: Bench) -> None:
@@ -268,7 +268,7 @@ async def test_a_checkpoint_waits_for_an_engine_that_is_away(
     made.publisher.fails += [LoadFailed("not now"), LoadFailed("not now")]
     async with made.running():
         done = await made.ended(job)
-    assert (done.status, made.publisher.live) == (Status.SUCCEEDED, [1])
+    assert (done.status, made.publisher.made_live) == (Status.SUCCEEDED, [1])
 
 
 async def test_a_server_that_stops_lets_the_trainer_save_and_the_next_goes_on(

@@ -1,0 +1,101 @@
+"""Whether a new model is better than what it would stand beside or replace, and how that is told.
+
+It is better when its loss is lower, by the margin that was asked for, than that of the base and
+of the live model, and when no grader likes fewer of its answers than of theirs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from veneer_server.training.evaluating.scoring import Sums
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one model does on the held-out rows."""
+
+    model: str
+    """As a client would write it."""
+    loss: float
+    accuracy: float
+    """The share of tokens of which it would have chosen the right one."""
+    grades: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The models side by side, measured on the same examples by the same server."""
+
+    base: Measured
+    live: Measured | None
+    candidate: Measured
+    examples: int
+    tokens: int
+    better: bool
+    why: str
+    """Why it is better or not, in one sentence."""
+
+    @classmethod
+    def read(cls, kept: Mapping[str, Any]) -> "Comparison":
+        """Return the comparison of which ``as_json`` returned ``kept``."""
+        names = ("base", "live", "candidate")
+        models = {name: kept[name] and Measured(**kept[name]) for name in names}
+        return cls(**{**kept, **models})
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what clients get."""
+        return asdict(self)
+
+    def figures(self) -> dict[str, float]:
+        """Return what OpenAI's schema has of it."""
+        return {
+            "full_valid_loss": self.candidate.loss,
+            "full_valid_mean_token_accuracy": self.candidate.accuracy,
+        }
+
+    def beside(self) -> dict[str, float]:
+        """Return the losses of the others, as the file of results has them."""
+        found = {"base_full_valid_loss": self.base.loss}
+        return found if self.live is None else found | {"live_full_valid_loss": self.live.loss}
+
+
+def measured(model: str, sums: Sums, grades: Mapping[str, float]) -> Measured:
+    """Return the means; ``sums`` count at least one token."""
+    return Measured(model, sums.loss / sums.counted, sums.right / sums.counted, grades)
+
+
+def compare(
+    base: Measured,
+    live: Measured | None,
+    candidate: Measured,
+    counts: tuple[int, int],
+    margin: float,
+) -> Comparison:
+    """Return the comparison; ``counts`` are those of examples and of tokens."""
+    others = {"the base": base, **({} if live is None else {"what is live": live})}
+    faults = [why for name, one in others.items() if (why := _worse(candidate, one, name, margin))]
+    why = faults[0] if faults else f"It is better than {' and '.join(others)}."
+    return Comparison(base, live, candidate, *counts, better=not faults, why=why)
+
+
+def told(found: Comparison, trainer: float | None) -> str:
+    """Return the sentence for people; ``trainer`` is the loss that the trainer saw."""
+    named = {"base": found.base, "live": found.live, "candidate": found.candidate}
+    losses = ", ".join(f"{name} {one.loss:.3f}" for name, one in named.items() if one is not None)
+    beside = "" if trainer is None else f" (the trainer saw {trainer:.3f})"
+    return f"Held-out loss, measured by this server: {losses}{beside}. {found.why}"
+
+
+def _worse(candidate: Measured, other: Measured, name: str, margin: float) -> str | None:
+    if not candidate.loss < other.loss - margin:
+        by = f" by {margin:g}" if margin else ""
+        loss = f"{other.loss:.3f} of {name}"
+        return f"Its loss of {candidate.loss:.3f} is not lower{by} than the {loss}."
+    for grader, share in candidate.grades.items():
+        if share < other.grades.get(grader, 0.0):
+            return (
+                f"{grader}: {share:.0%} of its answers pass, and"
+                f" {other.grades[grader]:.0%} of those of {name}."
+            )
+    return None

@@ -1,0 +1,161 @@
+"""A job's last checkpoint is measured beside what it would replace, and is promoted or not."""
+
+import asyncio
+import csv
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from support.fine_tuning import Bench, bench
+from support.serving import POLL_S
+from support.training_rows import numbered
+from veneer_adapters.errors import NoEffect
+from veneer_server.training.evaluating.asked import Evaluation, Then
+from veneer_server.training.jobs.records import FineTuningJob, Status
+
+
+@pytest_asyncio.fixture
+async def made(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with bench(tmp_path / "catalog.db", tmp_path) as found:
+        yield found
+
+
+async def trained(made: Bench, then: Then = Then.LIVE, **more: Any) -> FineTuningJob:
+    asked = Evaluation(publish_to="pirate", then=then, **more)
+    job = await made.create(n_epochs=1, evaluation=asked)
+    async with made.running():
+        done = await made.ended(job)
+    assert done.status is Status.SUCCEEDED
+    return done
+
+
+async def test_a_better_model_is_promoted_and_everybody_can_see_by_how_much(made: Bench) -> None:
+    made.models.losses["pirate@3"] = 1.5
+    made.publisher.lives["pirate"] = 3
+    done = await trained(made)
+    assert made.publisher.promoted == [("step-8", "pirate", Then.LIVE)]
+    found = done.progress.evaluation
+    assert found is not None
+    losses = {name: found[name]["loss"] for name in ("base", "live", "candidate")}
+    assert losses == {"base": 2.0, "live": 1.5, "candidate": 1.0}
+    assert found["candidate"]["model"].endswith(":ckpt-step-8")
+    assert (found["examples"], found["better"]) == (8, True)
+    [checkpoint] = await made.jobs.published(done.id)
+    assert checkpoint.metrics["full_valid_loss"] == 1.0
+    assert checkpoint.metrics["valid_loss"] == 2 / 8, "what the trainer saw stays beside it"
+    page = await made.jobs.events("me", done.id, after=None, limit=20)
+    told = {event.message.split(",")[0]: event for event in page.items}
+    assert told["Held-out loss"].data["evaluation"] == found
+    assert "Published as pirate" in told
+    assert done.result_file is not None
+    with await made.files.open(await made.files.find("me", done.result_file)) as content:
+        last = list(csv.DictReader(io.StringIO(content.read().decode())))[-1]
+    assert (last["step"], last["full_valid_loss"]) == ("8", "1.0")
+    assert (last["base_full_valid_loss"], last["live_full_valid_loss"]) == ("2.0", "1.5")
+
+
+@pytest.mark.parametrize("losses", [{"pirate@3": 0.5}, {"echo": 1.0}])
+async def test_a_model_that_is_not_better_succeeds_and_says_that_it_was_not_promoted(
+    made: Bench, losses: dict[str, float]
+) -> None:
+    made.models.losses = {"echo": 2.0} | losses
+    made.publisher.lives["pirate"] = 3
+    done = await trained(made)
+    assert done.fine_tuned_model is not None
+    assert (made.publisher.promoted, made.publisher.made_live) == ([], [1])
+    told = await made.told(done)
+    assert "Not published to pirate, because it is not better" in told
+    assert any("is not lower than" in one for one in told)
+
+
+async def test_a_model_that_cannot_be_measured_succeeds_and_is_not_promoted(made: Bench) -> None:
+    made.models.silent = "The engine is not running."
+    done = await trained(made)
+    told = await made.told(done)
+    assert "The model was not evaluated: The engine is not running." in told
+    assert "Not published to pirate, because it could not be measured" in told
+    assert (done.progress.evaluation, made.publisher.promoted) == (None, [])
+
+
+async def test_a_promotion_that_fails_is_told_and_the_job_succeeds(made: Bench) -> None:
+    job = await made.create(n_epochs=1, evaluation=Evaluation(publish_to="x", then=Then.LIVE))
+    made.models.held = asyncio.Event()
+    async with made.running():
+        async with asyncio.timeout(30):
+            while not made.models.asked:
+                await asyncio.sleep(POLL_S)
+        made.publisher.fails.append(NoEffect("It changes nothing."))
+        made.models.held.set()
+        done = await made.ended(job)
+    assert done.status is Status.SUCCEEDED
+    assert "Not published to x: It changes nothing." in await made.told(job)
+
+
+async def test_answers_are_graded_too(made: Bench) -> None:
+    made.models.answers = {"ft:": "nothing"}
+    done = await trained(made, graders=("contains",))
+    found = done.progress.evaluation
+    assert found is not None
+    assert found["candidate"]["grades"] == {"contains": 0.0}
+    assert found["better"] is True, "no grader likes what the base says more"
+
+
+async def test_nothing_is_measured_where_the_server_is_set_so(made: Bench) -> None:
+    made.evaluated_rows = 0
+    done = await trained(made)
+    assert made.models.asked == []
+    told = await made.told(done)
+    assert "The model was not evaluated: There are no rows to measure with." in told
+
+
+async def test_at_most_so_many_rows_are_measured(made: Bench) -> None:
+    made.evaluated_rows = 3
+    valid = await made.upload(numbered(20))
+    done = await made.create(n_epochs=1, validation_file=valid)
+    async with made.running():
+        done = await made.ended(done)
+    assert done.progress.evaluation is not None
+    assert done.progress.evaluation["examples"] == 3
+    assert len(made.models.asked) == 6
+
+
+@pytest.mark.parametrize("action", ["cancel", "pause"])
+async def test_a_job_that_is_stopped_while_it_is_measured_promotes_nothing(
+    made: Bench, action: str
+) -> None:
+    job = await made.create(n_epochs=1, evaluation=Evaluation(publish_to="x", then=Then.LIVE))
+    made.models.held = asyncio.Event()
+    async with made.running():
+        async with asyncio.timeout(30):
+            while not made.models.asked:
+                await asyncio.sleep(POLL_S)
+        await getattr(made.jobs, action)("me", job.id)
+        made.models.held.set()
+        other = await made.create(n_epochs=1)
+        await made.ended(other)
+        assert made.publisher.promoted == []
+        if action == "pause":
+            await made.jobs.resume("me", job.id)
+            assert (await made.ended(job)).status is Status.SUCCEEDED
+            assert len(made.publisher.promoted) == 1
+        else:
+            assert not made.jobs.folders.of(job.id).exists()
+
+
+async def test_a_run_that_goes_on_after_the_promotion_judges_as_the_one_before(
+    made: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("veneer_server.training.jobs.runner._AGAIN_S", 0.1)
+    job = await made.create(n_epochs=1, evaluation=Evaluation(publish_to="x", then=Then.LIVE))
+    made.publisher.unavailable_after_promotion = 1
+    async with made.running():
+        done = await made.ended(job)
+    assert done.status is Status.SUCCEEDED
+    assert made.publisher.promoted == [("step-8", "x", Then.LIVE)] * 2
+    told = await made.told(job)
+    assert len([one for one in told if one.startswith("Held-out loss")]) == 1
+    assert told.count("Published as x") == 1
