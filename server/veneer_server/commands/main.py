@@ -15,6 +15,7 @@ from veneer_server import __version__
 from veneer_server.commands import adapters as adapters_cli
 from veneer_server.commands import audit as audit_cli
 from veneer_server.commands import keys as keys_cli
+from veneer_server.commands import train as train_cli
 from veneer_server.commands import usage as usage_cli
 from veneer_server.commands.terminal import (
     EXIT_CONFIG,
@@ -41,6 +42,7 @@ app.add_typer(config, name="config")
 app.add_typer(adapters_cli.group, name="adapters")
 app.add_typer(keys_cli.group, name="keys")
 app.add_typer(usage_cli.group)
+app.add_typer(train_cli.group)
 app.add_typer(audit_cli.group, name="audit")
 
 

@@ -55,10 +55,15 @@ def connected(url: str | None, key: str | None, config: Path | None) -> Iterator
         with Connection(address, key or known_key) as connection:
             yield connection
     except ClientError as error:
-        codes = {BadArgument: EXIT_USAGE, LeftRunning: EXIT_INTERRUPTED}
-        raise failure(str(error), codes.get(type(error), EXIT_FAILED)) from error
+        raise failure(str(error), _exit_code(error)) from error
     except KeyboardInterrupt:
         raise failure("Stopped.", EXIT_INTERRUPTED) from None
+
+
+def _exit_code(error: ClientError) -> int:
+    if isinstance(error, LeftRunning):
+        return EXIT_INTERRUPTED
+    return EXIT_USAGE if isinstance(error, BadArgument) else EXIT_FAILED
 
 
 def commands(

@@ -8,6 +8,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from ipaddress import ip_address
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -86,6 +87,18 @@ class Connection:
         repeat_on = _CONNECTION_LOST if repeat else _NOTHING_SENT
         return self._send("POST", path, body=body or {}, headers=headers, repeat_on=repeat_on)
 
+    def upload(self, path: str, file: Path, fields: Mapping[str, str]) -> Any:
+        """Send a file with ``fields`` as a form; return the answer.
+
+        It is sent again only while nothing of it can have arrived.
+        """
+        try:
+            with file.open("rb") as content:
+                form = {"data": fields, "files": {"file": (file.name, content)}}
+                return self._send("POST", path, form=form, repeat_on=_NOTHING_SENT)
+        except OSError as error:
+            raise BadArgument(f"{file.name} cannot be read: {error.strerror}.") from error
+
     def patch(self, path: str, body: Mapping[str, Any]) -> Any:
         """Set members of the document at ``path``; a repeated request changes nothing more."""
         return self._send("PATCH", path, body=body)
@@ -111,6 +124,7 @@ class Connection:
         body: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        form: Mapping[str, Any] | None = None,
         repeat_on: tuple[type[Exception], ...] = _CONNECTION_LOST,
     ) -> Any:
         url = f"{self.url}{path}"
@@ -120,7 +134,7 @@ class Connection:
             ):
                 with attempt:
                     answer = self._http.request(
-                        method, url, json=body, params=params, headers=headers
+                        method, url, json=body, params=params, headers=headers, **(form or {})
                     )
         except httpx.ConnectTimeout as error:
             raise CannotConnect(self.url, "it does not take the connection") from error

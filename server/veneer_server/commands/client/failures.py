@@ -9,7 +9,9 @@
     ├── ContentRefused   the server cannot serve the files, or could not get them
     ├── NotFinished      the command stopped waiting; the server goes on with the work
     ├── LogBroken        the audit log is not as it was written
+    ├── TrainingFailed   a fine-tuning job failed, or somebody cancelled it
     └── LeftRunning      the user stopped waiting; the server goes on with the work
+        └── LeftTraining it is a fine-tuning job
 
 Every message is one or two plain sentences and is safe to print: texts from a server are shown
 without control characters.
@@ -120,8 +122,23 @@ class NotFinished(ClientError):
 class LeftRunning(ClientError):
     """The user stopped waiting; the server goes on with the work."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, look: str = "veneer adapters show") -> None:
         super().__init__(
             "Stopped waiting; the server goes on with the work. "
-            f"See how far it is with: veneer adapters show {plain(name)}"
+            f"See how far it is with: {look} {plain(name)}"
         )
+
+
+class LeftTraining(LeftRunning):
+    """The user stopped watching a job; the server goes on with it."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id, "veneer train --follow")
+
+
+class TrainingFailed(ClientError):
+    """A fine-tuning job has made no model."""
+
+    def __init__(self, job_id: str, status: str, why: str | None) -> None:
+        said = f": {sentence(why)}" if why else "."
+        super().__init__(f"The job {plain(job_id)} is {plain(status)}{said}")

@@ -25,7 +25,7 @@ _PIPED_WIDTH = 1000
 
 def adapters_table(adapters: Iterable[Adapter]) -> Table:
     """Return one row for each adapter."""
-    return _table(
+    return table(
         ("NAME", "STATE", "LIVE", "REVISIONS", "PINNED", "SOURCE", "REASON"),
         (
             (
@@ -44,7 +44,7 @@ def adapters_table(adapters: Iterable[Adapter]) -> Table:
 
 def revisions_table(revisions: Iterable[Revision]) -> Table:
     """Return one row for each revision."""
-    return _table(
+    return table(
         ("REVISION", "STATE", "DIGEST", "RANK", "MODULES", "SIZE", "CREATED", "SOURCE", "REASON"),
         (
             (
@@ -65,7 +65,7 @@ def revisions_table(revisions: Iterable[Revision]) -> Table:
 
 def aliases_table(aliases: Iterable[Alias]) -> Table:
     """Return one row for each alias, or for each move of one."""
-    return _table(
+    return table(
         ("ALIAS", "REVISIONS", "STICKY", "GUARD", "VERSION", "SINCE", "BY"),
         (
             (
@@ -84,7 +84,7 @@ def aliases_table(aliases: Iterable[Alias]) -> Table:
 
 def keys_table(keys: Iterable[ApiKey]) -> Table:
     """Return one row for each key."""
-    return _table(
+    return table(
         ("ID", "TENANT", "NAME", "SCOPES", "ADAPTERS", "LIMITS", "CREATED", "EXPIRES", "REVOKED"),
         (
             (
@@ -105,7 +105,7 @@ def keys_table(keys: Iterable[ApiKey]) -> Table:
 
 def usage_table(buckets: Iterable[UsageBucket], groups: Sequence[str]) -> Table:
     """Return one row for each group of each bucket in which something was used."""
-    return _table(
+    return table(
         ("FROM", *(group.upper() for group in groups), "REQUESTS", "INPUT", "CACHED", "OUTPUT"),
         (
             (
@@ -124,7 +124,7 @@ def usage_table(buckets: Iterable[UsageBucket], groups: Sequence[str]) -> Table:
 
 def audit_table(entries: Iterable[AuditEntry]) -> Table:
     """Return one row for each entry."""
-    return _table(
+    return table(
         ("NUMBER", "TIME", "ACTOR", "ACTION", "OBJECT", "OUTCOME", "HASH"),
         (
             (
@@ -252,13 +252,14 @@ def show(*tables: Table) -> None:
         out.print(table)
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table without borders."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
     for head in heads:
-        table.add_column(head, overflow="fold")
+        made.add_column(head, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(plain(cell)) for cell in row))
-    return table
+        made.add_row(*(Text(plain(cell)) for cell in row))
+    return made
 
 
 def _facts(*facts: tuple[str, str | None]) -> Table:
