@@ -54,6 +54,7 @@ engine-tests: test-tools
 
 test-services:  ## Tests that need system packages (installed as root on Debian)
 	@scripts/install test
+	@scripts/install browser
 	@scripts/services
 	$(PY) -m pytest -m services
 

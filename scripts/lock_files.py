@@ -69,6 +69,7 @@ LOCKS = (
     Lock("kernels", group="kernels", deps=False),
     Lock("bench", group="bench", on_top=True),
     Lock("train", extra="train", on_top=True),
+    Lock("browser", group="browser", on_top=True),
     Lock("clients", group="clients", apart=True),
     Lock("clients-earlier", group="clients-earlier", apart=True),
 )

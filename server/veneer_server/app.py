@@ -35,6 +35,7 @@ from veneer_server.api.pages import routes as pages
 from veneer_server.api.starting.early import answering
 from veneer_server.background import Background
 from veneer_server.collecting import exempt_what_lives
+from veneer_server.console.site import console
 from veneer_server.engine.base import Engine
 from veneer_server.engine.sizing.asking import sizes_without_model
 from veneer_server.engine.sizing.sizes import Sizes
@@ -92,6 +93,8 @@ def create_app(server: Server) -> FastAPI:
     for routes in (*_ROUTES, *shown):
         # Including a router would build each of its routes again, as they are.
         app.router.routes.extend(map(copy, routes.router.routes))
+    if server.settings.server.shows_console():
+        app.router.routes += console(server)
     urls.add_head(app.routes)
     if server.settings.server.cors_origins:
         app.add_middleware(

@@ -74,6 +74,15 @@ class ServerSettings(_Section):
         description="Serve pages for people: /, /docs and /openapi.json; by default on loopback.",
     )
 
+    console: bool | None = Field(
+        default=None,
+        description="Serve the console at /console; by default on loopback.",
+    )
+
+    def shows_console(self) -> bool:
+        """Return whether people may use the console."""
+        return self.is_loopback() if self.console is None else self.console
+
     def shows_pages(self) -> bool:
         """Return whether people may read what this server is and what it can do."""
         return self.is_loopback() if self.pages is None else self.pages

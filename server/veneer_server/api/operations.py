@@ -14,9 +14,8 @@ from prometheus_client.exposition import choose_encoder, generate_latest
 from prometheus_client.registry import Collector
 
 from veneer_server import __version__
-from veneer_server.api.deps import Server, ServerDep, needs
-from veneer_server.api.errors import ShuttingDown, StateUnwritable, TasksFailing
-from veneer_server.engine.base import EngineUnavailable
+from veneer_server.api.deps import ServerDep, needs
+from veneer_server.api.readiness import is_up, require_ready
 from veneer_server.tenancy.scopes import Scope
 
 router = APIRouter()
@@ -35,26 +34,8 @@ async def live() -> dict[str, str]:
 @router.get("/ping", dependencies=_OPEN)
 async def ready(server: ServerDep) -> dict[str, str]:
     """Answer 200 while the engine can serve, state can be written, and the server goes on."""
-    await _check(server)
+    await require_ready(server)
     return {"status": "ok"}
-
-
-async def _check(server: Server) -> None:
-    if server.draining.is_set():
-        raise ShuttingDown("The server is shutting down.")
-    if failing := server.background.failing():
-        raise TasksFailing(f"These tasks of the server keep failing: {', '.join(failing)}.")
-    await server.engine.check_health()
-    if trouble := server.state_trouble():
-        raise StateUnwritable(trouble)
-
-
-async def _is_up(server: Server) -> bool:
-    try:
-        await server.engine.check_health()
-    except EngineUnavailable:
-        return False
-    return True
 
 
 @router.get("/version", dependencies=_OPEN)
@@ -81,7 +62,7 @@ async def metrics(request: Request, server: ServerDep) -> Response:
     They are plain text of version 0.0.4, unless the scraper can read UTF-8 names. For a scraper
     that cannot, a newer format would turn ``vllm:*`` into ``vllm_*``.
     """
-    server.metrics.engine_is(up=await _is_up(server))
+    server.metrics.engine_is(up=await is_up(server))
     both = _Both((REGISTRY, server.metrics.snapshot()))
     accept = request.headers.get("accept", "")
     encode: Callable[[Collector], bytes] = generate_latest

@@ -175,11 +175,14 @@ def _announce(settings: Settings, server: Any, port: int) -> None:
     body = json.dumps(
         {"model": model, "messages": [{"role": "user", "content": "What does a lighthouse do?"}]}
     )
+    shown = settings.server.shows_console()
+    console = f"The console, in a browser: http://{host}:{port}/console/\n\n" if shown else ""
     typer.echo(
         f"\nVeneer {__version__} is ready. Models: {', '.join([base, *ready])}\n\n"
         f"  export OPENAI_BASE_URL={url} OPENAI_API_KEY={key}\n\n"
         f"  curl {url}/chat/completions{header} -H 'Content-Type: application/json' \\\n"
         f"    -d '{body}'\n\n"
+        f"{console}"
         f"To add an adapter, copy a PEFT folder into {settings.adapters.dir}/ while this runs.\n"
     )
     sys.stdout.flush()

@@ -32,9 +32,12 @@ _HOME = """<h1>Veneer {version}</h1>
 <p>This is a server for language models with the API of OpenAI and Anthropic. Its base model is
 <code>{model}</code>; each request chooses an adapter by <code>model</code>.</p>
 <pre>export OPENAI_BASE_URL={url}v1</pre>
-<p><a href="docs">The API</a> · <a href="openapi.json">as an OpenAPI document</a> ·
+{console}<p><a href="docs">The API</a> · <a href="openapi.json">as an OpenAPI document</a> ·
 <a href="v1/models">models and adapters</a> · <a href="readyz">readiness</a> ·
 <a href="metrics">metrics</a></p>"""
+
+_CONSOLE = """<p><a href="console/">The console</a> shows every adapter and how it does.</p>
+"""
 
 
 @router.get("/", response_class=HTMLResponse)
@@ -42,7 +45,8 @@ async def home(request: Request, server: ServerDep) -> HTMLResponse:
     """Return the page that says what this server is."""
     facts = {"version": __version__, "model": server.engine.model.id, "url": request.base_url}
     shown = {name: escape(str(fact)) for name, fact in facts.items()}
-    return HTMLResponse(_FRAME.format(body=_HOME.format(**shown)))
+    console = _CONSOLE if server.settings.server.shows_console() else ""
+    return HTMLResponse(_FRAME.format(body=_HOME.format(console=console, **shown)))
 
 
 @router.get("/docs", response_class=HTMLResponse)

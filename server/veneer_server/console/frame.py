@@ -1,0 +1,142 @@
+"""Around every page: who is let in, who they are, and what an error looks like."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import Response
+from starlette.requests import ClientDisconnect
+from starlette.routing import Route
+
+from veneer_server.api.deps import Server
+from veneer_server.api.errors import ApiError, report, to_api_error
+from veneer_server.console.advice import what_to_do
+from veneer_server.console.doors import HEADERS, NotLetIn, let_in
+from veneer_server.console.pages import render
+from veneer_server.console.sessions import Sessions
+from veneer_server.tenancy.authenticating import authenticate, require
+from veneer_server.tenancy.errors import Unauthorized
+from veneer_server.tenancy.principals import Principal
+from veneer_server.tenancy.scopes import Scope
+
+SECTIONS = (("", "Overview", Scope.METRICS),)
+"""The parts of the console: address, name, and the scope that a key must have to see it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request for a page, by somebody who may make it."""
+
+    request: Request
+    server: Server
+    sessions: Sessions
+    who: Principal | None
+    """None on pages that ask for no key."""
+
+    @property
+    def root(self) -> str:
+        """Where the console is, without a slash at the end."""
+        return str(self.request.scope.get("root_path", ""))
+
+    @property
+    def is_part(self) -> bool:
+        """Whether a script wants the changing part of a page only."""
+        return self.request.headers.get("hx-request") == "true"
+
+    def show(self, template: str, status: int = 200, **values: Any) -> Response:
+        """Return a page of ``template``, with what every page needs."""
+        who = self.who
+        seen = [section for section in SECTIONS if who is not None and who.may(section[2])]
+        frame = {
+            "root": self.root,
+            "sections": seen,
+            "is_signed_in": cookie_of(self.request) is not None,
+            "model": self.server.engine.model.id,
+        }
+        return render(template, {**frame, **values}, status)
+
+
+Page = Callable[[Visit], Awaitable[Response]]
+
+
+class Frame:
+    """Makes routes of pages. One for each server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._sessions = Sessions(server.keyring)
+
+    def route(
+        self, path: str, page: Page, scope: Scope | None = None, method: str = "GET"
+    ) -> Route:
+        """Return a route to ``page`` for those who may do ``scope``; with None, for everybody."""
+
+        async def answer(request: Request) -> Response:
+            response = await self._answer(request, page, scope)
+            response.headers.update(HEADERS)
+            return response
+
+        return Route(path, answer, methods=[method])
+
+    async def _answer(self, request: Request, page: Page, scope: Scope | None) -> Response:
+        visit = Visit(request, self._server, self._sessions, None)
+        try:
+            let_in(request.method, request.headers, is_keyless=is_keyless(self._server))
+            if scope is not None:
+                who = self._identify(request)
+                visit = Visit(request, self._server, self._sessions, who)
+                require(who, scope)
+            return await page(visit)
+        except ClientDisconnect:
+            raise
+        except NotLetIn as error:
+            return self._refuse(visit, ApiError(403, "", "not_let_in", str(error)))
+        except Unauthorized:
+            return _ask_for_key(visit)
+        except Exception as error:
+            api_error = to_api_error(error)
+            report(error, api_error, request.scope["state"])
+            return self._refuse(visit, api_error)
+
+    def _identify(self, request: Request) -> Principal:
+        who = self._sessions.find(cookie_of(request) or "")
+        if who is None:
+            configured = self._server.settings.server.api_key
+            key = configured.get_secret_value() if configured else None
+            who = authenticate("", key, self._server.keyring)
+        request.state.principal = who
+        if who.key_id is not None:
+            request.state.key, request.state.tenant = who.key_id, who.tenant
+        return who
+
+    def _refuse(self, visit: Visit, error: ApiError) -> Response:
+        visit.request.state.code = error.code
+        response = visit.show(
+            "error.html", error.status, error=error, advice=what_to_do(error.param)
+        )
+        if error.retry_after_s is not None:
+            response.headers["retry-after"] = str(error.retry_after_s)
+        return response
+
+
+def is_keyless(server: Server) -> bool:
+    """Return whether the server has no key at all, so that everybody is the operator."""
+    return server.settings.server.api_key is None and server.keyring.is_empty
+
+
+def cookie_name(request: Request) -> str:
+    """Return the name of the session's cookie: browsers keep one jar for all ports of a host."""
+    return f"veneer_session_{request.url.port or 0}"
+
+
+def cookie_of(request: Request) -> str | None:
+    """Return the session that the browser sent, or None."""
+    return request.cookies.get(cookie_name(request))
+
+
+def _ask_for_key(visit: Visit) -> Response:
+    response = visit.show("sign_in.html", 401, told=None)
+    if visit.is_part:  # the whole page must ask, not the part of it that a script wants
+        response.headers["hx-refresh"] = "true"
+    return response

@@ -1,0 +1,47 @@
+"""Is all well, in one look."""
+
+import time
+from collections import Counter
+
+from fastapi.responses import Response
+
+from veneer_server.api.deps import Server
+from veneer_server.api.errors import to_api_error
+from veneer_server.api.readiness import require_ready
+from veneer_server.console.figures.recent import Recent
+from veneer_server.console.frame import Page, Visit
+from veneer_server.console.verdicts import judge
+
+_MOST_REFUSALS = 8
+
+
+def page(recent: Recent) -> Page:
+    """Return the page that says how this server does."""
+
+    async def show(visit: Visit) -> Response:
+        server = visit.server
+        lately = await recent.look()
+        states = Counter(str(adapter.state) for adapter in server.adapters.every())
+        trouble = await _trouble(server)
+        refusals = sorted(lately.now.refusals.items(), key=lambda row: (-row[1], row[0]))
+        return visit.show(
+            "overview_part.html" if visit.is_part else "overview.html",
+            verdict=judge(trouble, lately, states),
+            trouble=trouble,
+            lately=lately,
+            whole=lately.whole(),
+            states=states,
+            refusals=refusals[:_MOST_REFUSALS],
+            started_s=server.started_s,
+            now_s=time.time(),
+        )
+
+    return show
+
+
+async def _trouble(server: Server) -> str | None:
+    try:
+        await require_ready(server)
+    except Exception as error:
+        return to_api_error(error).message
+    return None

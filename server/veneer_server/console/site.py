@@ -1,0 +1,44 @@
+"""The console as an application of its own, beside the API's routes."""
+
+from fastapi.responses import RedirectResponse, Response
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Mount, Route
+
+from veneer_server.api.deps import Server
+from veneer_server.console import overview, signing, static_files
+from veneer_server.console.figures.recent import Recent
+from veneer_server.console.frame import Frame, Visit
+from veneer_server.tenancy.scopes import Scope
+
+PATH = "/console"
+
+
+def console(server: Server) -> list[BaseRoute]:
+    """Return the routes of the console of ``server``: its pages, and the way to the first one."""
+    return [Route(PATH, _to_first_page), Mount(PATH, Starlette(routes=_pages(server)))]
+
+
+def _pages(server: Server) -> list[BaseRoute]:
+    frame, recent = Frame(server), Recent(server.metrics)
+    return [
+        frame.route("/", overview.page(recent), Scope.METRICS),
+        frame.route("/sign-in", signing.ask),
+        frame.route("/sign-in", signing.sign_in, method="POST"),
+        frame.route("/sign-out", signing.sign_out, method="POST"),
+        frame.route("/static/{name}", _static),
+        frame.route("/{rest:path}", _nothing),
+        frame.route("/{rest:path}", _nothing, method="POST"),
+    ]
+
+
+async def _to_first_page(_request: object) -> Response:
+    return RedirectResponse(f"{PATH}/", 307)
+
+
+async def _static(visit: Visit) -> Response:
+    return await static_files.send(visit.request)
+
+
+async def _nothing(_visit: Visit) -> Response:
+    raise HTTPException(404, "The console has no such page.")

@@ -1,0 +1,55 @@
+"""What the console ships: whose files they are, how large, and that its pages carry no script."""
+
+import gzip
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from support.tables import rows
+from veneer_server.console import pages, static_files
+from veneer_server.console.advice import ADVICE
+
+OWN = {"console.css", "icon.svg", "SOURCES.md"}
+TEMPLATES = sorted(pages.FOLDER.glob("*.html"))
+SOURCES = "server/veneer_server/console/static/SOURCES.md"
+
+
+def test_every_file_of_others_is_what_was_published_and_has_its_licence() -> None:
+    listed = {cells[0].strip("`"): cells for cells in rows(SOURCES, "file")}
+    for name, (_, _, _, _, licence, digest) in listed.items():
+        content = (static_files.FOLDER / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == digest.strip("`"), name
+        [file] = re.findall(r"`([^`]+)`", licence)
+        assert len((static_files.FOLDER / file).read_text(encoding="utf-8")) > 200
+    others = {path.name for path in static_files.FOLDER.iterdir()} - OWN - {*listed}
+    assert {n for n in others if n.endswith((".min.js", ".min.css"))} == set()
+
+
+def test_what_a_browser_loads_is_small() -> None:
+    loaded = [p for p in static_files.FOLDER.iterdir() if p.suffix in (".js", ".css", ".svg")]
+    assert sum(len(gzip.compress(path.read_bytes())) for path in loaded) < 100_000
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_a_page_has_no_script_and_no_style_of_its_own_and_escapes_everything(
+    template: Path,
+) -> None:
+    text = template.read_text(encoding="utf-8")
+    assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:|hx-on|js:", text)
+    assert not re.search(r"<script(?![^>]*\bsrc=)", text)
+    assert not re.search(r"\|\s*safe|autoescape|Markup", text)
+    assert not re.search(r"(src|href|action)=[\"']?(https?:)?//", text)
+
+
+def test_the_advice_is_that_of_the_documents() -> None:
+    def plain(text: str) -> str:
+        return re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", text).replace("`", "")
+
+    documented = {c[0].strip("`"): plain(c[1]) for c in rows("docs/adapters.md", "reason code")}
+    assert documented == ADVICE
+
+
+def test_another_content_has_another_address() -> None:
+    assert re.fullmatch(r"static/console\.css\?v=[0-9a-f]{12}", static_files.address("console.css"))
