@@ -13,6 +13,7 @@ from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.revision import Adapter, Revision
 from veneer_adapters.doctor.report import Report
 from veneer_adapters.errors import AdapterNotFound, AdapterPinned, SlotsPinned, quoted
+from veneer_adapters.events import Level
 from veneer_adapters.lifecycle import State
 from veneer_adapters.names import LIVE, Selector
 from veneer_adapters.publishing.checkup import Checkup
@@ -97,6 +98,10 @@ class Adapters:
     def alias(self, name: str, alias: str) -> Alias:
         """Return what ``alias`` of ``name`` means now; raises as ``revisions``."""
         return self._catalog.alias(name, alias)
+
+    def levels(self) -> dict[str, Level]:
+        """Return where each revision in the engine is, by its name in the engine."""
+        return {resident.revision: resident.level for resident in self._residency.snapshot()}
 
     async def history(self, name: str, alias: str) -> list[Alias]:
         """Return what ``alias`` was after each of its moves, the newest first.

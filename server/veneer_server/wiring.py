@@ -265,6 +265,7 @@ async def assemble(
             secret=database.identity,
         ),
         replays=Replays(database),
+        usage=usage,
         kept=_keep(settings, database),
         files=files,
         batches=_batches(settings, database, files),

@@ -47,6 +47,16 @@ class Usage:
         async with self._database.reading() as connection:
             return list((await connection.scalars(ranked.limit(limit))).all())
 
+    async def last_used(self) -> dict[str, int]:
+        """Return when each adapter was last asked for, in seconds since 1970, as of the last flush.
+
+        Raises:
+            AdapterUnavailable: the database cannot be read.
+        """
+        async with self._database.reading() as connection:
+            rows = await connection.execute(sa.select(usage.c.adapter, usage.c.used))
+            return {row.adapter: row.used for row in rows}
+
     async def _add(self, counts: Counter[str]) -> None:
         now = int(self._now())
         rows = [{"name": name, "more": more, "at": now} for name, more in counts.items()]

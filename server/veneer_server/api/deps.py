@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from veneer_adapters.adapters import Adapters
 from veneer_adapters.catalog.replays import Replays
+from veneer_adapters.catalog.usage import Usage
 from veneer_server.accounting.ledger import Ledger
 from veneer_server.api.apart import Apart
 from veneer_server.api.errors import BodyTooLarge
@@ -45,6 +46,7 @@ class Server:
     adapters: Adapters
     requests: RequestService
     replays: Replays
+    usage: Usage
     kept: Kept
     files: Files
     batches: Batches

@@ -20,7 +20,10 @@ from veneer_server.tenancy.errors import Unauthorized
 from veneer_server.tenancy.principals import Principal
 from veneer_server.tenancy.scopes import Scope
 
-SECTIONS = (("", "Overview", Scope.METRICS),)
+SECTIONS = (
+    ("", "Overview", Scope.METRICS),
+    ("variants", "Variants", Scope.ADAPTERS_READ),
+)
 """The parts of the console: address, name, and the scope that a key must have to see it."""
 
 
@@ -31,8 +34,19 @@ class Visit:
     request: Request
     server: Server
     sessions: Sessions
-    who: Principal | None
+    principal: Principal | None
     """None on pages that ask for no key."""
+
+    @property
+    def who(self) -> Principal:
+        """Who asks, on a page that asks for a key where there is one."""
+        assert self.principal is not None  # noqa: S101 - the route has a scope
+        return self.principal
+
+    @property
+    def has_figures(self) -> bool:
+        """Whether they may see figures of everybody's traffic, as /metrics has them."""
+        return self.who.may(Scope.METRICS)
 
     @property
     def root(self) -> str:
@@ -46,7 +60,7 @@ class Visit:
 
     def show(self, template: str, status: int = 200, **values: Any) -> Response:
         """Return a page of ``template``, with what every page needs."""
-        who = self.who
+        who = self.principal
         seen = [section for section in SECTIONS if who is not None and who.may(section[2])]
         frame = {
             "root": self.root,
@@ -97,7 +111,7 @@ class Frame:
         except Exception as error:
             api_error = to_api_error(error)
             report(error, api_error, request.scope["state"])
-            return self._refuse(visit, api_error)
+            return self._refuse(visit, api_error, getattr(error, "reason", None))
 
     def _identify(self, request: Request) -> Principal:
         who = self._sessions.find(cookie_of(request) or "")
@@ -110,11 +124,12 @@ class Frame:
             request.state.key, request.state.tenant = who.key_id, who.tenant
         return who
 
-    def _refuse(self, visit: Visit, error: ApiError) -> Response:
+    def _refuse(self, visit: Visit, error: ApiError, reason: str | None = None) -> Response:
         visit.request.state.code = error.code
-        response = visit.show(
-            "error.html", error.status, error=error, advice=what_to_do(error.param)
-        )
+        advice = what_to_do(reason or error.param)
+        response = visit.show("error.html", error.status, error=error, advice=advice)
+        if visit.is_part:  # an error is a page of its own, not a part of one
+            response.headers["hx-refresh"] = "true"
         if error.retry_after_s is not None:
             response.headers["retry-after"] = str(error.retry_after_s)
         return response

@@ -9,6 +9,7 @@ from veneer_server.api.deps import Server
 from veneer_server.console import overview, signing, static_files
 from veneer_server.console.figures.recent import Recent
 from veneer_server.console.frame import Frame, Visit
+from veneer_server.console.variants import acting, listing, showing
 from veneer_server.tenancy.scopes import Scope
 
 PATH = "/console"
@@ -23,6 +24,12 @@ def _pages(server: Server) -> list[BaseRoute]:
     frame, recent = Frame(server), Recent(server.metrics)
     return [
         frame.route("/", overview.page(recent), Scope.METRICS),
+        frame.route("/variants", listing.page(recent), Scope.ADAPTERS_READ),
+        *(
+            frame.route(f"/variants/{name}", act, Scope.ADAPTERS_WRITE, "POST")
+            for name, act in acting.ACTIONS.items()
+        ),
+        frame.route("/variants/{name:path}", showing.page(recent), Scope.ADAPTERS_READ),
         frame.route("/sign-in", signing.ask),
         frame.route("/sign-in", signing.sign_in, method="POST"),
         frame.route("/sign-out", signing.sign_out, method="POST"),

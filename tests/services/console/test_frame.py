@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.console import KEY
 from support.serving import Served, serve_echo
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 pytestmark = pytest.mark.services
-
-KEY = "a-key-that-nobody-guesses-in-time"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,39 +1,15 @@
 """The console: who gets in, and what a browser may do with its pages."""
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
+from support.console import KEY, browser, make_key, sign_in
 from support.serving import Served, serve_echo
 from veneer_server.settings import Settings
 from veneer_server.tenancy.scopes import Scope
-
-KEY = "a-key-that-nobody-guesses-in-time"
-SAME = {"sec-fetch-site": "same-origin"}
-
-
-@asynccontextmanager
-async def browser(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that sends what a browser sends from a page of the console."""
-    async with httpx.AsyncClient(base_url=url, headers=SAME) as client:
-        yield client
-
-
-async def sign_in(client: httpx.AsyncClient, key: str) -> httpx.Response:
-    return await client.post("/console/sign-in", data={"key": key})
-
-
-async def make_key(served: Served, *scopes: Scope, **fields: Any) -> str:
-    assert served.parts is not None
-    keyring = served.parts.server.keyring
-    asked = {"tenant": None, "name": "", "patterns": None, "expires": None, **fields}
-    _, text = await keyring.create(scopes=scopes, **asked)
-    return text
 
 
 async def test_the_first_page_says_whether_all_is_well(echo: Served) -> None:
