@@ -22,10 +22,11 @@ from veneer_adapters.sandbox.sandbox import Sandbox
 from veneer_adapters.sources.local import FolderWatch
 from veneer_adapters.state_lock import state_folder
 from veneer_server import __version__
-from veneer_server.api import compare, errors, generation, models, operations, urls
+from veneer_server.api import errors, generation, models, operations, urls
 from veneer_server.api.access import EXPOSED, AccessLog, Refusals
 from veneer_server.api.admin import adapters, aliases, audit, keys, usage, vllm_routes
 from veneer_server.api.batches import routes as batches
+from veneer_server.api.compare import routes as compare
 from veneer_server.api.conversations import creating, stored, threads
 from veneer_server.api.deps import Server
 from veneer_server.api.files import routes as files

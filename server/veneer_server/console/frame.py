@@ -1,16 +1,17 @@
 """Around every page: who is let in, who they are, and what an error looks like."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import Response
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
 from veneer_server.api.deps import Server
-from veneer_server.api.errors import ApiError, report, to_api_error
+from veneer_server.api.errors import ApiError, answer, report, to_api_error
 from veneer_server.console.advice import what_to_do
 from veneer_server.console.doors import HEADERS, NotLetIn, let_in
 from veneer_server.console.pages import render
@@ -23,6 +24,7 @@ from veneer_server.tenancy.scopes import Scope
 SECTIONS = (
     ("", "Overview", Scope.METRICS),
     ("variants", "Variants", Scope.ADAPTERS_READ),
+    ("compare", "Compare", Scope.INFER),
 )
 """The parts of the console: address, name, and the scope that a key must have to see it."""
 
@@ -86,22 +88,43 @@ class Frame:
     ) -> Route:
         """Return a route to ``page`` for those who may do ``scope``; with None, for everybody."""
 
-        async def answer(request: Request) -> Response:
-            response = await self._answer(request, page, scope)
-            response.headers.update(HEADERS)
-            return response
+        async def show(request: Request) -> Response:
+            return _told(await self._show(request, page, scope))
 
-        return Route(path, answer, methods=[method])
+        return Route(path, show, methods=[method])
 
-    async def _answer(self, request: Request, page: Page, scope: Scope | None) -> Response:
+    def script_route(self, path: str, page: Page, scope: Scope) -> Route:
+        """Return a route to ``page`` for a script of the console: an error is JSON, as in the API.
+
+        A script sends JSON, so only POST comes here.
+        """
+
+        async def send(request: Request) -> Response:
+            visit = Visit(request, self._server, self._sessions, None)
+            try:
+                return _told(await page(self._admit(visit, scope)))
+            except ClientDisconnect:
+                raise
+            except NotLetIn as error:
+                return _told(await answer(request, HTTPException(403, str(error))))
+            except Exception as error:
+                return _told(await answer(request, error))
+
+        return Route(path, send, methods=["POST"])
+
+    def _admit(self, visit: Visit, scope: Scope | None) -> Visit:
+        request = visit.request
+        let_in(request.method, request.headers, is_keyless=is_keyless(self._server))
+        if scope is None:
+            return visit
+        visit = replace(visit, principal=self._identify(request))
+        require(visit.who, scope)
+        return visit
+
+    async def _show(self, request: Request, page: Page, scope: Scope | None) -> Response:
         visit = Visit(request, self._server, self._sessions, None)
         try:
-            let_in(request.method, request.headers, is_keyless=is_keyless(self._server))
-            if scope is not None:
-                who = self._identify(request)
-                visit = Visit(request, self._server, self._sessions, who)
-                require(who, scope)
-            return await page(visit)
+            return await page(self._admit(visit, scope))
         except ClientDisconnect:
             raise
         except NotLetIn as error:
@@ -126,6 +149,8 @@ class Frame:
 
     def _refuse(self, visit: Visit, error: ApiError, reason: str | None = None) -> Response:
         visit.request.state.code = error.code
+        known = getattr(visit.request.state, "principal", None)
+        visit = replace(visit, principal=known)
         advice = what_to_do(reason or error.param)
         response = visit.show("error.html", error.status, error=error, advice=advice)
         if visit.is_part:  # an error is a page of its own, not a part of one
@@ -133,6 +158,11 @@ class Frame:
         if error.retry_after_s is not None:
             response.headers["retry-after"] = str(error.retry_after_s)
         return response
+
+
+def _told(response: Response) -> Response:
+    response.headers.update(HEADERS)
+    return response
 
 
 def is_keyless(server: Server) -> bool:

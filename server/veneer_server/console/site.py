@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Mount, Route
 
 from veneer_server.api.deps import Server
-from veneer_server.console import overview, signing, static_files
+from veneer_server.console import comparing, overview, signing, static_files
 from veneer_server.console.figures.recent import Recent
 from veneer_server.console.frame import Frame, Visit
 from veneer_server.console.variants import acting, listing, showing
@@ -30,6 +30,8 @@ def _pages(server: Server) -> list[BaseRoute]:
             for name, act in acting.ACTIONS.items()
         ),
         frame.route("/variants/{name:path}", showing.page(recent), Scope.ADAPTERS_READ),
+        frame.route("/compare", comparing.show, Scope.INFER),
+        frame.script_route("/compare/answers", comparing.ask, Scope.INFER),
         frame.route("/sign-in", signing.ask),
         frame.route("/sign-in", signing.sign_in, method="POST"),
         frame.route("/sign-out", signing.sign_out, method="POST"),

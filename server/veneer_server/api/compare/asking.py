@@ -1,4 +1,4 @@
-"""The route that asks several models the same, and answers with all of their answers."""
+"""Several models that are asked the same, by a client of the API or in the console."""
 
 from collections.abc import Mapping
 from contextlib import aclosing
@@ -6,40 +6,28 @@ from functools import partial
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 
-from veneer_server.api.deps import STREAMED, BodyDep, ServerDep, asker_of, needs, with_body
+from veneer_server.api.compare.variants import Variants
+from veneer_server.api.deps import Server, asker_of
 from veneer_server.api.errors import InvalidRequest
 from veneer_server.api.official.bodies import in_the_clients_words, name_as_written, prepare
-from veneer_server.api.official.members.schemas import body_of
 from veneer_server.api.streams import ClientGone, EventStream, run_until_gone
-from veneer_server.api.variants import Variants
 from veneer_server.engine.base import Endpoint
 from veneer_server.serving.comparing import Comparison
-from veneer_server.tenancy.scopes import Scope
 
 MOST_MODELS = 16
 """Most models that one request may compare; a name may stand there twice."""
 
-router = APIRouter(dependencies=[needs(Scope.INFER)])
 
+async def answer(request: Request, body: dict[str, Any], server: Server) -> Response:
+    """Ask each of ``models`` the same chat request; stream all answers, then one report.
 
-def _schema() -> dict[str, Any]:
-    chat = body_of(Endpoint.CHAT)
-    members = {name: found for name, found in chat["properties"].items() if name != "model"}
-    names = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MOST_MODELS}
-    return {**chat, "required": ["models", "messages"], "properties": {"models": names, **members}}
-
-
-@router.post(
-    "/v1/veneer/compare",
-    response_model=None,
-    responses=STREAMED,
-    openapi_extra=with_body(_schema()),
-)
-async def compare(request: Request, body: BodyDep, server: ServerDep) -> Response:
-    """Ask each of ``models`` the same chat request; stream all answers, then one report."""
+    Raises:
+        InvalidRequest: ``models`` is no list of names, or a field cannot be compared.
+        Exception: no variant answers; it is the error of the first one that failed.
+    """
     bodies = to_bodies(body)
     request.state.model = ", ".join(each["model"] for each in bodies)
     comparison = Comparison(server.requests, bodies, request.state.ids, asker_of(request, body))
