@@ -25,6 +25,8 @@ SECTIONS = (
     ("", "Overview", Scope.METRICS),
     ("variants", "Variants", Scope.ADAPTERS_READ),
     ("compare", "Compare", Scope.INFER),
+    ("keys", "Keys", Scope.KEYS_ADMIN),
+    ("usage", "Usage", Scope.USAGE),
 )
 """The parts of the console: address, name, and the scope that a key must have to see it."""
 

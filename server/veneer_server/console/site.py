@@ -6,9 +6,10 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Mount, Route
 
 from veneer_server.api.deps import Server
-from veneer_server.console import comparing, overview, signing, static_files
+from veneer_server.console import comparing, keys, signing, static_files, usage
 from veneer_server.console.figures.recent import Recent
 from veneer_server.console.frame import Frame, Visit
+from veneer_server.console.overview import page as overview
 from veneer_server.console.variants import acting, listing, showing
 from veneer_server.tenancy.scopes import Scope
 
@@ -32,6 +33,10 @@ def _pages(server: Server) -> list[BaseRoute]:
         frame.route("/variants/{name:path}", showing.page(recent), Scope.ADAPTERS_READ),
         frame.route("/compare", comparing.show, Scope.INFER),
         frame.script_route("/compare/answers", comparing.ask, Scope.INFER),
+        frame.route("/keys", keys.show, Scope.KEYS_ADMIN),
+        frame.route("/keys", keys.create, Scope.KEYS_ADMIN, "POST"),
+        frame.route("/keys/revoke", keys.revoke, Scope.KEYS_ADMIN, "POST"),
+        frame.route("/usage", usage.show, Scope.USAGE),
         frame.route("/sign-in", signing.ask),
         frame.route("/sign-in", signing.sign_in, method="POST"),
         frame.route("/sign-out", signing.sign_out, method="POST"),

@@ -11,7 +11,7 @@ from support.tables import rows
 from veneer_server.console import pages, static_files
 from veneer_server.console.advice import ADVICE
 
-OWN = {"console.css", "console.js", "compare.js", "icon.svg", "SOURCES.md"}
+OWN = {"chart.js", "console.css", "console.js", "compare.js", "icon.svg", "SOURCES.md"}
 TEMPLATES = sorted(pages.FOLDER.glob("*.html"))
 SOURCES = "server/veneer_server/console/static/SOURCES.md"
 

@@ -4,7 +4,7 @@ import pytest
 
 from veneer_server.console.figures.reading import Counts, Reading
 from veneer_server.console.figures.recent import Lately
-from veneer_server.console.verdicts import Word, judge
+from veneer_server.console.overview.verdicts import Word, judge
 
 SLOTS = {("device", "used"): 2.0, ("device", "free"): 0.0, ("host", "used"): 3.0}
 

@@ -10,7 +10,7 @@ from veneer_server.api.errors import to_api_error
 from veneer_server.api.readiness import require_ready
 from veneer_server.console.figures.recent import Recent
 from veneer_server.console.frame import Page, Visit
-from veneer_server.console.verdicts import judge
+from veneer_server.console.overview.verdicts import judge
 
 _MOST_REFUSALS = 8
 
