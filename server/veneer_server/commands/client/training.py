@@ -32,25 +32,18 @@ class Seen:
 
 
 def follow(api: TrainingApi, job: Job) -> Iterator[Seen]:
-    """Yield what is new of ``job`` again and again; the last one is over.
-
-    Raises:
-        LeftTraining: the user pressed Ctrl-C; the server goes on.
-    """
+    """Yield what is new of ``job`` again and again; the last one is over."""
     known: str | None = None
     points: list[Point] = []
-    try:
-        while True:
-            now = api.job(job.id)  # before its events, so that none of them is missed at the end
-            news = api.events_since(job.id, known)
-            known = news[-1].id if news else known
-            points += points_of(event.data for event in news)
-            yield Seen(now, news, points)
-            if now.is_over:
-                return
-            time.sleep(LOOK_EVERY_S)
-    except KeyboardInterrupt:
-        raise LeftTraining(job.id) from None
+    while True:
+        now = api.job(job.id)  # before its events, so that none of them is missed at the end
+        news = api.events_since(job.id, known)
+        known = news[-1].id if news else known
+        points += points_of(event.data for event in news)
+        yield Seen(now, news, points)
+        if now.is_over:
+            return
+        time.sleep(LOOK_EVERY_S)
 
 
 def watch(api: TrainingApi, job: Job) -> Seen:
@@ -58,11 +51,14 @@ def watch(api: TrainingApi, job: Job) -> Seen:
 
     Raises:
         TrainingFailed: it failed, or somebody cancelled it.
-        LeftTraining: as ``follow``.
+        LeftTraining: the user pressed Ctrl-C, also while something was drawn; the server goes on.
     """
-    with _shown() as show:
-        for seen in follow(api, job):
-            show(seen)
+    try:
+        with _shown() as show:
+            for seen in follow(api, job):
+                show(seen)
+    except KeyboardInterrupt:
+        raise LeftTraining(job.id) from None
     now = seen.job
     if now.status != "succeeded":
         raise TrainingFailed(now.id, now.status, now.error.message if now.error else None)
