@@ -266,6 +266,7 @@ async def assemble(
         ),
         replays=Replays(database),
         usage=usage,
+        guarding=guarding,
         kept=_keep(settings, database),
         files=files,
         batches=_batches(settings, database, files),

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from veneer_adapters.adapters import Adapters
+from veneer_adapters.canaries.guarding import Guarding
 from veneer_adapters.catalog.replays import Replays
 from veneer_adapters.catalog.usage import Usage
 from veneer_server.accounting.ledger import Ledger
@@ -47,6 +48,7 @@ class Server:
     requests: RequestService
     replays: Replays
     usage: Usage
+    guarding: Guarding
     kept: Kept
     files: Files
     batches: Batches

@@ -25,6 +25,7 @@ SECTIONS = (
     ("", "Overview", Scope.METRICS),
     ("variants", "Variants", Scope.ADAPTERS_READ),
     ("compare", "Compare", Scope.INFER),
+    ("rollouts", "Rollouts", Scope.ADAPTERS_READ),
     ("keys", "Keys", Scope.KEYS_ADMIN),
     ("usage", "Usage", Scope.USAGE),
 )

@@ -10,6 +10,7 @@ from veneer_server.console import comparing, keys, signing, static_files, usage
 from veneer_server.console.figures.recent import Recent
 from veneer_server.console.frame import Frame, Visit
 from veneer_server.console.overview import page as overview
+from veneer_server.console.rollouts import pages as rollouts
 from veneer_server.console.variants import acting, listing, showing
 from veneer_server.tenancy.scopes import Scope
 
@@ -33,6 +34,8 @@ def _pages(server: Server) -> list[BaseRoute]:
         frame.route("/variants/{name:path}", showing.page(recent), Scope.ADAPTERS_READ),
         frame.route("/compare", comparing.show, Scope.INFER),
         frame.script_route("/compare/answers", comparing.ask, Scope.INFER),
+        frame.route("/rollouts", rollouts.show, Scope.ADAPTERS_READ),
+        frame.route("/rollouts", rollouts.move, Scope.ADAPTERS_WRITE, "POST"),
         frame.route("/keys", keys.show, Scope.KEYS_ADMIN),
         frame.route("/keys", keys.create, Scope.KEYS_ADMIN, "POST"),
         frame.route("/keys/revoke", keys.revoke, Scope.KEYS_ADMIN, "POST"),

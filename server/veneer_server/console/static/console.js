@@ -13,3 +13,8 @@ document.addEventListener("click", async (event) => {
   await navigator.clipboard.writeText(text);
   button.textContent = "Copied";
 });
+
+document.addEventListener("input", (event) => {
+  const slider = event.target.closest("input[type=range]");
+  if (slider) document.querySelector(`output[for="${slider.id}"]`).textContent = slider.value;
+});
