@@ -223,3 +223,12 @@ async def test_an_error_that_nobody_expected_shows_nothing_of_itself(
         answer = await client.get("/console/")
     assert answer.status_code == 500
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/console/", "/console/variants", "/console/static/console.js"])
+async def test_a_page_answers_head_as_every_route_does(echo: Served, path: str) -> None:
+    async with browser(echo.url) as client:
+        head, page = await client.head(path), await client.get(path)
+    assert head.status_code == 200
+    assert head.content == b""
+    assert head.headers["content-security-policy"] == page.headers["content-security-policy"]
