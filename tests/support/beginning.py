@@ -21,13 +21,18 @@ async def begin_state(state: StateSettings) -> None:
     database = state.database()
     if state.dir.exists() or not isinstance(database, Path):
         return
-    if not _TABLES:
-        _TABLES.append(await _migrated())
+    await prepare_tables()
     state.dir.mkdir(parents=True)
     database.write_bytes(_TABLES[0])
     with sqlite3.connect(database) as connection:
         connection.execute("UPDATE clock SET identity = ?", [uuid4().hex])
     connection.close()
+
+
+async def prepare_tables() -> None:
+    """Migrate a database that this process then copies; a second call does nothing."""
+    if not _TABLES:
+        _TABLES.append(await _migrated())
 
 
 async def _migrated() -> bytes:

@@ -5,6 +5,8 @@ as a program it forks a server for each line of JSON it reads and writes a line 
 """
 
 import asyncio
+import gc
+import importlib
 import json
 import os
 import shutil
@@ -20,6 +22,7 @@ from typing import Any, NoReturn
 import httpx
 
 from support import builders
+from support.beginning import prepare_tables
 from support.places import TESTS
 from support.serving import POLL_S, Served, serve_echo
 from veneer_adapters import faults
@@ -274,6 +277,16 @@ def _fork(folder: str, sources: str, wanted: str, fault: str | None) -> Ended:
     return Ended(os.waitstatus_to_exitcode(status), json.loads(text) if text else None)
 
 
+def _warm_up() -> None:
+    """Import, make and compile what every fork would; nothing of it holds a thread or a file."""
+    for module in ("anyio._backends._asyncio", "httpcore", "uvicorn.lifespan.off"):
+        importlib.import_module(module)
+    asyncio.run(prepare_tables())
+    gc.collect()
+    gc.freeze()  # a collection in a fork would copy all of it
+
+
 if __name__ == "__main__":
+    _warm_up()
     for line in sys.stdin:
         print(json.dumps(asdict(_fork(*json.loads(line)))), flush=True)
