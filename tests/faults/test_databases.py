@@ -150,33 +150,64 @@ import sqlalchemy as sa
 from importlib.resources import files
 from veneer_adapters.catalog.database import Database, Migrations
 further = [Migrations(str(files("veneer_server") / "migrations"), "server_version")]
-left = int(sys.argv[2])
-def count(*_):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-sa.event.listen(sa.Engine, "before_cursor_execute", count)
-asyncio.run(Database.open(Path(sys.argv[1]), further=further))
-os._exit(0)
+
+def migrate(database, left):
+    def count(*_):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    sa.event.listen(sa.Engine, "before_cursor_execute", count)
+    asyncio.run(Database.open(Path(database), further=further))
+    os._exit(0)
+
+# Each in a process of its own, forked because to import all this again takes most of a second.
+for line in sys.stdin:
+    left, database = line.strip().split(maxsplit=1)
+    child = os.fork()
+    if child == 0:
+        migrate(database, int(left))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
-@pytest.mark.timeout(600)
+@contextmanager
+def migrating() -> Iterator[Callable[[int, Path], int]]:
+    """Give a function that migrates a database and dies at a statement, counted from 1; 0: never.
+
+    It returns how that process ended.
+    """
+    command = [sys.executable, "-c", MIGRATE]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        asked, ended = process.stdin, process.stdout
+
+        def migrate(statement: int, database: Path) -> int:
+            print(statement, database, file=asked, flush=True)
+            return int(ended.readline())
+
+        try:
+            yield migrate
+        except BaseException:
+            process.kill()
+            raise
+
+
 def test_d3_a_migration_killed_at_any_statement_is_done_by_the_next_start(tmp_path: Path) -> None:
     codes = []
-    for n in range(1, 120):
-        database = tmp_path / f"{n}.db"
-        command = [sys.executable, "-c", MIGRATE, str(database), str(n)]
-        codes.append(subprocess.run(command, timeout=60, check=False).returncode)
-        with closing(sqlite3.connect(database)) as connection:
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        made = {"alembic_version", "clock", "server_version", "responses"}
-        assert made <= tables or not tables
-        again = [*command[:-1], "0"]
-        assert subprocess.run(again, timeout=60, check=False).returncode == 0
-        if codes[-1] == 0:
-            break
-        assert codes[-1] == -signal.SIGKILL
+    with migrating() as migrate:
+        for n in range(1, 120):
+            database = tmp_path / f"{n}.db"
+            codes.append(migrate(n, database))
+            with closing(sqlite3.connect(database)) as connection:
+                tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            made = {"alembic_version", "clock", "server_version", "responses"}
+            assert made <= tables or not tables
+            assert migrate(0, database) == 0
+            if codes[-1] == 0:
+                break
+            assert codes[-1] == -signal.SIGKILL
     assert len(codes) > 10
     assert codes[-1] == 0

@@ -79,7 +79,7 @@ async def a_family(folder: Path, *, ours: bool) -> AsyncIterator[Family]:
     assert process.stdout is not None
     family = Family(process, {})
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):  # where vLLM is installed, two of them import it
             while len(family.members) < 3:
                 role, pid, group = (await process.stdout.readline()).decode().split()
                 family.members[role] = (int(pid), int(group))
