@@ -3,23 +3,36 @@
 import json
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pytest
 
-from support.serving import start_process, stop
+from support import tiny
+from support.serving import Served, start_process, stop
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 BODY = {
-    "model": "smollm2-135m-instruct",
+    "model": "tiny",
     "messages": [{"role": "user", "content": "Count to one hundred."}],
-    "max_tokens": 100,
+    "max_tokens": 1000,
     "stream": True,
     "ignore_eos": True,
 }
+
+
+@contextmanager
+def started(folder: Path, **options: Any) -> Iterator[Served]:
+    """Serve the two-layer model: no test here looks at what it says."""
+    base = folder / "tiny"
+    model = base if base.exists() else tiny.model(base)
+    with start_process(folder, flags=["--model", str(model)], **options) as served:
+        yield served
 
 
 def descendants(pid: int) -> list[psutil.Process]:
@@ -36,7 +49,7 @@ def gone_within(processes: list[psutil.Process], seconds: float) -> bool:
 
 
 def test_a_signal_to_the_whole_group_lets_streams_finish_and_exits_0(tmp_path: Path) -> None:
-    with start_process(tmp_path, new_group=True) as served:
+    with started(tmp_path, new_group=True) as served:
         assert served.process is not None
         family = descendants(served.process.pid)
         assert len(family) >= 2
@@ -54,7 +67,7 @@ def test_a_signal_to_the_whole_group_lets_streams_finish_and_exits_0(tmp_path: P
 def test_the_death_of_the_gateway_leaves_no_engine_and_the_next_start_removes_the_rest(
     tmp_path: Path,
 ) -> None:
-    with start_process(tmp_path, ends_with=-signal.SIGKILL) as served:
+    with started(tmp_path, ends_with=-signal.SIGKILL) as served:
         assert served.process is not None
         family = descendants(served.process.pid)
         scores = {p.cmdline()[-1]: oom_score(p.pid) for p in family if "VLLM" in p.name()}
@@ -65,7 +78,7 @@ def test_the_death_of_the_gateway_leaves_no_engine_and_the_next_start_removes_th
         places = [Path(left["folder"]), *(Path("/dev/shm") / name for name in left["shared"])]  # noqa: S108
         assert len(places) > 1
         assert places[0].exists()  # Python's own tracker may have removed the memory
-    with start_process(tmp_path):
+    with started(tmp_path):
         assert not any(place.exists() for place in places)
     assert not (tmp_path / "state" / "ENGINE").exists()
 
@@ -75,7 +88,7 @@ def test_without_the_exact_lora_op_the_server_refuses_to_start(tmp_path: Path, h
     value = {"VLLM_TARGET_DEVICE": "cpu", "VLLM_PLUGINS": "somebody_elses"}[hidden]
     with (
         pytest.raises(AssertionError, match="did not start") as refusal,
-        start_process(tmp_path, environ={hidden: value}),
+        started(tmp_path, environ={hidden: value}),
     ):
         pass
     assert hidden in str(refusal.value)

@@ -4,7 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -46,26 +47,43 @@ SPOILED = [
 ]
 
 
+AT_ONCE = 2
+"""Such a start does little but import, on one core."""
+Ended = subprocess.CompletedProcess[str]
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.model(tmp_path_factory.mktemp("base") / "tiny")
+def endings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Future[Ended]]]:
+    """How a start ends on each base; all were begun, ``AT_ONCE`` at a time."""
+    whole = tiny.model(tmp_path_factory.mktemp("base") / "tiny")
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        yield {
+            name: threads.submit(serve, whole, tmp_path_factory.mktemp("refused"), spoil)
+            for name, spoil, _ in SPOILED
+        }
+        threads.shutdown(cancel_futures=True)
 
 
-@pytest.mark.parametrize(("spoil", "said"), [c[1:] for c in SPOILED], ids=[c[0] for c in SPOILED])
-def test_a_base_that_cannot_be_served_ends_the_start_with_a_sentence(
-    whole: Path, tmp_path: Path, spoil: Callable[[Path], None], said: str
-) -> None:
-    folder = shutil.copytree(whole, tmp_path / "base")
-    spoil(folder)
-    flags = ["--model", str(folder), "--adapters", str(tmp_path / "none"), "--port", "0"]
-    ended = subprocess.run(
+def serve(whole: Path, folder: Path, spoil: Callable[[Path], None]) -> Ended:
+    """Start a server on a copy of the ``whole`` model that is spoilt; return how it ends."""
+    base = shutil.copytree(whole, folder / "base")
+    spoil(base)
+    flags = ["--model", str(base), "--adapters", str(folder / "none"), "--port", "0"]
+    return subprocess.run(
         [str(Path(sys.executable).with_name("veneer")), "serve", *flags],
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
     )
+
+
+@pytest.mark.parametrize(("name", "said"), [c[::2] for c in SPOILED], ids=[c[0] for c in SPOILED])
+def test_a_base_that_cannot_be_served_ends_the_start_with_a_sentence(
+    endings: Mapping[str, Future[Ended]], name: str, said: str
+) -> None:
+    ended = endings[name].result(timeout=280)
     assert ended.returncode == 78, ended.stderr
     assert said in " ".join(ended.stderr.split())
     assert "Traceback" not in ended.stderr

@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from support.places import DEMO
+from support import tiny
 from support.serving import start_process
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
@@ -49,9 +49,11 @@ def collector() -> Iterator[tuple[str, list[Span]]]:
 def test_vllms_span_is_a_child_of_ours_in_the_clients_trace(tmp_path: Path) -> None:
     with collector() as (endpoint, spans):
         environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
-        with start_process(tmp_path, roots=[DEMO], environ=environ) as served:
+        flags = ["--model", str(tiny.model(tmp_path / "tiny"))]
+        tiny.adapter(tmp_path / "my-adapters" / "mine")
+        with start_process(tmp_path, environ=environ, flags=flags) as served:
             body = {
-                "model": "pirate",
+                "model": "mine",
                 "messages": [{"role": "user", "content": "Count to ten."}],
                 "max_tokens": 4,
             }
@@ -60,6 +62,6 @@ def test_vllms_span_is_a_child_of_ours_in_the_clients_trace(tmp_path: Path) -> N
             answer = httpx.post(url, json=body, headers=headers, timeout=60)
             assert answer.status_code == 200, answer.text
     ours = {span.name: span for span in spans if span.trace_id.hex() == TRACE}
-    wanted = {"POST /v1/chat/completions", "chat pirate", "adapter lease", "llm_request"}
+    wanted = {"POST /v1/chat/completions", "chat mine", "adapter lease", "llm_request"}
     assert wanted <= set(ours)
-    assert ours["llm_request"].parent_span_id == ours["chat pirate"].span_id
+    assert ours["llm_request"].parent_span_id == ours["chat mine"].span_id
