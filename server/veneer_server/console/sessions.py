@@ -33,10 +33,14 @@ class Sessions:
         return text
 
     def find(self, text: str) -> Principal | None:
-        """Return who has the session; None when there is none, or its key is no good any more."""
+        """Return who has the session; None when there is none, or its key is no good any more.
+
+        One that began without any key ends when the first key is made.
+        """
         who = self._kept.get(_digest(text))
         if who is None or who.key_id is None:
-            return who
+            is_good = who is None or bool(who.owner) or self._keyring.is_empty
+            return who if is_good else None
         key = self._keyring.by_id(who.key_id)
         return key.principal() if key else None
 

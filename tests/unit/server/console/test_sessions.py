@@ -55,6 +55,17 @@ async def test_a_session_ends_with_its_key(keyring: Keyring) -> None:
     assert sessions.find(text) is None
 
 
+async def test_a_session_that_began_without_any_key_ends_with_the_first_one(
+    keyring: Keyring,
+) -> None:
+    sessions = Sessions(keyring)
+    keyless, operator = sessions.begin(Principal()), sessions.begin(Principal(owner="o"))
+    assert sessions.find(keyless) == Principal()
+    await keyring.create(tenant=None, name="", scopes=(Scope.INFER,), patterns=None, expires=None)
+    assert sessions.find(keyless) is None
+    assert sessions.find(operator) is not None
+
+
 async def test_the_oldest_session_makes_room(keyring: Keyring) -> None:
     sessions = Sessions(keyring)
     first = sessions.begin(Principal())
