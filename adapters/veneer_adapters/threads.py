@@ -50,6 +50,8 @@ async def to_its_end(work: Awaitable[T]) -> T:
         while not working.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait((working,))
+        if not working.cancelled():
+            working.exception()  # nobody else will ask for it
         raise
 
 

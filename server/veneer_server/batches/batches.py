@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from veneer_adapters.catalog.database import Database
 from veneer_adapters.errors import AdapterUnavailable
+from veneer_adapters.threads import to_its_end
 from veneer_server.batches.errors import (
     BatchesFull,
     BatchesUnavailable,
@@ -84,11 +85,16 @@ class Batches:
     async def create(self, who: Principal, asked: Asked) -> Batch:
         """Make a batch; it is validated and answered later.
 
+        When the caller is cancelled meanwhile, there is a whole batch or none.
+
         Raises:
             FileNotFound: the asker has no such file.
             BatchRefused: the file is not for batches, or too large.
             BatchesFull: the asker has too many unfinished batches.
         """
+        return await to_its_end(self._create(who, asked))
+
+    async def _create(self, who: Principal, asked: Asked) -> Batch:
         file = await self.files.find(who.owner, asked.input_file, param="input_file_id")
         if file.purpose != Purpose.BATCH:
             raise BatchRefused(

@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,24 @@ async def progress(batches: Batches, batch: Batch) -> Progress:
     found = await batches.look(batch.id)
     assert found is not None
     return found.progress
+
+
+async def test_a_create_that_is_cancelled_at_any_moment_leaves_a_whole_batch_or_none(
+    batches: Batches,
+) -> None:
+    file = await upload(batches.files, b"lines")
+    asked = Asked(input_file=file.id, endpoint=CHAT, metadata=None, output_expires_s=None)
+    batches.bounds = replace(BOUNDS, unfinished=1000)
+    for turns in range(100):
+        creating = asyncio.create_task(batches.create(ME, asked))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        creating.cancel()
+        await asyncio.wait((creating,))
+    rows = {batch.id for batch in await batches.unfinished()}
+    folders = set(batches.folders.older_than(-1))
+    assert rows == folders
+    assert rows
 
 
 async def test_what_was_flushed_is_counted_and_what_was_not_is_cut_off(batches: Batches) -> None:
