@@ -17,6 +17,8 @@ from support.fine_tuning import JOBS, STAND_IN, create, ended, until, upload
 from support.serving import POLL_S, Served, serve_echo
 from support.training_rows import numbered, preference
 
+pytestmark = pytest.mark.slow
+
 SAID = {"messages": [{"role": "user", "content": "hi"}]}
 
 

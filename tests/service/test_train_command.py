@@ -17,6 +17,8 @@ from support.fine_tuning import STAND_IN, to_jsonl
 from support.serving import Served, serve_echo
 from support.training_rows import numbered
 
+pytestmark = pytest.mark.slow
+
 COMMAND = (sys.executable, "-c", "from veneer_server.commands.main import main; main()", "train")
 QUIET = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 

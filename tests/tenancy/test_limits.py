@@ -90,7 +90,7 @@ async def test_the_keys_of_a_tenant_share_what_the_tenant_may_use(limited: Tenan
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_an_answer_costs_what_its_usage_says(limited: Tenants, stream: bool) -> None:
-    key = await limited.key(tenant="open", rpm=100)
+    key = await limited.key(tenant="open", rpm=6, tpm=120)
     before = await left(key)
     options: dict[str, Any] = {"stream": True} if stream else {}
     found = await ask(key, chat(20, **options))

@@ -22,6 +22,8 @@ from veneer_server.training.jobs.errors import JobsUnavailable
 from veneer_server.training.jobs.records import FineTuningJob, Status
 from veneer_server.training.jobs.working.trainer import end_left_behind, environment, start
 
+pytestmark = pytest.mark.slow
+
 SLOW = ("--step-s", "0.1")
 
 
