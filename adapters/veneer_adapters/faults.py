@@ -23,6 +23,7 @@ POINTS = (
     "training.step",
     "training.write",
     "training.rename",
+    "training.reference",
 )
 """Every point there is. A new call of ``fault_point`` with a new name needs a new entry here."""
 

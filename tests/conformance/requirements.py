@@ -192,6 +192,10 @@ REQUIREMENTS: dict[str, Requirement] = {
         " has numbers for what was left out.",
         f"{API}/fine-tuning/create",
     ),
+    "fine_tuning:preferences": Requirement(
+        "Preferences are learned by the method dpo; the answer has a number for its beta.",
+        f"{GUIDES}/direct-preference-optimization",
+    ),
     "files:object": Requirement(
         "A file that was uploaded is retrieved, read and deleted in OpenAI's shapes.",
         f"{API}/files/object",

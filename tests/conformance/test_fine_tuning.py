@@ -14,7 +14,7 @@ from conformance.schema import OfficialSchema
 from support import clients
 from support.fine_tuning import ENDED, STAND_IN, to_jsonl
 from support.serving import POLL_S, serve_echo
-from support.training_rows import numbered
+from support.training_rows import numbered, preferences
 
 
 class Client:
@@ -128,3 +128,14 @@ async def test_hyperparameters_may_stand_in_the_method_or_beside_it(client: Clie
         found = job.hyperparameters
         assert (found.n_epochs, found.batch_size, found.learning_rate_multiplier) == (2, 8, 0.5)
         assert job.method.supervised.hyperparameters.n_epochs == 2
+
+
+@pytest.mark.requirement("fine_tuning:preferences")
+async def test_a_job_learns_from_preferences(client: Client) -> None:
+    file = await client.file(preferences(40))
+    asked = {"type": "dpo", "dpo": {"hyperparameters": {"beta": "auto", "n_epochs": 2}}}
+    job = await client.jobs.create(model="echo", training_file=file, method=asked)
+    found = client.checked(job).method
+    assert (found.type, found.supervised) == ("dpo", None)
+    assert (found.dpo.hyperparameters.beta, found.dpo.hyperparameters.n_epochs) == (0.1, 2)
+    assert (await client.ended(job)).status == "succeeded"

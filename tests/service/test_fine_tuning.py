@@ -15,7 +15,7 @@ import pytest_asyncio
 from support.batching import CHAT
 from support.fine_tuning import JOBS, STAND_IN, create, ended, until, upload
 from support.serving import POLL_S, Served, serve_echo
-from support.training_rows import numbered, preference
+from support.training_rows import numbered, preference, preferences
 
 pytestmark = pytest.mark.slow
 
@@ -86,10 +86,38 @@ async def test_wrong_rows_are_named_and_there_is_no_job(client: httpx.AsyncClien
     assert (await client.get(JOBS)).json()["data"] == []
 
 
+async def test_from_preferences_to_an_answer(client: httpx.AsyncClient) -> None:
+    numbers = {"n_epochs": 10, "batch_size": 4, "beta": 0.2}
+    method = {"type": "dpo", "dpo": {"hyperparameters": numbers}}
+    made = await create(client, training_file=await upload(client, preferences(40)), method=method)
+    assert made["method"]["type"] == "dpo"
+    found = made["method"]["dpo"]["hyperparameters"]
+    assert found == {**numbers, "learning_rate_multiplier": 1.0}
+    assert made["hyperparameters"] == {k: v for k, v in found.items() if k != "beta"}
+    done = await ended(client, made["id"])
+    assert (done["status"], done["veneer"]["total_steps"]) == ("succeeded", 80)
+    assert (await answer(client, done["fine_tuned_model"])).status_code == 200
+    content = (await client.get(f"/v1/files/{done['result_files'][0]}/content")).text
+    rows = list(csv.DictReader(io.StringIO(content)))
+    assert (rows[0]["train_reward_margin"], rows[-1]["train_reward_margin"]) == ("0.1", "8.0")
+
+
+async def test_rows_of_another_method_are_named(client: httpx.AsyncClient) -> None:
+    few = {"method": {"type": "dpo"}, "model": "echo"}
+    for rows, more, why in (
+        (numbered(12), few, "Line 1: it has no 'input'; the method 'dpo' needs it"),
+        ([preference()] * 9, few, "has 9 example(s)"),
+        ([preference()] * 12, {"model": "echo"}, "Line 1: it is a row for the method 'dpo'"),
+    ):
+        file = await upload(client, rows)
+        refused = await client.post(JOBS, json={"training_file": file, **more})
+        assert refused.status_code == 400
+        assert why in refused.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("more", "status", "code", "param"),
     [
-        ({"method": {"type": "dpo"}}, 400, "unsupported", "method.type"),
         ({"method": {"type": "reinforcement"}}, 400, "unsupported", "method.type"),
         ({"integrations": [{"type": "wandb"}]}, 400, "unsupported", "integrations"),
         ({"model": "nobody"}, 404, "model_not_found", "model"),

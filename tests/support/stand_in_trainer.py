@@ -50,8 +50,9 @@ class Run:
         self.folder: Path = asked.folder
         self.job = json.loads((self.folder / "job.json").read_text())
         rows = (self.folder / self.job["train"]).read_text().splitlines()
-        examples = sum(len(json.loads(row)["examples"]) for row in rows)
-        self.total = math.ceil(examples / self.job["batch_size"]) * self.job["epochs"]
+        self.dpo = self.job["method"] == "dpo"
+        items = len(rows) if self.dpo else sum(len(json.loads(row)["examples"]) for row in rows)
+        self.total = math.ceil(items / self.job["batch_size"]) * self.job["epochs"]
         self.stopped = False
         self.step = 0
 
@@ -81,6 +82,8 @@ class Run:
         time.sleep(self.asked.step_s)
         self.step += 1
         figures = {"train_loss": 1 / self.step, "train_mean_token_accuracy": 0.5}
+        if self.dpo:
+            figures = {"train_loss": 1 / self.step, "train_reward_margin": self.step / 10}
         more = {"total_steps": self.total, "seconds": 0.5, "trained_tokens": self.step * 10}
         told = f"Step {self.step}/{self.total}: training loss={1 / self.step:.3f}"
         self.say("metrics", told, {"step": self.step, **figures, **more})

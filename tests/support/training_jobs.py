@@ -5,7 +5,7 @@ import os
 import select
 import signal
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,18 +53,31 @@ def examples(count: int, seed: int = 3) -> list[Example]:
     return made
 
 
-def write_examples(path: Path, made: list[Example]) -> Path:
-    """Write them as ``training.rows.preparing`` does."""
-    rows = [{"examples": [{"ids": each.ids, "spans": each.spans}]} for each in made]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+def pairs(count: int, seed: int = 3) -> list[tuple[Example, Example]]:
+    """Return pairs with the same prompt: it is better to count up than to count down."""
+    made = []
+    for preferred in examples(count, seed):
+        [(start, end)] = preferred.spans
+        last = preferred.ids[start - 1]
+        down = tuple((last - n) % VOCABULARY for n in range(1, end - start + 1))
+        made.append((preferred, Example((*preferred.ids[:start], *down), preferred.spans)))
+    return made
+
+
+def write_examples(path: Path, made: Sequence[Example | tuple[Example, ...]]) -> Path:
+    """Write them as ``training.rows.preparing`` does, each as a row of its own."""
+    rows = [each if isinstance(each, tuple) else (each,) for each in made]
+    told = [{"examples": [{"ids": e.ids, "spans": e.spans} for e in row]} for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in told))
     return path
 
 
 def job(folder: Path, base: Path, **changed: Any) -> Job:
     """Write a job of 12 steps with a checkpoint every 4 into the new ``folder``."""
     folder.mkdir(parents=True)
-    write_examples(folder / "train.jsonl", examples(16))
-    write_examples(folder / "valid.jsonl", examples(4, seed=4))
+    make: Callable[..., Sequence[Any]] = pairs if changed.get("method") == "dpo" else examples
+    write_examples(folder / "train.jsonl", make(16))
+    write_examples(folder / "valid.jsonl", make(4, seed=4))
     made = Job(
         **{
             "id": "ftjob-test",

@@ -38,6 +38,11 @@ def numbered(count: int) -> list[dict[str, Any]]:
     return [chat(said("user", f"n{n}"), said("assistant", f"a{n}")) for n in range(count)]
 
 
+def preferences(count: int) -> list[dict[str, Any]]:
+    """Different rows of one question and two answers."""
+    return [preference(input={"messages": [said("user", f"n{n}")]}) for n in range(count)]
+
+
 def write(path: Path, rows: Iterable[Any]) -> Path:
     """Write rows to a file; bytes stay as they are."""
     lines = (row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows)

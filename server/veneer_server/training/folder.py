@@ -7,6 +7,7 @@ result.json                the trainer: how the run ended; absent while it runs
 checkpoints/step-N/        complete from the moment it has this name
     adapter/               adapter_config.json and adapter_model.safetensors, to be published
     state/                 what the trainer goes on from; only in the newest checkpoint
+reference.json             the trainer, of the method dpo: what the base makes of each pair
 lock                       held while a trainer runs
 """
 
@@ -63,6 +64,11 @@ class JobFolder:
         return self.path / "result.json"
 
     @property
+    def reference(self) -> Path:
+        """Return the file that says what the base makes of each pair."""
+        return self.path / "reference.json"
+
+    @property
     def lock(self) -> Path:
         """Return the file that a running trainer has locked."""
         return self.path / "lock"
@@ -91,10 +97,17 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def replace_json(path: Path, shown: Mapping[str, Any]) -> None:
-    """Write ``shown`` so that a reader sees the old file or the new one, and never half of it."""
+def replace_json(path: Path, shown: Mapping[str, Any], *, durable: bool = False) -> None:
+    """Write ``shown`` so that a reader sees the old file or the new one, and never half of it.
+
+    With ``durable`` that holds after a loss of power too.
+    """
     new = path.with_name(f".{path.name}.new")
-    new.write_text(json.dumps(shown) + "\n", encoding="utf-8")
+    with new.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(shown) + "\n")
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     os.replace(new, path)
 
 

@@ -8,6 +8,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from veneer_server.training.rows.rows import Method
+
 NAME = "job.json"
 
 
@@ -45,7 +47,9 @@ class Job(_Part):
     """Everything that decides what a run does. Relative paths start in the job's folder."""
 
     id: str = Field(min_length=1, max_length=128)
-    method: Literal["supervised"] = "supervised"
+    method: Method = Method.SUPERVISED
+    beta: float = Field(default=0.1, gt=0, le=2)
+    """Of the method ``dpo``: how much weighs that the model stays near the base."""
     base: Path
     """The folder of the base model."""
     base_id: str = Field(min_length=1, max_length=512)
@@ -87,7 +91,10 @@ class Job(_Part):
 
     def recipe(self) -> dict[str, object]:
         """Return what a checkpoint must agree with: all but the means, which may change."""
-        kept = self.model_dump(mode="json", exclude={"means", "base", "train", "valid"})
+        unsaid = {"means", "base", "train", "valid"}
+        if self.method is not Method.DPO:
+            unsaid.add("beta")
+        kept = self.model_dump(mode="json", exclude=unsaid)
         return {**kept, "precision": self.means.precision}
 
 

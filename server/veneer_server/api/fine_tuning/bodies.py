@@ -23,6 +23,7 @@ from veneer_server.training.evaluating.asked import Evaluation, Then
 from veneer_server.training.job import Lora
 from veneer_server.training.jobs.errors import JobUnsupported
 from veneer_server.training.jobs.rules import Asked
+from veneer_server.training.rows.rows import Method as Known
 
 _SUFFIX = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METADATA = re.compile(r"metadata\[(.{1,64})\]", re.DOTALL)
@@ -30,10 +31,8 @@ _MOST_METADATA = 16
 _Auto = Literal["auto"]
 _Id = Annotated[StrictStr, Field(min_length=1, max_length=512)]
 _UNTRAINED = {
-    "dpo": "Rows of preferences can be checked, but not trained yet: the method must be"
-    " 'supervised'.",
     "reinforcement": "This server does not train by reinforcement: the method must be"
-    " 'supervised'.",
+    " 'supervised' or 'dpo'.",
 }
 
 
@@ -51,10 +50,22 @@ class Hyperparameters(_Part):
     ) = None
 
 
+class DpoHyperparameters(Hyperparameters):
+    """Those of the method ``dpo``."""
+
+    beta: _Auto | Annotated[StrictInt | StrictFloat, Field(gt=0, le=2)] | None = None
+
+
 class Supervised(_Part):
-    """The method that can be trained."""
+    """Answers are learned."""
 
     hyperparameters: Hyperparameters = Hyperparameters()
+
+
+class Dpo(_Part):
+    """It is learned which of two answers is better."""
+
+    hyperparameters: DpoHyperparameters = DpoHyperparameters()
 
 
 class Method(_Part):
@@ -62,7 +73,7 @@ class Method(_Part):
 
     type: StrictStr
     supervised: Supervised | None = None
-    dpo: dict[str, Any] | None = None
+    dpo: Dpo | None = None
     reinforcement: dict[str, Any] | None = None
 
 
@@ -111,7 +122,7 @@ def to_asked(body: Mapping[str, Any], then: Then = Then.CANDIDATE) -> Asked:
         )
     if asked.metadata is not None:
         check_metadata(asked.metadata)
-    chosen = _hyperparameters(asked)
+    method, chosen = _method(asked), _hyperparameters(asked)
     return Asked(
         model=asked.model,
         training_file=asked.training_file,
@@ -121,6 +132,8 @@ def to_asked(body: Mapping[str, Any], then: Then = Then.CANDIDATE) -> Asked:
         n_epochs=chosen.n_epochs or "auto",
         batch_size=chosen.batch_size or "auto",
         learning_rate_multiplier=chosen.learning_rate_multiplier or "auto",
+        method=method,
+        beta=_beta(chosen),
         lora=None if asked.lora is None else _lora(asked.lora),
         learning_rate=None if asked.lora is None else asked.lora.learning_rate,
         metadata=asked.metadata,
@@ -161,22 +174,27 @@ def _parsed(body: Mapping[str, Any]) -> CreateBody:
         raise InvalidRequest(f"Invalid '{param}': {fault['msg']}.", param=param) from None
 
 
+def _method(asked: CreateBody) -> Known:
+    if asked.method is None or asked.method.type in tuple(Known):
+        return Known(Known.SUPERVISED if asked.method is None else asked.method.type)
+    if told := _UNTRAINED.get(asked.method.type):
+        raise JobUnsupported(told, param="method.type")
+    raise InvalidRequest(
+        f"Invalid value: '{asked.method.type[:100]}'. The method must be 'supervised' or 'dpo'.",
+        param="method.type",
+    )
+
+
 def _hyperparameters(asked: CreateBody) -> Hyperparameters:
     """Return those of the method, or else the older ones beside it."""
     method = asked.method
-    if method is None:
-        return asked.hyperparameters or Hyperparameters()
-    if method.type != "supervised":
-        told = _UNTRAINED.get(method.type)
-        if told is None:
-            raise InvalidRequest(
-                f"Invalid value: '{method.type[:100]}'. The method must be 'supervised'.",
-                param="method.type",
-            )
-        raise JobUnsupported(told, param="method.type")
-    if method.supervised is None:
-        return asked.hyperparameters or Hyperparameters()
-    return method.supervised.hyperparameters
+    chosen = method and (method.dpo if method.type == Known.DPO else method.supervised)
+    return chosen.hyperparameters if chosen else asked.hyperparameters or Hyperparameters()
+
+
+def _beta(chosen: Hyperparameters) -> float | _Auto:
+    found = chosen.beta if isinstance(chosen, DpoHyperparameters) else None
+    return "auto" if found is None else found
 
 
 def _lora(asked: LoraBody) -> Lora:

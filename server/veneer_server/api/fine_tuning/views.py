@@ -10,11 +10,13 @@ from veneer_server.training.jobs.records import Event, FineTuningJob, Page, Publ
 def to_document(job: FineTuningJob) -> dict[str, Any]:
     """Return ``job`` in OpenAI's shape; ``veneer``, ``lora`` and ``evaluation`` are ours."""
     recipe, failure = job.recipe, job.failure
-    numbers = {
+    numbers: dict[str, float] = {
         "n_epochs": recipe.hyperparameters.n_epochs,
         "batch_size": recipe.hyperparameters.batch_size,
         "learning_rate_multiplier": recipe.hyperparameters.learning_rate_multiplier,
     }
+    method, beta = str(recipe.method), recipe.hyperparameters.beta
+    of_method = numbers if beta is None else {**numbers, "beta": beta}
     shown: dict[str, Any] = {
         "id": job.id,
         "object": "fine_tuning.job",
@@ -26,7 +28,7 @@ def to_document(job: FineTuningJob) -> dict[str, Any]:
         "organization_id": job.organization,
         "status": str(job.status),
         "hyperparameters": numbers,
-        "method": {"type": "supervised", "supervised": {"hyperparameters": numbers}},
+        "method": {"type": method, method: {"hyperparameters": of_method}},
         "training_file": recipe.training_file,
         "validation_file": recipe.validation_file,
         "result_files": [] if job.result_file is None else [job.result_file],

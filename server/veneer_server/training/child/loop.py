@@ -14,15 +14,14 @@ from veneer_adapters.faults import fault_point
 from veneer_server.training.child import checkpoints
 from veneer_server.training.child.batches import batch_at
 from veneer_server.training.child.failures import TrainingFailed
-from veneer_server.training.child.loss import Losses, Scored, mean_loss, to_batch
+from veneer_server.training.child.loss import Scored, means
 from veneer_server.training.child.model import computing, load, trained
+from veneer_server.training.child.objectives import Item, to_objective
 from veneer_server.training.child.stopping import Stopper
 from veneer_server.training.events import EventLog
 from veneer_server.training.folder import PAUSED, Checkpoint, JobFolder, replace_json
 from veneer_server.training.job import Job
 from veneer_server.training.recipes import rate_at, steps
-from veneer_server.training.rows.examples import Example
-from veneer_server.training.rows.preparing import read_examples
 
 _MOST_GRADIENT = 1.0
 
@@ -46,16 +45,16 @@ class Loop:
             TrainingFailed: one of both cannot be used.
         """
         self._job, self._folder, self._log, self._stopper = job, folder, log, stopper
-        self._examples = list(read_examples(job.train))
-        if not self._examples:
-            raise TrainingFailed("invalid_training_file", "There are no rows to learn from.")
         self._recipe = {**job.recipe(), "rows": _digest(job.train)}
-        self._held_out = list(read_examples(job.valid)) if job.valid else []
-        self._lengths = [len(example.ids) for example in self._examples]
-        self._total = steps(len(self._examples), job.batch_size, job.epochs)
         self._model = load(job)
         self._model.train()
-        self._losses = Losses(self._model)
+        self._objective = to_objective(job, folder, log, self._model)
+        self._items = self._objective.read(job.train)
+        if not self._items:
+            raise TrainingFailed("invalid_training_file", "There are no rows to learn from.")
+        self._held_out = self._objective.read(job.valid) if job.valid else []
+        self._lengths = [item.length for item in self._items]
+        self._total = steps(len(self._items), job.batch_size, job.epochs)
         self._weights = list(trained(self._model).values())
         self._optimizer = torch.optim.AdamW(self._weights, weight_decay=0.0)
         self._step = self._tokens = 0
@@ -89,6 +88,9 @@ class Loop:
             self._log.say(f"Fine-tuning job goes on from step {self._step}/{self._total}")
         self._stopper.pause = self._pause
         self._beat()
+        self._items, self._held_out = self._objective.begin(
+            self._items, self._held_out, self._known_by()
+        )
         # The process may have ended between the checkpoint and its measurement.
         if self._saved is not None and self._is_due() and not self._metrics:
             self._measure(self._saved)
@@ -96,28 +98,25 @@ class Loop:
     def _take_step(self) -> None:
         began = time.monotonic()
         indexes = batch_at(self._step, self._lengths, self._job.batch_size, self._job.seed)
-        examples = [self._examples[index] for index in indexes]
-        scored = self._backward(examples)
+        items = [self._items[index] for index in indexes]
+        scored = self._backward(items)
         with self._stopper.steady:
             self._optimizer.step()
             self._step += 1
-            self._train = {
-                "train_loss": scored.loss.item(),
-                "train_mean_token_accuracy": scored.right / scored.counted,
-            }
-            self._tokens += sum(len(example.ids) for example in examples)
+            self._train = means([scored], "train")
+            self._tokens += sum(item.tokens for item in items)
             self._metrics = {}
             fault_point("training.step")
             self._tell(time.monotonic() - began)
         self._optimizer.zero_grad()
 
-    def _backward(self, examples: list[Example]) -> Scored:
+    def _backward(self, items: list[Item]) -> Scored:
         # Dropout is the only other thing that is random; so it too depends on the step alone.
         torch.manual_seed(self._job.seed * 1_000_003 + self._step)
         for group in self._optimizer.param_groups:
             group["lr"] = rate_at(self._step, self._total, self._job.learning_rate)
         with computing(self._job):
-            scored = self._losses.score(to_batch(examples, self._job.means.device))
+            scored = self._objective.score(items)
         if not math.isfinite(scored.loss.item()):
             raise TrainingFailed(
                 "diverged",
@@ -159,14 +158,14 @@ class Loop:
     def _valid(self) -> dict[str, float]:
         if not self._held_out:
             return {}
-        size, device = self._job.batch_size, self._job.means.device
-        ordered = sorted(self._held_out, key=lambda example: len(example.ids))
+        size = self._job.batch_size
+        ordered = sorted(self._held_out, key=lambda item: item.length)
         parts = [ordered[start : start + size] for start in range(0, len(ordered), size)]
         self._model.eval()
-        with computing(self._job):
-            loss, accuracy = mean_loss(self._losses, [to_batch(part, device) for part in parts])
+        with torch.no_grad(), computing(self._job):
+            found = means(map(self._objective.score, parts), "valid")
         self._model.train()
-        return {"valid_loss": loss, "valid_mean_token_accuracy": accuracy}
+        return found
 
     def _pause(self) -> None:
         if self._step and (self._saved is None or self._saved.step != self._step):
@@ -189,6 +188,10 @@ class Loop:
             "metrics": self._metrics,
             "recipe": self._recipe,
         }
+
+    def _known_by(self) -> dict[str, Any]:
+        held_out = _digest(self._job.valid) if self._job.valid else None
+        return {**self._recipe, "held_out": held_out}
 
     def _beat(self) -> None:
         shown = {"pid": os.getpid(), "at": time.time(), "step": self._step}

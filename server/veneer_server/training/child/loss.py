@@ -1,6 +1,6 @@
-"""The loss of a batch, over the tokens that count; only those go through the output layer."""
+"""The losses of a batch, over the tokens that count; only those go through the output layer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,11 @@ class Scored:
     """What came out of one batch."""
 
     loss: torch.Tensor
-    """The mean over the tokens that count."""
-    right: int
-    """Of how many the model would have chosen the right token."""
+    """The mean over what counts, with its gradient where one is wanted."""
     counted: int
+    """How many tokens count, or how many pairs."""
+    sums: Mapping[str, float]
+    """Other figures, each summed over what counts."""
 
 
 def to_batch(examples: Sequence[Example], device: str = "cpu") -> Batch:
@@ -62,13 +63,21 @@ class Losses:
         self._direct = self._is_direct()
 
     def score(self, batch: Batch) -> Scored:
-        """Return the loss of ``batch``, with its gradient where one is wanted."""
-        wanted = batch.labels[:, 1:] != IGNORED
-        goals = batch.labels[:, 1:][wanted]
-        logits = self._counted(batch, wanted).float()
+        """Return the loss of the tokens of ``batch`` that count."""
+        _, goals, logits = self._look(batch)
         loss = torch.nn.functional.cross_entropy(logits, goals)
         right = int((logits.detach().argmax(-1) == goals).sum())
-        return Scored(loss, right, len(goals))
+        return Scored(loss, len(goals), {"mean_token_accuracy": right})
+
+    def logprobs(self, batch: Batch) -> torch.Tensor:
+        """Return how likely the tokens that count are together: a logarithm for each example."""
+        wanted, goals, logits = self._look(batch)
+        each = -torch.nn.functional.cross_entropy(logits, goals, reduction="none")
+        return each.new_zeros(len(wanted)).index_add(0, wanted.nonzero()[:, 0], each)
+
+    def _look(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        wanted = batch.labels[:, 1:] != IGNORED
+        return wanted, batch.labels[:, 1:][wanted], self._counted(batch, wanted).float()
 
     def _counted(self, batch: Batch, wanted: torch.Tensor) -> torch.Tensor:
         if self._direct:
@@ -100,13 +109,28 @@ class Losses:
         return bool(torch.allclose(whole, direct, rtol=_TOLERANCE, atol=_TOLERANCE))
 
 
-def mean_loss(losses: Losses, batches: Sequence[Batch]) -> tuple[float, float]:
-    """Return the loss and the share of right tokens over all tokens of ``batches`` that count."""
-    total, right, counted = 0.0, 0, 0
-    with torch.no_grad():
-        for batch in batches:
-            scored = losses.score(batch)
-            total += scored.loss.item() * scored.counted
-            right += scored.right
-            counted += scored.counted
-    return total / counted, right / counted
+def preference_loss(likelier: torch.Tensor, reference: torch.Tensor, beta: float) -> Scored:
+    """Return the loss of pairs. Source: Rafailov et al. 2023, equation 7 (arXiv:2305.18290).
+
+    For each pair ``likelier`` says how much likelier the model finds the preferred answer than the
+    other, and ``reference`` how much likelier the base does: differences of logarithms. The margin
+    is the difference of both times ``beta``; a pair is right when it is above zero, and half right
+    at zero.
+    """
+    margins = beta * (likelier - reference)
+    loss = -torch.nn.functional.logsigmoid(margins).mean()
+    found = margins.detach()
+    right = ((found.sign() + 1) / 2).sum().item()
+    sums = {"reward_accuracy": right, "reward_margin": found.sum().item()}
+    return Scored(loss, len(found), sums)
+
+
+def means(parts: Iterable[Scored], rows: str) -> dict[str, float]:
+    """Return each figure as a mean over all of ``parts``; names begin with ``rows``."""
+    sums: dict[str, float] = {}
+    counted = 0
+    for part in parts:
+        counted += part.counted
+        for name, value in {"loss": part.loss.item() * part.counted, **part.sums}.items():
+            sums[name] = sums.get(name, 0.0) + value
+    return {f"{rows}_{name}": value / counted for name, value in sums.items()}

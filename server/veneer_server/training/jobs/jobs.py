@@ -84,7 +84,9 @@ class Jobs(KeptJobs):
         job_id = new_id()
         async with self._or_no_folder(job_id):
             await in_thread(self.folders.begin, job_id)
-            ready = await self._preparing.prepare(job_id, files, trainable.renderer, trainable.base)
+            ready = await self._preparing.prepare(
+                job_id, files, asked.method, trainable.renderer, trainable.base
+            )
         return await to_its_end(self._insert(job_id, who, asked, adapter, ready, trainable))
 
     @asynccontextmanager
@@ -104,7 +106,7 @@ class Jobs(KeptJobs):
         ready: Ready,
         trainable: Trainable,
     ) -> FineTuningJob:
-        examples, seed = ready.trained.examples, random.randrange(2**31)  # noqa: S311
+        items, seed = ready.trained.items(asked.method), random.randrange(2**31)  # noqa: S311
         async with self._or_no_folder(job_id), self._writing() as (connection, number):
             await self._require_room(connection, who.owner)
             job = FineTuningJob(
@@ -114,10 +116,10 @@ class Jobs(KeptJobs):
                 number=number,
                 adapter=adapter,
                 organization=who.tenant or self._organization,
-                recipe=rules.to_recipe(asked, examples, seed, trainable.base),
+                recipe=rules.to_recipe(asked, items, seed, trainable.base),
                 created=self.now,
             )
-            work = rules.to_work(job, examples, trainable.base, trainable.means)
+            work = rules.to_work(job, items, trainable.base, trainable.means)
             with disk():
                 await asyncio.to_thread(work.write, self.folders.of(job_id))
             await rows.insert(connection, job)

@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 
 from veneer_adapters.threads import in_thread
 from veneer_server.files.files import Files
@@ -12,7 +11,7 @@ from veneer_server.training.jobs.errors import JobRefused
 from veneer_server.training.jobs.folders import Folders, disk
 from veneer_server.training.jobs.rules import TRAIN, VALID, Asked, Base
 from veneer_server.training.rows.bounds import Bounds
-from veneer_server.training.rows.checking import check
+from veneer_server.training.rows.checking import Checked, check
 from veneer_server.training.rows.examples import Renderer
 from veneer_server.training.rows.faults import TrainingFileError
 from veneer_server.training.rows.preparing import Amounts, Places, prepare
@@ -66,9 +65,14 @@ class Preparing:
         return found
 
     async def prepare(
-        self, job_id: str, files: list[tuple[str, StoredFile]], renderer: Renderer, base: Base
+        self,
+        job_id: str,
+        files: list[tuple[str, StoredFile]],
+        method: Method,
+        renderer: Renderer,
+        base: Base,
     ) -> Ready:
-        """Write the rows of ``files`` as tokens into the folder of the job.
+        """Write the rows of ``files``, which are of ``method``, as tokens into the job's folder.
 
         Raises:
             TrainingFileError: rows are wrong; ``param`` names the file.
@@ -76,10 +80,15 @@ class Preparing:
         """
         async with self._turn:
             with disk():
-                return await self._prepare(job_id, files, renderer, base)
+                return await self._prepare(job_id, files, method, renderer, base)
 
     async def _prepare(
-        self, job_id: str, files: list[tuple[str, StoredFile]], renderer: Renderer, base: Base
+        self,
+        job_id: str,
+        files: list[tuple[str, StoredFile]],
+        method: Method,
+        renderer: Renderer,
+        base: Base,
     ) -> Ready:
         folder = self._folders.of(job_id)
         holds_out = len(files) == 1
@@ -90,7 +99,8 @@ class Preparing:
             places = Places(folder / to, folder / VALID if holds_out else None)
             bounds = Bounds() if param == "training_file" else _FOR_VALIDATION
             try:
-                amounts.append(await self._write(path, places, bounds, renderer, base))
+                checked = await in_thread(check, path, method, bounds)
+                amounts.append(await _write(checked, places, bounds, renderer, base))
             except TrainingFileError as error:
                 error.param = param
                 raise
@@ -98,11 +108,9 @@ class Preparing:
         trained, held_out = amounts[0]
         return Ready(trained, held_out if holds_out else amounts[1][0])
 
-    async def _write(
-        self, path: Path, places: Places, bounds: Bounds, renderer: Renderer, base: Base
-    ) -> tuple[Amounts, Amounts]:
-        checked = await in_thread(check, path, Method.SUPERVISED, bounds)
-        found = await prepare(
-            checked, renderer, places, most_tokens=base.most_tokens, bounds=bounds
-        )
-        return found.trained, found.held_out
+
+async def _write(
+    checked: Checked, places: Places, bounds: Bounds, renderer: Renderer, base: Base
+) -> tuple[Amounts, Amounts]:
+    found = await prepare(checked, renderer, places, most_tokens=base.most_tokens, bounds=bounds)
+    return found.trained, found.held_out

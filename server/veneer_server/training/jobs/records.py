@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from veneer_server.training.job import Lora
 from veneer_server.training.recipes import Hyperparameters
+from veneer_server.training.rows.rows import Method
 
 T = TypeVar("T")
 _USABLE = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -55,6 +56,7 @@ class Recipe:
     metadata: dict[str, str] | None = None
     evaluation: dict[str, Any] | None = None
     """What ``training.evaluating.asked.read`` reads."""
+    method: Method = Method.SUPERVISED
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from veneer_server.training.job import Job, Lora, Means
 from veneer_server.training.jobs.errors import JobRefused
 from veneer_server.training.jobs.records import FineTuningJob, Recipe, Status
 from veneer_server.training.recipes import Auto
+from veneer_server.training.rows.rows import Method
 
 TRAIN, VALID = Path("train.jsonl"), Path("valid.jsonl")
 _LEAST_BETWEEN, _MOST_CHECKPOINTS = 20, 10
@@ -30,6 +31,8 @@ class Asked:
     n_epochs: int | Auto = "auto"
     batch_size: int | Auto = "auto"
     learning_rate_multiplier: float | Auto = "auto"
+    method: Method = Method.SUPERVISED
+    beta: float | Auto = "auto"
     lora: Lora | None = None
     learning_rate: float | None = None
     metadata: dict[str, str] | None = None
@@ -87,8 +90,8 @@ def require_possible(asked: Asked, base: Base) -> None:
         )
 
 
-def to_recipe(asked: Asked, examples: int, seed: int, base: Base) -> Recipe:
-    """Return ``asked`` with numbers for everything, for so many ``examples``."""
+def to_recipe(asked: Asked, items: int, seed: int, base: Base) -> Recipe:
+    """Return ``asked`` with numbers for everything, for so many ``items``: examples or pairs."""
     return Recipe(
         model=asked.model,
         training_file=asked.training_file,
@@ -96,24 +99,30 @@ def to_recipe(asked: Asked, examples: int, seed: int, base: Base) -> Recipe:
         suffix=asked.suffix,
         seed=seed if asked.seed is None else asked.seed,
         hyperparameters=recipes.resolve(
-            examples,
+            items,
+            method=asked.method,
             n_epochs=asked.n_epochs,
             batch_size=asked.batch_size,
             learning_rate_multiplier=_multiplier(asked, base),
+            beta=asked.beta,
         ),
         lora=asked.lora or _usual_lora(base),
         metadata=asked.metadata,
         evaluation=asked.evaluation.as_json(),
+        method=asked.method,
     )
 
 
-def to_work(job: FineTuningJob, examples: int, base: Base, means: Means) -> Job:
-    """Return what the trainer gets for ``job``."""
+def to_work(job: FineTuningJob, items: int, base: Base, means: Means) -> Job:
+    """Return what the trainer gets for ``job``, which learns so many ``items``."""
     found = job.recipe.hyperparameters
-    total = recipes.steps(examples, found.batch_size, found.n_epochs)
-    rate = recipes.base_rate(base.width) * found.learning_rate_multiplier
+    total = recipes.steps(items, found.batch_size, found.n_epochs)
+    method = job.recipe.method
+    rate = recipes.base_rate(base.width, method) * found.learning_rate_multiplier
     return Job(
         id=job.id,
+        method=method,
+        beta=found.beta or recipes.AUTO_BETA,
         base=base.folder,
         base_id=base.trained_for,
         train=TRAIN,
@@ -158,7 +167,7 @@ def choose_next(unfinished: Sequence[FineTuningJob]) -> list[FineTuningJob]:
 def _multiplier(asked: Asked, base: Base) -> float | Auto:
     if asked.learning_rate is None:
         return asked.learning_rate_multiplier
-    return asked.learning_rate / recipes.base_rate(base.width)
+    return asked.learning_rate / recipes.base_rate(base.width, asked.method)
 
 
 def _usual_lora(base: Base) -> Lora:

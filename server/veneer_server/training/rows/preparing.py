@@ -9,13 +9,14 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 from veneer_server.training.rows.bounds import Bounds
 from veneer_server.training.rows.checking import Checked, rows
 from veneer_server.training.rows.examples import Example, Renderer, cut, examples_of
 from veneer_server.training.rows.faults import Fault, Faults, InvalidRow
 from veneer_server.training.rows.holding import held_out
+from veneer_server.training.rows.rows import Method, PreferenceRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,10 @@ class Amounts:
     """Tokens of the longest example, before it was cut."""
     cut: int = 0
     """Rows that the context cut."""
+
+    def items(self, method: Method) -> int:
+        """Return how many are learned by themselves: examples, or pairs of them."""
+        return self.rows if method is Method.DPO else self.examples
 
     def plus(self, examples: list[Example], most: int) -> Self:
         """Return the amounts with one more row, whose examples are cut to ``most`` tokens."""
@@ -86,6 +91,8 @@ async def prepare(
             try:
                 examples = await examples_of(numbered.row, renderer)
                 _require_learned(examples, most_tokens)
+                if isinstance(numbered.row, PreferenceRow):
+                    _require_different(examples, most_tokens)
             except InvalidRow as error:
                 faults.add(Fault(numbered.line, error.reason))
                 continue
@@ -96,13 +103,22 @@ async def prepare(
     return Prepared(sums[False], sums[True])
 
 
-def read_examples(path: Path) -> Iterator[Example]:
-    """Yield the examples of a file that ``prepare`` wrote."""
+def read_rows(path: Path) -> Iterator[tuple[Example, ...]]:
+    """Yield the examples of each row of a file that ``prepare`` wrote."""
     with path.open(encoding="utf-8") as file:
         for line in file:
-            for found in json.loads(line)["examples"]:
-                spans = tuple((start, end) for start, end in found["spans"])
-                yield Example(array("i", found["ids"]), spans)  # a tenth of a tuple's memory
+            yield tuple(map(_read, json.loads(line)["examples"]))
+
+
+def read_examples(path: Path) -> Iterator[Example]:
+    """Yield the examples of a file that ``prepare`` wrote."""
+    for row in read_rows(path):
+        yield from row
+
+
+def _read(found: dict[str, Any]) -> Example:
+    spans = tuple((start, end) for start, end in found["spans"])
+    return Example(array("i", found["ids"]), spans)  # a tenth of a tuple's memory
 
 
 def _require_learned(examples: list[Example], most: int) -> None:
@@ -110,6 +126,14 @@ def _require_learned(examples: list[Example], most: int) -> None:
         longest = max(len(example.ids) for example in examples)
         raise InvalidRow(
             f"it has {longest} tokens, the context has {most}, and nothing that counts is left"
+        )
+
+
+def _require_different(pair: list[Example], most: int) -> None:
+    preferred, other = (cut(example, most) for example in pair)
+    if preferred.ids == other.ids:
+        raise InvalidRow(
+            "both outputs have the same tokens within the context, so there is nothing to learn"
         )
 
 

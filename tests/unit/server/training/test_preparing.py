@@ -7,12 +7,18 @@ from typing import Any
 import pytest
 
 from support.rendering import LetterRenderer
-from support.training_rows import called, chat, numbered, preference, said, write
+from support.training_rows import called, chat, numbered, preference, preferences, said, write
 from veneer_server.training.rows.checking import check
 from veneer_server.training.rows.examples import Example, cut, examples_of
 from veneer_server.training.rows.faults import InvalidTrainingFile
 from veneer_server.training.rows.holding import held_out
-from veneer_server.training.rows.preparing import Places, Prepared, prepare, read_examples
+from veneer_server.training.rows.preparing import (
+    Places,
+    Prepared,
+    prepare,
+    read_examples,
+    read_rows,
+)
 from veneer_server.training.rows.rows import ChatRow, CompletionRow, Method, PreferenceRow
 
 
@@ -100,6 +106,19 @@ async def test_a_preference_makes_the_better_and_the_other_answer() -> None:
         PreferenceRow(row["input"]["messages"], [], *outputs), LetterRenderer()
     )
     assert [texts(example)[1:] for example in found] == [["good$"], ["bad$"]]
+
+
+async def test_a_pair_that_is_the_same_within_the_context_is_a_fault(tmp_path: Path) -> None:
+    better, other = [said("assistant", "good old")], [said("assistant", "good new")]
+    row = preference(preferred_output=better, non_preferred_output=other)
+    checked = check(write(tmp_path / "rows.jsonl", [row, *preferences(10)]), Method.DPO)
+    places = Places(tmp_path / "train.jsonl")
+    whole = await prepare(checked, LetterRenderer(), places, most_tokens=1000)
+    assert (whole.trained.items(Method.DPO), whole.trained.examples) == (11, 22)
+    assert [len(pair) for pair in read_rows(places.train)] == [2] * 11
+    short = len("user: hi$\nassistant: good ")
+    with pytest.raises(InvalidTrainingFile, match="Line 1: both outputs have the same tokens"):
+        await prepare(checked, LetterRenderer(), places, most_tokens=short)
 
 
 def test_an_example_that_is_cut_loses_what_was_behind() -> None:

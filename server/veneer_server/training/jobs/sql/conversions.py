@@ -16,6 +16,7 @@ from veneer_server.training.jobs.records import (
     Status,
 )
 from veneer_server.training.recipes import Hyperparameters
+from veneer_server.training.rows.rows import Method
 
 
 def to_row(job: FineTuningJob) -> dict[str, Any]:
@@ -33,6 +34,7 @@ def to_job(row: Any) -> FineTuningJob:
     found = {name: row[name] for name in FineTuningJob.__dataclass_fields__}
     recipe = orjson.loads(found["recipe"])
     recipe["hyperparameters"] = Hyperparameters(**recipe["hyperparameters"])
+    recipe["method"] = Method(recipe.get("method", Method.SUPERVISED))
     recipe["lora"] = Lora.model_validate_json(orjson.dumps(recipe["lora"]))
     failure = found["failure"]
     return FineTuningJob(

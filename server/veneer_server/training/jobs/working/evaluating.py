@@ -25,6 +25,7 @@ from veneer_server.training.jobs.working.asking import Models, NotMeasured
 from veneer_server.training.jobs.working.shared import Shared
 from veneer_server.training.rows.examples import Example
 from veneer_server.training.rows.preparing import read_examples
+from veneer_server.training.rows.rows import Method
 
 logger = structlog.get_logger(__name__)
 
@@ -44,6 +45,8 @@ async def evaluate(job: FineTuningJob, step: int, shared: Shared) -> Comparison:
         NotMeasured: the message says why nobody can tell.
         Stopped: somebody wants something else of the job meanwhile.
     """
+    if job.recipe.method is Method.DPO:
+        raise NotMeasured("The rows are preferences.")
     folder = shared.jobs.folders.of(job.id)
     examples = await asyncio.to_thread(_held_out, folder, shared)
     if not examples:

@@ -17,6 +17,13 @@ COLUMNS = {
     "live_full_valid_loss": "live_full_valid_loss",
 }
 """The columns, and the trainer's or the evaluation's word for what stands in each."""
+REWARDS = (
+    "train_reward_accuracy",
+    "train_reward_margin",
+    "valid_reward_accuracy",
+    "valid_reward_margin",
+)
+"""Further columns of a job of the method ``dpo``."""
 
 
 def to_csv(events: Iterable[Mapping[str, Any]]) -> bytes:
@@ -28,7 +35,9 @@ def to_csv(events: Iterable[Mapping[str, Any]]) -> bytes:
             steps.setdefault(data["step"], {}).update(data)
     written = io.StringIO()
     lines = csv.writer(written, lineterminator="\n")
-    lines.writerow(COLUMNS)
+    known = {name for figures in steps.values() for name in figures}
+    columns = {**COLUMNS, **{name: name for name in REWARDS if name in known}}
+    lines.writerow(columns)
     for step in sorted(steps):
-        lines.writerow([steps[step].get(name, "") for name in COLUMNS.values()])
+        lines.writerow([steps[step].get(name, "") for name in columns.values()])
     return written.getvalue().encode()

@@ -1,5 +1,6 @@
 """What is asked for becomes numbers, and what a trainer says becomes what people are told."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from veneer_server.training.job import Lora, Means
 from veneer_server.training.jobs.errors import JobRefused, JobUnsupported
 from veneer_server.training.jobs.records import FineTuningJob, Progress, Status
 from veneer_server.training.jobs.rules import choose_next, require_possible, to_recipe, to_work
+from veneer_server.training.jobs.sql.conversions import to_job, to_row
 from veneer_server.training.jobs.working.following import read
 from veneer_server.training.jobs.working.results import to_csv
 
@@ -50,6 +52,50 @@ def test_hyperparameters_stand_in_the_method_or_beside_it(more: dict[str, Any]) 
     asked = to_asked({**BODY, **more})
     found = to_recipe(asked, 100, 3, BASE).hyperparameters
     assert (found.n_epochs, found.batch_size, found.learning_rate_multiplier) == (3, 4, 1.0)
+
+
+def dpo(**hyperparameters: Any) -> dict[str, Any]:
+    return {"type": "dpo", "dpo": {"hyperparameters": hyperparameters}}
+
+
+@pytest.mark.parametrize(
+    ("more", "beta"),
+    [
+        ({"method": dpo(n_epochs=3, batch_size=4, beta=0.3)}, 0.3),
+        ({"method": dpo(n_epochs=3, batch_size=4, beta="auto")}, 0.1),
+        ({"method": dpo(n_epochs=3, batch_size=4, beta=None)}, 0.1),
+        ({"method": {"type": "dpo"}, "hyperparameters": {"n_epochs": 3, "batch_size": 4}}, 0.1),
+    ],
+)
+def test_preferences_are_learned_with_a_beta_and_more_slowly(
+    more: dict[str, Any], beta: float
+) -> None:
+    recipe = to_recipe(to_asked({**BODY, **more}), 100, 3, BASE)
+    found = recipe.hyperparameters
+    assert (recipe.method, found.n_epochs, found.batch_size, found.beta) == ("dpo", 3, 4, beta)
+    work = to_work(job(recipe=recipe), 100, BASE, Means())
+    assert (work.method, work.beta) == ("dpo", beta)
+    assert work.learning_rate == pytest.approx(
+        to_work(job(), 100, BASE, Means()).learning_rate / 10
+    )
+    chosen = to_asked({**BODY, **more, "lora": {"learning_rate": 0.002}})
+    work = to_work(job(recipe=to_recipe(chosen, 100, 3, BASE)), 100, BASE, Means())
+    assert work.learning_rate == pytest.approx(0.002)
+
+
+def test_only_preferences_have_a_beta() -> None:
+    assert to_recipe(to_asked(BODY), 100, 3, BASE).hyperparameters.beta is None
+    with pytest.raises(InvalidRequest, match="Unknown parameter"):
+        to_asked({**BODY, "method": supervised(beta=0.1)})
+
+
+def test_a_job_that_an_earlier_server_made_is_supervised() -> None:
+    row = to_row(job())
+    recipe = json.loads(row["recipe"])
+    del recipe["method"], recipe["hyperparameters"]["beta"]
+    assert to_job({**row, "recipe": json.dumps(recipe)}) == job()
+    preferred = job(recipe=to_recipe(to_asked({**BODY, "method": dpo()}), 100, 3, BASE))
+    assert to_job(to_row(preferred)) == preferred
 
 
 def test_what_is_left_out_or_null_or_auto_is_resolved() -> None:
@@ -97,6 +143,9 @@ def test_a_long_job_has_about_ten_checkpoints() -> None:
             "method.supervised.hyperparameters.learning_rate_multiplier",
         ),
         ({"method": {"type": "osmosis"}}, "method.type"),
+        ({"method": dpo(beta=0)}, "method.dpo.hyperparameters.beta"),
+        ({"method": dpo(beta=2.1)}, "method.dpo.hyperparameters.beta"),
+        ({"method": {"type": "dpo", "dpo": 3}}, "method.dpo"),
         ({"method": {}}, "method.type"),
         ({"lora": {"r": 0}}, "lora.r"),
         ({"lora": {"rank": 8}}, "lora.rank"),
@@ -120,7 +169,6 @@ def test_what_is_missing_is_named() -> None:
 @pytest.mark.parametrize(
     ("more", "said", "param"),
     [
-        ({"method": {"type": "dpo"}}, "not trained yet", "method.type"),
         ({"method": {"type": "reinforcement"}}, "by reinforcement", "method.type"),
         ({"integrations": [{"type": "wandb"}]}, "no other service", "integrations"),
     ],
@@ -188,3 +236,10 @@ def test_odd_events_of_another_trainer_do_no_harm(odd: dict[str, Any]) -> None:
     assert read([{"type": "metrics", **odd}], Progress()) == (Progress(), [])
     assert [event.level for event in read([odd], Progress())[1]] == ["info"]
     assert to_csv([odd]).decode().count("\n") == 1
+
+
+def test_the_file_of_results_has_rewards_where_there_are_some() -> None:
+    data = {"step": 1, "train_loss": 0.5, "train_reward_margin": 0.2}
+    head, line = to_csv([{"type": "metrics", "data": data}]).decode().splitlines()
+    assert head.endswith(",live_full_valid_loss,train_reward_margin")
+    assert line == "1,0.5,,,,,,,,0.2"
