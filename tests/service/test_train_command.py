@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from support.fine_tuning import STAND_IN, to_jsonl
 from support.serving import Served, serve_echo
-from support.training_rows import numbered
+from support.training_rows import numbered, preferences
 
 pytestmark = pytest.mark.slow
 
@@ -98,6 +98,20 @@ async def test_programs_get_the_job_and_the_answers_as_json(served: Served, rows
     assert job["fine_tuned_model"] in said.stdout
 
 
+async def test_the_rows_say_what_is_learned(served: Served, rows: str, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(b"\n" + to_jsonl(preferences(40)))
+    ended = await call(served, str(path), "--json", "--epochs", "1", "--beta", "0.3")
+    assert ended.exit_code == 0, ended.stderr
+    job = json.loads(ended.stdout)
+    assert job["method"]["type"] == "dpo"
+    found = job["method"]["dpo"]["hyperparameters"]
+    assert (found["n_epochs"], found["beta"]) == (1, 0.3)
+    other = await call(served, rows, "--method", "dpo")
+    assert (other.exit_code, other.stdout) == (1, "")
+    assert "Line 1: it has no 'input'; the method 'dpo' needs it" in other.stderr
+
+
 async def test_wrong_rows_are_named(served: Served, tmp_path: Path) -> None:
     path = tmp_path / "wrong.jsonl"
     path.write_bytes(to_jsonl([*numbered(12), {"messages": []}]))
@@ -113,6 +127,8 @@ async def test_wrong_rows_are_named(served: Served, tmp_path: Path) -> None:
         ("ROWS", "--follow", "ftjob-1"),
         ("ROWS", "--then", "always"),
         ("ROWS", "--grader", "good"),
+        ("ROWS", "--method", "osmosis"),
+        ("ROWS", "--beta", "0.1"),
         ("ROWS", "--name", "a/b/c"),
         ("no-such-file",),
     ],

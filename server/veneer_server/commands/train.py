@@ -15,6 +15,7 @@ from veneer_server.commands.remote import Json, print_json
 group = typer.Typer()
 command = remote.commands(group, TrainingApi)
 _THEN = ("nothing", "candidate", "canary", "live")
+_METHODS = ("supervised", "dpo")
 _GRADERS = ("exact_match", "contains", "json_schema")
 
 
@@ -54,6 +55,14 @@ def train(  # noqa: PLR0913, PLR0917 - typer makes an option of each argument
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=1, max=256, help="Rows of a step.")
     ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", help="supervised or dpo. Default: what the first row is for."),
+    ] = None,
+    beta: Annotated[
+        float | None,
+        typer.Option("--beta", max=2, help="Of dpo: how near the model stays to the base."),
+    ] = None,
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", help="Default: from the base's width.")
     ] = None,
@@ -87,6 +96,13 @@ def train(  # noqa: PLR0913, PLR0917 - typer makes an option of each argument
     {"messages": [{"role": "user", "content": "How are you?"},
                   {"role": "assistant", "content": "Arr, fine!"}]}
 
+    Or it has an input and two answers a line, of which one is preferred:
+
+    \b
+    {"input": {"messages": [{"role": "user", "content": "How are you?"}]},
+     "preferred_output": [{"role": "assistant", "content": "Arr, fine!"}],
+     "non_preferred_output": [{"role": "assistant", "content": "Well."}]}
+
     Every line is looked at before anything is trained, and each fault is
     named with its line. The running server trains, with idle priority.
     Ctrl-C stops the watching only: the server goes on.
@@ -109,8 +125,9 @@ def train(  # noqa: PLR0913, PLR0917 - typer makes an option of each argument
         job = api.cancel(cancel)
         return print_json(job.as_json()) if as_json else typer.echo(f"{job.id} is cancelled.")
     if data is not None:
+        numbers = _given(n_epochs=epochs, batch_size=batch_size, beta=beta)
         chosen = {
-            "hyperparameters": _given(n_epochs=epochs, batch_size=batch_size),
+            **_learning(method or training.method_of(data), numbers),
             "lora": _given(r=rank, learning_rate=learning_rate),
             "evaluation": _evaluation(name, then, margin, grader or []),
         }
@@ -121,6 +138,16 @@ def train(  # noqa: PLR0913, PLR0917 - typer makes an option of each argument
         job = api.job(str(follow))
     seen = training.watch(api, job)
     return _end(api, seen, compare, as_json=as_json)
+
+
+def _learning(method: str, numbers: dict[str, Any]) -> dict[str, Any]:
+    if method not in _METHODS:
+        raise BadArgument(f"--method must be one of: {', '.join(_METHODS)}.")
+    if method == "dpo":
+        return {"method": {"type": "dpo", "dpo": {"hyperparameters": numbers}}}
+    if "beta" in numbers:
+        raise BadArgument("--beta is for the method dpo, and the rows are for supervised.")
+    return {"hyperparameters": numbers}
 
 
 def _begin(

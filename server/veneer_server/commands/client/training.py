@@ -1,9 +1,11 @@
 """Follows a job to its end, and shows it: a bar, what is said of it, the curve and the table."""
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +19,7 @@ from veneer_server.commands.client.jobs import Evaluation, Event, Job, TrainingA
 from veneer_server.commands.client.tables import table
 
 LOOK_EVERY_S = 1.0
+_ROW_BYTES = 4 * 2**20
 _PARTS = 10
 """Without a terminal, about so many steps are told."""
 
@@ -29,6 +32,18 @@ class Seen:
     news: list[Event] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
     """The steps and their losses."""
+
+
+def method_of(path: Path) -> str:
+    """Return the method that the first row of a file is for; the server checks all of them."""
+    with path.open("rb") as file:
+        rows = iter(lambda: file.readline(_ROW_BYTES), b"")
+        first = next((row for row in rows if row.strip()), b"")
+    try:
+        found = json.loads(first)
+    except (ValueError, RecursionError):
+        return "supervised"
+    return "dpo" if isinstance(found, dict) and "input" in found else "supervised"
 
 
 def follow(api: TrainingApi, job: Job) -> Iterator[Seen]:
