@@ -3,6 +3,10 @@
 The trainer is the real one, in a process of its own.
 """
 
+import json
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ import pytest
 from support import tiny
 from support.asked import need
 from support.batching import CHAT
-from support.fine_tuning import JOBS, create, ended
+from support.fine_tuning import JOBS, create, ended, upload
 from support.places import DEMO
 from support.serving import serve_echo
 from veneer_server.engine.vllm import embedded
@@ -31,23 +35,31 @@ async def answer(client: httpx.AsyncClient, model: str) -> httpx.Response:
     return said
 
 
-async def test_from_a_file_to_an_answer_of_what_was_learned(tmp_path: Path) -> None:
+@asynccontextmanager
+async def training_server(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
     wanted: dict[str, Any] = {
         "chat_template": embedded.CHAT_TEMPLATE,
         "tool_call_parser": embedded.TOOL_CALL_PARSER,
     }
     async with (
-        tiny.engine(tmp_path, **wanted) as engine,
-        serve_echo(tmp_path, engine=engine, model={"path": str(tmp_path / "tiny")}) as served,
+        tiny.engine(folder, **wanted) as engine,
+        serve_echo(folder, engine=engine, model={"path": str(folder / "tiny")}) as served,
         httpx.AsyncClient(base_url=served.url, timeout=60) as client,
     ):
-        rows = (DEMO / "pirate" / "train.jsonl").read_bytes().splitlines()[:40]
-        sent = {"file": ("rows.jsonl", b"\n".join(rows))}
-        file = await client.post("/v1/files", files=sent, data={"purpose": "fine-tune"})
+        yield client
+
+
+def pirates() -> list[dict[str, Any]]:
+    lines = (DEMO / "pirate" / "train.jsonl").read_bytes().splitlines()[:40]
+    return [json.loads(line) for line in lines]
+
+
+async def test_from_a_file_to_an_answer_of_what_was_learned(tmp_path: Path) -> None:
+    async with training_server(tmp_path) as client:
         job = await create(
             client,
             model="tiny",
-            training_file=file.json()["id"],
+            training_file=await upload(client, pirates()),
             suffix="pirate",
             hyperparameters={"n_epochs": 6, "batch_size": 8},
             lora={"r": 4, "learning_rate": 0.005},
@@ -72,3 +84,41 @@ async def test_from_a_file_to_an_answer_of_what_was_learned(tmp_path: Path) -> N
         assert 0 <= measured["candidate"]["grades"]["contains"] <= 1
         pirate = await answer(client, "pirate")
         assert pirate.json()["choices"] == said.json()["choices"]
+
+
+async def test_what_the_server_makes_of_pairs_is_what_the_trainer_makes_of_them(
+    tmp_path: Path,
+) -> None:
+    dull = [{"role": "assistant", "content": "Please look it up."}]
+    rows = [
+        {
+            "input": {"messages": row["messages"][:-1]},
+            "preferred_output": row["messages"][-1:],
+            "non_preferred_output": dull,
+        }
+        for row in pirates()
+    ]
+    numbers = {"n_epochs": 6, "batch_size": 8, "beta": 0.1}
+    async with training_server(tmp_path) as client:
+        job = await create(
+            client,
+            model="tiny",
+            training_file=await upload(client, rows),
+            method={"type": "dpo", "dpo": {"hyperparameters": numbers}},
+            lora={"r": 4, "learning_rate": 0.002},
+            evaluation={"publish_to": "polite", "then": "live"},
+        )
+        done = await ended(client, job["id"], within_s=200)
+        assert done["status"] == "succeeded", done
+        page = (await client.get(f"{JOBS}/{job['id']}/checkpoints")).json()
+        seen = page["data"][0]["metrics"]
+        measured = done["veneer"]["evaluation"]
+        assert measured["base"]["loss"] == pytest.approx(math.log(2))
+        assert measured["candidate"]["loss"] == pytest.approx(seen["valid_loss"], abs=0.02)
+        assert measured["candidate"]["loss"] < math.log(2) - 0.1
+        assert (measured["better"], measured["candidate"]["accuracy"] > 0.5) == (True, True)
+        said, polite = (
+            await answer(client, done["fine_tuned_model"]),
+            await answer(client, "polite"),
+        )
+        assert said.json()["choices"] == polite.json()["choices"]

@@ -46,6 +46,7 @@ class Evaluation(_Answer):
     tokens: int
     better: bool
     why: str
+    method: str = "supervised"
 
     def named(self) -> dict[str, Measured]:
         """Return the models that there are, with what each is."""

@@ -94,7 +94,8 @@ def results(found: Evaluation) -> Table:
         )
         for name, one in models.items()
     )
-    return table(("", "MODEL", "LOSS", "RIGHT TOKENS", *(g.upper() for g in graders)), rows)
+    right = "RIGHT PAIRS" if found.method == "dpo" else "RIGHT TOKENS"
+    return table(("", "MODEL", "LOSS", right, *(g.upper() for g in graders)), rows)
 
 
 def curve(points: list[Point]) -> str:

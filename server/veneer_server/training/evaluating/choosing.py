@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from veneer_server.training.rows.examples import Example, cut
 
+T = TypeVar("T")
 LONGEST = 2048
 """Tokens of the longest example that is measured. An engine computes the whole vocabulary for each
 token of a prompt at once: for 128,000 words and 2,048 tokens that is 1 GiB in fp32."""
@@ -14,12 +15,12 @@ _MORE = 64
 """Tokens that an answer may have beside twice those of the right one."""
 
 
-def chosen(examples: Iterable[Example], count: int, most: int) -> list[Example]:
-    """Return at most ``most`` of ``count`` examples, evenly spread, always the same ones."""
+def chosen(items: Iterable[T], count: int, most: int) -> list[T]:
+    """Return at most ``most`` of ``count`` items, evenly spread, always the same ones."""
     if count <= most:
-        return list(examples)
+        return list(items)
     wanted = {at * count // most for at in range(most)}
-    return [example for at, example in enumerate(examples) if at in wanted]
+    return [item for at, item in enumerate(items) if at in wanted]
 
 
 def scorable(example: Example, most_tokens: int) -> Example | None:

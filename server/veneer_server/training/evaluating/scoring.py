@@ -18,8 +18,9 @@ class Sums:
 
     loss: float = 0.0
     """In nats."""
-    right: int = 0
-    """Of how many tokens the model would have chosen the right one."""
+    right: float = 0
+    """Of how many tokens the model would have chosen the right one, or how many pairs it tells
+    apart; a tie is half of one."""
     counted: int = 0
 
 
@@ -49,6 +50,27 @@ def total(parts: Iterable[Sums]) -> Sums:
         sum(one.right for one in found),
         sum(one.counted for one in found),
     )
+
+
+def likelier(parts: Sequence[Sums]) -> list[float]:
+    """Return how much likelier the first answer of each pair was than the second, in nats.
+
+    ``parts`` are the sums of the first answer, of the second, of the first of the next pair, ...
+    """
+    pairs = zip(parts[0::2], parts[1::2], strict=True)
+    return [other.loss - preferred.loss for preferred, other in pairs]
+
+
+def preference(found: Sequence[float], reference: Sequence[float], beta: float) -> Sums:
+    """Return the sums over pairs as the trainer computes them; see ``child.loss``.
+
+    ``found`` says how much likelier the model finds each preferred answer, and ``reference`` how
+    much likelier the base does.
+    """
+    margins = [beta * (mine - its) for mine, its in zip(found, reference, strict=True)]
+    losses = [max(-margin, 0.0) + math.log1p(math.exp(-abs(margin))) for margin in margins]
+    right = sum(0.5 if margin == 0 else float(margin > 0) for margin in margins)
+    return Sums(math.fsum(losses), right, len(margins))
 
 
 def _at(

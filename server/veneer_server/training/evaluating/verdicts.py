@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from veneer_server.training.evaluating.scoring import Sums
+from veneer_server.training.rows.rows import Method
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,8 @@ class Measured:
     """As a client would write it."""
     loss: float
     accuracy: float
-    """The share of tokens of which it would have chosen the right one."""
+    """The share of tokens of which it would have chosen the right one; of preferences, the share of
+    pairs that it tells apart better than the base."""
     grades: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -35,6 +37,8 @@ class Comparison:
     better: bool
     why: str
     """Why it is better or not, in one sentence."""
+    method: str = Method.SUPERVISED
+    """With ``dpo`` the loss and ``examples`` are those of pairs."""
 
     @classmethod
     def read(cls, kept: Mapping[str, Any]) -> "Comparison":
@@ -49,10 +53,10 @@ class Comparison:
 
     def figures(self) -> dict[str, float]:
         """Return what OpenAI's schema has of it."""
-        return {
-            "full_valid_loss": self.candidate.loss,
-            "full_valid_mean_token_accuracy": self.candidate.accuracy,
-        }
+        found = {"full_valid_loss": self.candidate.loss}
+        if self.method == Method.DPO:
+            return found
+        return found | {"full_valid_mean_token_accuracy": self.candidate.accuracy}
 
     def beside(self) -> dict[str, float]:
         """Return the losses of the others, as the file of results has them."""
@@ -71,12 +75,13 @@ def compare(
     candidate: Measured,
     counts: tuple[int, int],
     margin: float,
+    method: Method = Method.SUPERVISED,
 ) -> Comparison:
-    """Return the comparison; ``counts`` are those of examples and of tokens."""
+    """Return the comparison; ``counts`` are those of examples, or pairs, and of tokens."""
     others = {"the base": base, **({} if live is None else {"what is live": live})}
     faults = [why for name, one in others.items() if (why := _worse(candidate, one, name, margin))]
     why = faults[0] if faults else f"It is better than {' and '.join(others)}."
-    return Comparison(base, live, candidate, *counts, better=not faults, why=why)
+    return Comparison(base, live, candidate, *counts, not faults, why, method)
 
 
 def told(found: Comparison, trainer: float | None) -> str:

@@ -123,10 +123,12 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(
     assert measured == (2 if kill.startswith("training.reference") else 1)
 
 
-def test_other_rows_get_another_reference(tmp_path: Path, base: Path, whole: Path) -> None:
+def test_other_rows_get_another_reference_also_when_the_adapter_has_learned(
+    tmp_path: Path, base: Path, whole: Path
+) -> None:
     folder = tmp_path / "job"
     job(folder, base, **DPO)
-    assert run(folder, "training.step:1:kill") == -signal.SIGKILL
+    assert run(folder, "training.step:6:kill") == -signal.SIGKILL
     write_examples(folder / "valid.jsonl", pairs(4, seed=8))
     assert run(folder) == 0
     kept = [read_json(JobFolder(each).reference) for each in (folder, whole)]

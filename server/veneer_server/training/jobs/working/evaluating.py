@@ -1,7 +1,7 @@
 """Measures a job's last checkpoint beside the base and what is live, on the held-out rows."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,22 +16,32 @@ from veneer_server.training.evaluating.choosing import (
     to_scoring,
 )
 from veneer_server.training.evaluating.grading import shares
-from veneer_server.training.evaluating.scoring import NotScored, Sums, score, total
+from veneer_server.training.evaluating.scoring import (
+    NotScored,
+    Sums,
+    likelier,
+    preference,
+    score,
+    total,
+)
 from veneer_server.training.evaluating.verdicts import Comparison, Measured, compare, measured
 from veneer_server.training.jobs.naming import alias_of, model_of
 from veneer_server.training.jobs.records import FineTuningJob
 from veneer_server.training.jobs.rules import VALID
 from veneer_server.training.jobs.working.asking import Models, NotMeasured
 from veneer_server.training.jobs.working.shared import Shared
+from veneer_server.training.recipes import AUTO_BETA
 from veneer_server.training.rows.examples import Example
-from veneer_server.training.rows.preparing import read_examples
+from veneer_server.training.rows.preparing import read_examples, read_rows
 from veneer_server.training.rows.rows import Method
 
 logger = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 AT_ONCE = 4
-"""So many rows are asked at a time."""
+"""So many examples are asked at a time."""
+_PER_ROW = {Method.SUPERVISED: 1, Method.DPO: 2}
+"""How many examples a row that is measured has: of preferences both answers."""
 
 
 class Stopped(Exception):
@@ -45,10 +55,8 @@ async def evaluate(job: FineTuningJob, step: int, shared: Shared) -> Comparison:
         NotMeasured: the message says why nobody can tell.
         Stopped: somebody wants something else of the job meanwhile.
     """
-    if job.recipe.method is Method.DPO:
-        raise NotMeasured("The rows are preferences.")
-    folder = shared.jobs.folders.of(job.id)
-    examples = await asyncio.to_thread(_held_out, folder, shared)
+    folder, method = shared.jobs.folders.of(job.id), job.recipe.method
+    examples = await asyncio.to_thread(_held_out, folder, method, shared)
     if not examples:
         raise NotMeasured("There are no rows to measure with.")
     asked = read(job.recipe.evaluation)
@@ -56,12 +64,13 @@ async def evaluate(job: FineTuningJob, step: int, shared: Shared) -> Comparison:
     base = await measuring.measure(shared.base_id)
     live = await measuring.measure_live(asked)
     candidate = await measuring.measure(f"{model_of(shared.base_id, job)}:{alias_of(step)}")
-    counts = len(examples), sum(example.learned for example in examples)
-    return compare(base, live, candidate, counts, asked.margin)
+    rows = len(examples) // _PER_ROW[method]
+    counts = rows, sum(example.learned for example in examples)
+    return compare(base, live, candidate, counts, asked.margin, method)
 
 
 class _Measuring:
-    """Measures one model after the other with the same examples."""
+    """Measures one model after the other with the same examples; the base comes first."""
 
     def __init__(
         self,
@@ -75,6 +84,7 @@ class _Measuring:
         self._examples = examples
         self._shared = shared
         self._models: Models = shared.models
+        self._reference: list[float] | None = None
 
     async def measure_live(self, asked: Evaluation) -> Measured | None:
         """Measure what requests to the name get now for which the job is; None if nothing."""
@@ -84,12 +94,22 @@ class _Measuring:
 
     async def measure(self, model: str) -> Measured:
         """Measure one model."""
-        sums = await self._each(lambda example: self._score(model, example))
-        pairs = []
+        sums = await self._each(lambda example: self._score(model, example), self._examples)
+        said = []
         if self._graders:
-            pairs = await self._each(lambda example: self._answer(model, example))
-        grades = await asyncio.to_thread(shares, self._graders, pairs)
-        return measured(model, total(sums), grades)
+            good = self._examples[:: _PER_ROW[self._job.recipe.method]]
+            said = await self._each(lambda example: self._answer(model, example), good)
+        grades = await asyncio.to_thread(shares, self._graders, said)
+        return measured(model, self._total(sums), grades)
+
+    def _total(self, sums: Sequence[Sums]) -> Sums:
+        recipe = self._job.recipe
+        if recipe.method is not Method.DPO:
+            return total(sums)
+        found = likelier(sums)
+        self._reference = self._reference or found
+        beta = recipe.hyperparameters.beta or AUTO_BETA
+        return preference(found, self._reference, beta)
 
     async def _score(self, model: str, example: Example) -> Sums:
         found = await self._models.complete(self._job.tenant, model, to_scoring(example))
@@ -104,11 +124,13 @@ class _Measuring:
         said = await self._models.complete(tenant, model, asked)
         return await self._models.text(tenant, model, question.wanted), str(said["text"])
 
-    async def _each(self, ask: Callable[[Example], Awaitable[T]]) -> list[T]:
+    async def _each(
+        self, ask: Callable[[Example], Awaitable[T]], examples: Sequence[Example]
+    ) -> list[T]:
         found: list[T] = []
-        for start in range(0, len(self._examples), AT_ONCE):
+        for start in range(0, len(examples), AT_ONCE):
             await self._require_wanted()
-            part = self._examples[start : start + AT_ONCE]
+            part = examples[start : start + AT_ONCE]
             tasks = [asyncio.ensure_future(ask(example)) for example in part]
             try:
                 found += await asyncio.gather(*tasks)
@@ -124,11 +146,21 @@ class _Measuring:
             raise Stopped
 
 
-def _held_out(folder: Path, shared: Shared) -> list[Example]:
-    path = folder / VALID
-    if not path.exists() or shared.evaluated_rows == 0:
+def _held_out(folder: Path, method: Method, shared: Shared) -> list[Example]:
+    """Return the examples to measure with; of preferences each pair, the preferred one first."""
+    path, most = folder / VALID, shared.evaluated_rows
+    if not path.exists() or most == 0:
         return []
-    count = sum(1 for _ in read_examples(path))
-    found = chosen(read_examples(path), count, shared.evaluated_rows)
-    kept = (scorable(example, shared.models.most_tokens) for example in found)
-    return [example for example in kept if example is not None]
+    count = sum(1 for _ in _items(path, method))
+    found = []
+    for item in chosen(_items(path, method), count, most):
+        kept = [scorable(example, shared.models.most_tokens) for example in item]
+        whole = [example for example in kept if example is not None]
+        found += whole if len(whole) == len(item) else []
+    return found
+
+
+def _items(path: Path, method: Method) -> Iterator[tuple[Example, ...]]:
+    if method is Method.DPO:
+        return read_rows(path)
+    return ((example,) for example in read_examples(path))

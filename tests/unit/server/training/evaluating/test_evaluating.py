@@ -1,5 +1,6 @@
 """What a checkpoint is worth: the examples, the sums, the grades and the verdict."""
 
+import json
 import math
 from typing import Any
 
@@ -16,9 +17,17 @@ from veneer_server.training.evaluating.choosing import (
     to_scoring,
 )
 from veneer_server.training.evaluating.grading import passes, shares
-from veneer_server.training.evaluating.scoring import NotScored, Sums, score, total
+from veneer_server.training.evaluating.scoring import (
+    NotScored,
+    Sums,
+    likelier,
+    preference,
+    score,
+    total,
+)
 from veneer_server.training.evaluating.verdicts import Comparison, Measured, compare, measured, told
 from veneer_server.training.rows.examples import Example
+from veneer_server.training.rows.rows import Method
 
 EXAMPLE = Example((5, 6, 7, 8, 0), ((1, 2), (3, 5)))
 
@@ -48,6 +57,17 @@ def test_an_answer_that_does_not_tell_every_token_is_no_loss(
 ) -> None:
     with pytest.raises(NotScored):
         score(EXAMPLE, told)
+
+
+def test_a_pair_is_measured_as_it_was_learned() -> None:
+    base = likelier([Sums(5.0, 1, 2), Sums(6.0, 1, 2), Sums(3.0, 1, 2), Sums(3.0, 1, 2)])
+    assert base == [1.0, 0.0]
+    found = preference([3.0, -1.0], base, 0.5)
+    losses = [math.log(1 + math.exp(-1)), math.log(1 + math.exp(0.5))]
+    assert found == Sums(pytest.approx(sum(losses)), 1.0, 2)
+    assert preference(base, base, 0.5) == Sums(pytest.approx(2 * math.log(2)), 1.0, 2)
+    far = preference([-3000.0], [0.0], 2.0)
+    assert far == Sums(6000.0, 0.0, 1), "no overflow"
 
 
 def test_examples_are_chosen_evenly_and_always_the_same() -> None:
@@ -168,3 +188,11 @@ def test_what_was_asked_is_kept_as_json() -> None:
 def test_what_cannot_be_measured_is_refused(asked: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Evaluation.model_validate(asked)
+
+
+def test_preferences_have_no_accuracy_of_tokens() -> None:
+    found = compare(model(0.7), None, model(0.4), (8, 90), 0.0, Method.DPO)
+    assert found.figures() == {"full_valid_loss": 0.4}
+    assert Comparison.read(json.loads(json.dumps(found.as_json()))) == found
+    earlier = {name: value for name, value in found.as_json().items() if name != "method"}
+    assert Comparison.read(earlier).method == "supervised"

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import pytest_asyncio
 
 from support.fine_tuning import Bench, bench
 from support.serving import POLL_S
-from support.training_rows import numbered
+from support.training_rows import numbered, preferences
 from veneer_adapters.errors import NoEffect
 from veneer_server.training.evaluating.asked import Evaluation, Then
 from veneer_server.training.jobs.records import FineTuningJob, Status
+from veneer_server.training.rows.rows import Method
 
 
 @pytest_asyncio.fixture
@@ -56,6 +58,46 @@ async def test_a_better_model_is_promoted_and_everybody_can_see_by_how_much(made
         last = list(csv.DictReader(io.StringIO(content.read().decode())))[-1]
     assert (last["step"], last["full_valid_loss"]) == ("8", "1.0")
     assert (last["base_full_valid_loss"], last["live_full_valid_loss"]) == ("2.0", "1.5")
+
+
+async def preferring(made: Bench, **asked: Any) -> FineTuningJob:
+    file = await made.upload(preferences(40))
+    evaluation = Evaluation(publish_to="pirate", then=Then.LIVE, graders=("contains",))
+    asked = {"training_file": file, "n_epochs": 1, "method": Method.DPO, **asked}
+    job = await made.create(evaluation=evaluation, **asked)
+    async with made.running():
+        return await made.ended(job)
+
+
+async def test_a_model_of_preferences_is_better_when_it_tells_pairs_apart(made: Bench) -> None:
+    # "good" has a token more than "bad": with 2 nats a token the base finds it 2 less likely.
+    made.models.answers = {"ft:": "good"}
+    made.publisher.lives["pirate"] = 3
+    made.models.losses["pirate@3"] = 2.5
+    done = await preferring(made, beta=0.2)
+    found = done.progress.evaluation
+    assert found is not None
+    assert (found["method"], found["examples"], found["better"]) == ("dpo", 8, True)
+    losses = {name: found[name]["loss"] for name in ("base", "live", "candidate")}
+    margins = {"base": 0.0, "live": 0.2 * (2 - 2.5), "candidate": 0.2 * (2 - 1)}
+    assert losses == pytest.approx({k: math.log(1 + math.exp(-m)) for k, m in margins.items()})
+    right = {name: found[name]["accuracy"] for name in losses}
+    assert right == {"base": 0.5, "live": 0.0, "candidate": 1.0}
+    assert found["candidate"]["grades"] == {"contains": 1.0}, "the preferred answer is wanted"
+    assert made.publisher.promoted == [("step-8", "pirate", Then.LIVE)]
+    [checkpoint] = await made.jobs.published(done.id)
+    assert "full_valid_mean_token_accuracy" not in checkpoint.metrics
+
+
+async def test_a_model_of_preferences_that_tells_nothing_apart_is_not_better(made: Bench) -> None:
+    made.models.losses = {"": 2.0}
+    made.evaluated_rows = 3
+    done = await preferring(made)
+    found = done.progress.evaluation
+    assert found is not None
+    assert (found["examples"], found["better"], found["candidate"]["accuracy"]) == (3, False, 0.5)
+    assert "is not lower than the 0.693 of the base" in found["why"]
+    assert made.publisher.promoted == []
 
 
 @pytest.mark.parametrize("losses", [{"pirate@3": 0.5}, {"echo": 1.0}])
