@@ -45,7 +45,7 @@ types:
 quick-tests:
 	$(PY) -m pytest $(PARALLEL) -m "not engine and not services and not slow"
 
-test: test-tools quick-tests slow-tests engine-tests  ## Every test that needs nothing but Python packages, the real engine included
+test: test-tools $(if $(filter done,$(QUICK_TESTS)),,quick-tests) slow-tests engine-tests  ## Every test that needs nothing but Python packages, the real engine included
 
 test-tools:
 	@scripts/install test
