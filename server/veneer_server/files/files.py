@@ -94,12 +94,8 @@ class Files:
             DiskFull: it cannot be written.
         """
         with self._counted(owner):
-            most = self.bounds.max_bytes
-            arriving = await asyncio.to_thread(self.contents.receive, max_bytes=most)
-            try:
+            async with self._arriving(self.bounds.max_bytes) as arriving:
                 yield arriving
-            finally:
-                await asyncio.to_thread(arriving.discard)
 
     async def add(self, owner: str, arriving: Arriving, named: Named) -> StoredFile:
         """Keep what arrived as a file of ``owner``; it survives a power loss from then on.
@@ -126,17 +122,14 @@ class Files:
         Raises:
             DiskFull: it cannot be written.
         """
-        arriving = await asyncio.to_thread(self.contents.receive, max_bytes=sys.maxsize)
-        try:
+        async with self._arriving(sys.maxsize) as arriving:
             await asyncio.to_thread(_copy, content, arriving)
             async with self._writing() as (connection, number):
                 found = await rows.find(connection, owner, file_id, now=self.now)
                 if found is None:
                     found = self._named(owner, arriving, named, number, file_id)
                     await self._insert(connection, found, arriving)
-            return found
-        finally:
-            await asyncio.to_thread(arriving.discard)
+        return found
 
     async def require_room(self, owner: str, size_bytes: int = 0) -> None:
         """Return if the owner may have one more file of this size; raises FilesFull."""
@@ -242,6 +235,17 @@ class Files:
                 f"Your files have {total_bytes} bytes, and with {size_bytes} more they would have"
                 f" more than the limit of {self.bounds.tenant_bytes}. Delete some first."
             )
+
+    @asynccontextmanager
+    async def _arriving(self, max_bytes: int) -> AsyncIterator[Arriving]:
+        """Give a content that comes in, and discard it, also when this is cancelled at once."""
+        begun: list[Arriving] = []
+        try:
+            await in_thread(lambda: begun.append(self.contents.receive(max_bytes=max_bytes)))
+            yield begun[0]
+        finally:
+            for arriving in begun:
+                await asyncio.to_thread(arriving.discard)
 
     @contextmanager
     def _counted(self, owner: str) -> Iterator[None]:

@@ -1,5 +1,7 @@
 """Every promise of files, on SQLite; and what a disk that is full or broken leaves."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest_asyncio
 
 from support.filing import STORIES, Story, opened, read, stored, upload
 from support.keeping import Clock
+from veneer_server.files.contents import Arriving
 from veneer_server.files.errors import DiskFull, FilesUnavailable, UploadsFull
 from veneer_server.files.files import Files
 from veneer_server.files.upkeep import FileUpkeep
@@ -56,6 +59,28 @@ async def test_a_disk_that_fails_leaves_nothing_and_the_next_upload_works(
     assert stored(files) == set()
     assert leftovers(tmp_path) == []
     assert await read(files, await upload(files, b"content")) == b"content"
+
+
+async def test_an_upload_that_is_cancelled_as_it_begins_leaves_nothing(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, gate, receive = threading.Event(), threading.Event(), files.contents.receive
+
+    def slowly(*, max_bytes: int) -> Arriving:
+        began.set()
+        gate.wait(5)
+        return receive(max_bytes=max_bytes)
+
+    monkeypatch.setattr(files.contents, "receive", slowly)
+    uploading = asyncio.create_task(upload(files, b"content"))
+    async with asyncio.timeout(30):
+        await asyncio.to_thread(began.wait, 5)
+        uploading.cancel()
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.wait((uploading,))
+    assert uploading.cancelled()
+    assert leftovers(tmp_path) == []
 
 
 async def test_one_owner_uploads_four_files_at_the_same_time_and_others_go_on(
