@@ -50,6 +50,7 @@ from veneer_server.telemetry.tracing import Tracing
 from veneer_server.tenancy.keyring import Keyring
 from veneer_server.turns import shorten_turns
 from veneer_server.wiring import (
+    Given,
     Parts,
     assemble,
     find_needs,
@@ -153,7 +154,7 @@ async def running(
         sandbox = sandbox or stack.enter_context(Sandbox())
         start.stages.begin(Stage.ADAPTERS)
         parts = await assemble(
-            settings, sizes, engine, tracing, database, keyring, sandbox, background
+            Given(settings, sizes, engine, tracing, database, keyring, sandbox, background)
         )
         stack.push_async_callback(parts.upkeep.close)
         stack.push_async_callback(parts.guarding.close)
