@@ -1,23 +1,17 @@
 """Which adapters are in the engine: slots, leases, and one load at a time for each revision.
 
-The caches of the engine must never have to evict: this file makes room before it loads anything,
-and what a request holds stays. Every decision is made between two awaits, so nothing can happen
-between a check and the change it allows. The tasks of this file only carry decisions out.
-
-Revisions that wait for a place wait in one queue: first come, first served. A request for a
-revision in a device slot waits only when others wait and that slot has had its turn.
+The caches of the engine must never have to evict: ``books`` makes room before anything is loaded,
+and what a request holds stays. ``books`` decides, without an await; this file waits, and carries
+the decisions out with ``loader``, each in a task of its own.
 """
 
 import asyncio
 import itertools
-import math
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import Context, copy_context
+from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
@@ -31,48 +25,17 @@ from veneer_adapters.errors import (
     NoSlotFree,
     quoted,
 )
-from veneer_adapters.events import (
-    ColdStart,
-    Evicted,
-    EvictionReason,
-    LoadFinished,
-    LoadStage,
-    Observer,
-    Origin,
-    Outcome,
-    StageFinished,
-    Unobserved,
-)
+from veneer_adapters.events import ColdStart, EvictionReason, Observer, Unobserved
 from veneer_adapters.lifecycle import Event, State
+from veneer_adapters.residency import looks
+from veneer_adapters.residency.books import Books
 from veneer_adapters.residency.engine import AdapterEngine
 from veneer_adapters.residency.eviction import Resident
-from veneer_adapters.residency.slots import Capacity, Claim, Plan, Slot, choose_to_yield
-from veneer_adapters.residency.weights import Weights
+from veneer_adapters.residency.loader import Loader
+from veneer_adapters.residency.slots import Capacity, Claim, Plan, Slot
+from veneer_adapters.residency.vouchers import Trusting, Voucher
 
 logger = structlog.get_logger(__name__)
-
-__all__ = ["AdapterEngine", "Lease", "Observer", "Residency", "Unobserved"]
-
-
-class Voucher(Protocol):
-    """Says whether a revision may be used; asked before and after each load from disk."""
-
-    async def before_load(self, revision: Revision) -> Weights:
-        """Return what to load for ``revision``, when it is undamaged; raises AdapterError."""
-
-    async def after_load(self, revision: Revision, engine_id: int) -> None:
-        """Return when ``revision`` does what it should in the engine; raises AdapterError."""
-
-
-class Trusting:
-    """The voucher that accepts every revision."""
-
-    async def before_load(self, revision: Revision) -> Weights:
-        """Accept the files without a check."""
-        return Weights(revision.path)
-
-    async def after_load(self, revision: Revision, engine_id: int) -> None:
-        """Accept the loaded revision without a check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,24 +72,25 @@ class Residency:
         """
         if device_slots < 1 or host_slots < 2:
             raise ValueError("device_slots must be at least 1 and host_slots at least 2")
-        self._engine = engine
-        # One host slot stays empty, because vLLM loads an adapter before it evicts another.
-        self._capacity = Capacity(device_slots, host_slots - 1)
         self._load_timeout_s = load_timeout_s
         self._clock = clock
-        self._ids = ids or itertools.count(1)
         self._observer = observer or Unobserved()
-        self._voucher = voucher or Trusting()
-        self._slots: dict[str, Slot] = {}
-        self._occupants: set[Slot] = set()
-        self._queue: deque[Slot] = deque()
-        self._pinned: set[str] = set()
+        self._loader = Loader(
+            engine, voucher or Trusting(), self._observer, clock, ids or itertools.count(1)
+        )
+        self._books = Books(
+            # One host slot stays empty, because vLLM loads an adapter before it evicts another.
+            Capacity(device_slots, host_slots - 1),
+            clock,
+            enter=lambda slot, plan: self._start(self._enter(slot, plan), slot.asker),
+            drop=lambda slot: self._start(self._drop(slot)),
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def most_pinned(self) -> int:
         """How many adapters may be pinned: one device slot stays for all that are not."""
-        return self._capacity.device - 1
+        return self._books.capacity.device - 1
 
     @asynccontextmanager
     async def lease(self, revision: Revision) -> AsyncIterator[Lease]:
@@ -144,7 +108,7 @@ class Residency:
             AdapterNotFound: its adapter was removed meanwhile.
         """
         asked_s = self._clock()
-        claim = self._claim(revision)
+        claim = self._books.claim(revision)
         cold_start_s = None
         try:
             if not claim.is_served:
@@ -154,7 +118,7 @@ class Residency:
             slot = claim.slot
             yield Lease(slot.engine_id, slot.key, cold_start_s, slot.compressed)
         finally:
-            self._release(claim)
+            self._books.release(claim)
 
     async def warm(self, revision: Revision) -> None:
         """Load ``revision``, and prove it if it never was; afterwards it may be evicted again.
@@ -170,34 +134,22 @@ class Residency:
         Raises what ``lease`` raises; then it is not pinned.
         """
         async with self.lease(revision):
-            slot = self._slots[revision.engine_name]
-            self._pinned.add(revision.engine_name)
-            slot.forgotten = False
-            slot.end_yielding()
-            slot.landed.set()
+            self._books.pin(revision)
 
     def unpin(self, revision: Revision) -> None:
         """Allow the eviction of ``revision`` again; a no-op when it is not pinned."""
-        self._pinned.discard(revision.engine_name)
-        self._admit()
+        self._books.unpin(revision)
 
     def forget(self, revision: Revision) -> None:
         """Unload ``revision`` as soon as no request holds it, pinned or not.
 
         Until then it goes on serving the requests that hold it or ask for it.
         """
-        self._pinned.discard(revision.engine_name)
-        slot = self._slots.get(revision.engine_name)
-        if slot is not None:
-            slot.forgotten = True
-            self._drop_if_forgotten(slot)
-        self._admit()
+        self._books.forget(revision)
 
     def recall(self, revision: Revision) -> None:
         """Take back ``forget``, if ``revision`` has not begun to leave yet."""
-        slot = self._slots.get(revision.engine_name)
-        if slot is not None:
-            slot.forgotten = False
+        self._books.recall(revision)
 
     def reset(self, failure: Exception) -> list[Revision]:
         """Begin again with empty slots, because the engine is gone with all that it held.
@@ -208,16 +160,7 @@ class Residency:
         """
         for task in self._tasks:
             task.cancel()
-        held = [slot for slot in self._slots.values() if slot.on_device]
-        held.sort(key=lambda slot: (slot.key in self._pinned, len(slot.holders), slot.last_used_s))
-        for slot in {*self._slots.values(), *self._occupants}:
-            slot.on_device = slot.on_host = False
-            slot.failure = failure
-            slot.landed.set()
-        self._slots.clear()
-        self._occupants.clear()
-        self._queue.clear()
-        return [slot.revision for slot in reversed(held)]
+        return self._books.clear(failure)
 
     def suspects(self, within_s: float) -> list[Revision]:
         """Return what may have brought the engine down.
@@ -225,131 +168,38 @@ class Residency:
         That is what it loads or proves at this instant, and what a request uses that has been in
         the engine for less than ``within_s``.
         """
-        now_s = self._clock()
-        return [
-            slot.revision
-            for slot in self._slots.values()
-            if slot.state is State.LOADING
-            or (slot.usable and slot.holders and now_s - slot.loaded_s < within_s)
-        ]
+        return looks.suspects(self._books.slots.values(), self._clock() - within_s)
 
     def survivors(self, after_s: float) -> list[Revision]:
         """Return what has been in the engine for ``after_s`` or longer, and was used there."""
-        since_s = self._clock() - after_s
-        return [
-            slot.revision
-            for slot in self._slots.values()
-            if slot.usable
-            and slot.loaded_s <= since_s
-            and (slot.holders or slot.last_used_s > slot.loaded_s)
-        ]
+        return looks.survivors(self._books.slots.values(), self._clock() - after_s)
 
     def snapshot(self) -> list[Resident]:
         """Return what is in the engine's slots at this instant, by engine name."""
-        settled = [slot for slot in self._slots.values() if slot.state is State.RESIDENT]
-        return sorted((s.to_resident(self._pinned) for s in settled), key=lambda r: r.revision)
+        return looks.residents(self._books.slots.values(), self._books.pinned)
 
     def digests(self) -> set[str]:
         """Return the digest of every revision that is in the engine or waits to enter it."""
-        return {slot.revision.digest for slot in tuple(self._slots.values())}
+        return {slot.revision.digest for slot in tuple(self._books.slots.values())}
 
     def waiting(self) -> list[str]:
         """Return, by engine name, the revisions that requests wait for at this instant."""
-        slots = self._slots.values()
-        return sorted(s.key for s in slots if s.later or (s.holders and not s.usable))
+        return looks.waiting(self._books.slots.values())
 
     def is_open(self, engine_name: str) -> bool:
         """Return whether a request for this revision would get its lease at once."""
-        slot = self._slots.get(engine_name)
+        slot = self._books.slots.get(engine_name)
         return slot is not None and slot.is_open
 
     def state_of(self, revision: Revision) -> State:
         """Return what the engine does with ``revision``; READY when it does not have it."""
-        slot = self._slots.get(revision.engine_name)
+        slot = self._books.slots.get(revision.engine_name)
         return State.READY if slot is None else slot.state
-
-    # The decisions. No await in any of them: nothing else runs between a check and its change.
-
-    def _claim(self, revision: Revision) -> Claim:
-        if self._queue:
-            self._take_turns()
-        slot = self._slots.get(revision.engine_name)
-        if slot is None:
-            slot = self._slots[revision.engine_name] = Slot(revision)
-        claim = slot.claim()
-        self._enqueue(slot)
-        self._admit()
-        return claim
-
-    def _release(self, claim: Claim) -> None:
-        slot = claim.slot
-        slot.drop(claim)
-        slot.last_used_s = self._clock()
-        if not slot.holders:
-            self._dequeue(slot)
-            self._drop_if_forgotten(slot)
-        self._admit()
-
-    def _enqueue(self, slot: Slot) -> None:
-        waits = slot.state is State.READY or (slot.state is State.RESIDENT and not slot.on_device)
-        if waits and slot not in self._queue:
-            slot.asker = copy_context()
-            self._queue.append(slot)
-
-    def _dequeue(self, slot: Slot) -> None:
-        if slot in self._queue:
-            self._queue.remove(slot)
-        if slot.state is State.READY:
-            self._detach(slot)
-
-    def _detach(self, slot: Slot) -> None:
-        # From here on a new request gets a new slot, with a new engine id.
-        if self._slots.get(slot.key) is slot:
-            del self._slots[slot.key]
-        if slot.later:
-            heir = self._slots.setdefault(slot.key, Slot(slot.revision))
-            slot.hand_over(heir)
-            self._enqueue(heir)
-
-    def _admit(self) -> None:
-        while self._queue:
-            slot = self._queue[0]
-            plan = self._capacity.plan(slot, self._occupants, self._pinned)
-            if plan is None:
-                break
-            self._queue.popleft()
-            if plan.unload is not None:
-                self._occupants.discard(plan.unload)
-                self._detach(plan.unload)
-            plan.commit(slot)
-            self._occupants.add(slot)
-            self._start(self._enter(slot, plan), slot.asker)
-        self._take_turns()
-
-    def _take_turns(self) -> None:
-        """See to it that as many slots in use yield as revisions wait, and no more."""
-        yielding = [slot for slot in self._occupants if slot.yielding and slot.usable]
-        for slot in yielding[len(self._queue) :]:
-            slot.end_yielding()
-            slot.landed.set()
-        for _ in range(len(self._queue) - len(yielding)):
-            chosen = choose_to_yield(self._occupants, self._pinned, self._clock())
-            if chosen is None:
-                return
-            chosen.begin_yielding()
-
-    def _drop_if_forgotten(self, slot: Slot) -> None:
-        if slot.forgotten and slot.idle and slot in self._occupants:
-            slot.step(Event.EVICT)
-            self._detach(slot)
-            self._start(self._drop(slot))
 
     def _start(self, work: Coroutine[None, None, None], asker: Context | None = None) -> None:
         task = asyncio.create_task(work, context=asker)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    # The acts. Each carries out one decision; then the next decision can be made.
 
     async def _wait(self, claim: Claim) -> None:
         try:
@@ -379,7 +229,7 @@ class Residency:
         try:
             await self._leave(slot, plan)
             began_s = self._clock()
-            await self._load(slot)
+            await self._loader.load(slot)
         except Exception as error:  # Whatever the engine raises, every waiter gets it.
             await self._clean(slot, error)
         else:
@@ -387,8 +237,8 @@ class Residency:
             slot.last_used_s = slot.loaded_s = self._clock()
             slot.load_took_s = slot.loaded_s - began_s
             slot.landed.set()
-            self._drop_if_forgotten(slot)
-        self._admit()
+            self._books.drop_if_forgotten(slot)
+        self._books.admit()
 
     async def _leave(self, slot: Slot, plan: Plan) -> None:
         try:
@@ -399,50 +249,20 @@ class Residency:
         except Exception:
             plan.revoke(slot)
             if plan.deactivate is not None:
-                self._drop_if_forgotten(plan.deactivate)
+                self._books.drop_if_forgotten(plan.deactivate)
             raise
-
-    async def _load(self, slot: Slot) -> None:
-        origin: Origin = "host" if slot.engine_id else "disk"
-        outcome: Outcome = "failed"
-        try:
-            if origin == "host":
-                with self._timed(slot, LoadStage.ACTIVATE):
-                    await self._engine.activate_adapter(slot.engine_id)
-            else:
-                await self._load_from_disk(slot)
-            outcome = "loaded"
-        finally:
-            self._observer.on_event(LoadFinished(slot.revision.adapter, origin, outcome))
-
-    async def _load_from_disk(self, slot: Slot) -> None:
-        weights = await self._voucher.before_load(slot.revision)
-        slot.compressed = weights.error
-        slot.engine_id = next(self._ids)
-        with self._timed(slot, LoadStage.LOAD):
-            await self._engine.load_adapter(slot.engine_id, slot.key, weights.path)
-        await self._voucher.after_load(slot.revision, slot.engine_id)
-
-    @contextmanager
-    def _timed(self, slot: Slot, stage: LoadStage) -> Iterator[None]:
-        started_s = self._clock()
-        try:
-            yield
-        finally:
-            seconds = self._clock() - started_s
-            self._observer.on_event(StageFinished(slot.revision.adapter, stage, seconds))
 
     async def _clean(self, slot: Slot, error: Exception) -> None:
         logger.warning("adapter not loaded", revision=slot.revision.label, error=repr(error))
         slot.step(Event.LOAD_FAILED)
-        self._detach(slot)
+        self._books.detach(slot)
         slot.failure = error
         await self._unload_or_log(slot, "load_failed")
         slot.landed.set()
 
     async def _drop(self, slot: Slot) -> None:
         await self._unload_or_log(slot, "forgotten")
-        self._admit()
+        self._books.admit()
 
     async def _unload_or_log(self, slot: Slot, reason: EvictionReason) -> None:
         try:
@@ -451,39 +271,29 @@ class Residency:
             logger.warning("slot not cleaned", revision=slot.revision.label, error=repr(error))
 
     async def _unload(self, slot: Slot, reason: EvictionReason) -> None:
-        if slot.engine_id:
-            try:
-                await self._engine.unload_adapter(slot.engine_id)
-            except Exception:
-                self._keep(slot)
-                raise
-            self._observer.on_event(Evicted(slot.revision.adapter, "host", reason))
+        try:
+            await self._loader.unload(slot, reason)
+        except Exception:
+            self._books.keep(slot)
+            raise
         slot.step(Event.EVICTED)
-        self._occupants.discard(slot)
+        self._books.occupants.discard(slot)
 
     async def _deactivate(self, slot: Slot) -> None:
         try:
-            await self._engine.deactivate_adapter(slot.engine_id)
+            await self._loader.deactivate(slot)
         except Exception as error:
             slot.on_device = True
             slot.end_yielding()
-            self._detach(slot)
-            self._keep(slot)
+            self._books.detach(slot)
+            self._books.keep(slot)
             # Requests may have begun to wait until it is back in a device slot.
             slot.failure = error
             slot.landed.set()
             raise
-        self._observer.on_event(Evicted(slot.revision.adapter, "device", "room"))
         slot.step(Event.DEACTIVATED)
         slot.end_yielding()
         if slot.holders:
-            self._enqueue(slot)
-        self._drop_if_forgotten(slot)
-        self._admit()
-
-    def _keep(self, slot: Slot) -> None:
-        # It may still be in the engine, so its place is not free until an unload succeeds.
-        slot.step(Event.EVICT_FAILED)
-        slot.forgotten = True
-        slot.last_used_s = -math.inf
-        self._occupants.add(slot)
+            self._books.enqueue(slot)
+        self._books.drop_if_forgotten(slot)
+        self._books.admit()
