@@ -12,6 +12,8 @@ from contextlib import contextmanager
 OTHER = "__other__"
 """The value of all names without their own; no adapter can have this name."""
 MOST = 200
+REQUEST_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+"""The buckets of what takes as long as a request, in seconds."""
 
 
 class AdapterLabels:

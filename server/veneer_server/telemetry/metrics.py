@@ -10,57 +10,28 @@ at most 200 own values (``veneer_server.telemetry.labels``). Callers count with 
 they need not know the labels. The methods run on the event loop.
 """
 
-import asyncio
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from enum import StrEnum
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import product
-from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Metric
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 from prometheus_client.registry import Collector
 
-from veneer_adapters.events import (
-    AdapterEvent,
-    CanaryTakenBack,
-    CanaryWatched,
-    ColdStart,
-    Evicted,
-    EvictionReason,
-    Level,
-    LoadFinished,
-    Origin,
-    Outcome,
-    Reason,
-    StageFinished,
-)
+from veneer_adapters.events import AdapterEvent
 from veneer_server import __version__
+from veneer_server.telemetry.adapters import AdapterMetrics
 from veneer_server.telemetry.labels import AdapterLabels
 from veneer_server.telemetry.observation import Observation
+from veneer_server.telemetry.requests import RequestMetrics, Waiting
+from veneer_server.telemetry.scraping import AtScrape, Snapshot
+from veneer_server.telemetry.tenants import TenantMetrics
 from veneer_server.telemetry.training import TrainingMetrics
-
-_REQUEST_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
-_TOKEN_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5)
-_LOAD_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-
-
-class Waiting(StrEnum):
-    """What a request waits for before the engine gets it."""
-
-    ADAPTER = "adapter"
-    """A slot, and the load into it."""
-
 
 LOSSES = ("died", "hung")
 """Why an engine is started again, as ``engine.supervision.Loss`` has it."""
-
-
-OPERATOR = "__operator__"
-"""The value of the ``tenant`` label of whoever has no tenant; no tenant can have this name."""
 
 
 class Metrics:
@@ -70,107 +41,17 @@ class Metrics:
         self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.registry = registry
-        self._clock = clock
         self._labels = AdapterLabels()
-        self._tenants = AdapterLabels()
         self._scraped = CollectorRegistry()
         self._existing: Callable[[], Collection[str]] | None = None
         self.training = TrainingMetrics(registry)
-        self._declare_requests()
-        self._declare_tenants()
-        self._declare_adapters()
+        self._requests = RequestMetrics(registry, self._labels, clock)
+        self._tenants = TenantMetrics(registry)
+        self._adapters = AdapterMetrics(
+            registry, self._labels, partial(self._requests.queued, Waiting.ADAPTER)
+        )
         self._declare_server()
         self._declare_batches()
-        self._begin_at_zero()
-
-    def _declare_requests(self) -> None:
-        counter = partial(Counter, registry=self.registry)
-        histogram = partial(Histogram, registry=self.registry, buckets=_REQUEST_S)
-        self._requests = counter(
-            "veneer_requests",
-            "Requests that ended, by outcome.",
-            ["adapter", "endpoint", "outcome"],
-        )
-        self._ttft = histogram(
-            "veneer_time_to_first_token_seconds",
-            "From the model's name resolved to the first event of a stream that carries a token.",
-            ["adapter"],
-        )
-        self._itl = histogram(
-            "veneer_inter_token_latency_seconds",
-            "Between two events of a stream that carry tokens.",
-            ["adapter"],
-            buckets=_TOKEN_S,
-        )
-        self._duration = histogram(
-            "veneer_request_duration_seconds",
-            "From the model's name resolved to the end of the answer.",
-            ["endpoint"],
-        )
-        self._tokens = counter(
-            "veneer_tokens", "Tokens read and written.", ["adapter", "direction"]
-        )
-        self._in_flight = Gauge(
-            "veneer_requests_in_flight",
-            "Requests being served.",
-            ["adapter"],
-            registry=self.registry,
-        )
-        self._queue = histogram(
-            "veneer_queue_seconds",
-            "Waits for an adapter before the engine gets a request, by what was missing.",
-            ["reason"],
-        )
-        self._refusals = counter(
-            "veneer_refusals", "Requests answered with an error, by its code.", ["reason"]
-        )
-
-    def _declare_tenants(self) -> None:
-        counter = partial(Counter, registry=self.registry)
-        self._tenant_requests = counter(
-            "veneer_tenant_requests", "Requests that ended, by tenant.", ["tenant", "outcome"]
-        )
-        self._tenant_tokens = counter(
-            "veneer_tenant_tokens", "Tokens read and written, by tenant.", ["tenant", "direction"]
-        )
-        self._tenant_refusals = counter(
-            "veneer_tenant_refusals",
-            "Requests of a tenant answered with an error, by its code.",
-            ["tenant", "reason"],
-        )
-        self._tenant_queue = Histogram(
-            "veneer_tenant_queue_seconds",
-            "Waits for a turn before the engine gets a request, by tenant.",
-            ["tenant"],
-            buckets=_REQUEST_S,
-            registry=self.registry,
-        )
-
-    def _declare_adapters(self) -> None:
-        counter = partial(Counter, registry=self.registry)
-        self._loads = counter(
-            "veneer_adapter_loads",
-            "Loads into the engine, by outcome and by where the weights came from.",
-            ["outcome", "source"],
-        )
-        self._load_seconds = Histogram(
-            "veneer_adapter_load_seconds",
-            "Time that an adapter took to become usable, by stage.",
-            ["stage"],
-            registry=self.registry,
-            buckets=_LOAD_S,
-        )
-        self._evictions = counter(
-            "veneer_adapter_evictions", "Adapters that left a slot.", ["level", "reason"]
-        )
-        self._cold = counter(
-            "veneer_adapter_cold_starts", "Waits for a load that succeeded.", ["adapter"]
-        )
-        self._rollbacks = counter(
-            "veneer_alias_rollbacks",
-            "Aliases that a guard took back from a canary, by where the canary was worse.",
-            ["adapter", "reason"],
-        )
 
     def _declare_server(self) -> None:
         self._engine_up = Gauge(
@@ -188,6 +69,8 @@ class Metrics:
             registry=self.registry,
         )
         self._build = Info("veneer_build", "This server.", registry=self.registry)
+        for cause in LOSSES:
+            self._restarts.labels(cause)
         self.built()
 
     def _declare_batches(self) -> None:
@@ -197,75 +80,35 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
-
-    def _begin_at_zero(self) -> None:
-        # rate() does not see the event that makes a series appear, so series begin at 0.
-        for outcome, origin in product(get_args(Outcome), get_args(Origin)):
-            self._loads.labels(outcome, origin)
-        for level, why in product(get_args(Level), get_args(EvictionReason)):
-            if level == "host" or why == "room":
-                self._evictions.labels(level, why)
-        for reason in Waiting:
-            self._queue.labels(reason)
         for outcome in ("completed", "failed"):
             self._batch_lines.labels(outcome)
-        for cause in LOSSES:
-            self._restarts.labels(cause)
 
     def built(self, **facts: str) -> None:
         """Export what this server is made of, beside its version."""
         self._build.info({"version": __version__, **facts})
 
-    @contextmanager
     def request(
         self, endpoint: str, adapter: str, ids: dict[str, str] | None = None
-    ) -> Iterator[Observation]:
+    ) -> AbstractContextManager[Observation]:
         """Count one request for ``adapter``; the block lasts as long as the request.
 
         All its times begin with the block. Exemplars carry ``ids``, so that a person finds the
         request in logs and traces.
         """
-        began_s = self._clock()
-        with self._labels.held(adapter) as label:
-            seen = Observation(
-                began_s,
-                self._clock,
-                first=partial(self._ttft.labels(label).observe, exemplar=ids),
-                next_=self._itl.labels(label).observe,
-            )
-            self._in_flight.labels(label).inc()
-            try:
-                yield seen
-            except asyncio.CancelledError:
-                seen.cancelled()
-                raise
-            finally:
-                self._in_flight.labels(label).dec()
-                self._finish(endpoint, label, seen)
-                self._duration.labels(endpoint).observe(self._clock() - began_s, exemplar=ids)
-
-    def _finish(self, endpoint: str, label: str, seen: Observation) -> None:
-        self._requests.labels(label, endpoint, seen.outcome).inc()
-        for direction, number in (("input", seen.input_tokens), ("output", seen.output_tokens)):
-            if number:
-                self._tokens.labels(label, direction).inc(number)
+        return self._requests.request(endpoint, adapter, ids)
 
     def served(self, tenant: str | None, seen: Observation) -> None:
         """Count a request that ended for its tenant; None is the operator."""
-        label = self._tenant_label(tenant)
-        self._tenant_requests.labels(label, seen.outcome).inc()
-        self._tenant_queue.labels(label).observe(seen.queue_s)
-        for direction, number in (("input", seen.input_tokens), ("output", seen.output_tokens)):
-            if number:
-                self._tenant_tokens.labels(label, direction).inc(number)
+        self._tenants.served(tenant, seen)
 
     def refused(self, reason: str, tenant: str | None = None) -> None:
         """Count an answer that is an error; ``reason`` is one of the codes in docs/api.md."""
-        self._refusals.labels(reason).inc()
-        self._tenant_refusals.labels(self._tenant_label(tenant), reason).inc()
+        self._requests.refused(reason)
+        self._tenants.refused(reason, tenant)
 
-    def _tenant_label(self, tenant: str | None) -> str:
-        return self._tenants.value(tenant) if tenant else OPERATOR
+    def on_event(self, event: AdapterEvent) -> None:
+        """Count an event of residency, staging or a guard; see ``veneer_adapters.events``."""
+        self._adapters.on_event(event)
 
     def usage_lost(self) -> None:
         """Count a request whose row of usage could not be kept."""
@@ -274,6 +117,14 @@ class Metrics:
     def batch_line(self, outcome: str) -> None:
         """Count an answered line of a batch: ``completed``, or ``failed`` for an error."""
         self._batch_lines.labels(outcome).inc()
+
+    def engine_is(self, *, up: bool) -> None:
+        """Export whether the engine can serve."""
+        self._engine_up.set(up)
+
+    def engine_restarted(self, reason: str) -> None:
+        """Count an engine that was lost, for one of ``LOSSES``, and is started again."""
+        self._restarts.labels(reason).inc()
 
     def observe_batches(self, count: Callable[[], Mapping[tuple[str, ...], int]]) -> None:
         """Export the unfinished batches; ``count`` is called at each scrape, by status."""
@@ -284,36 +135,6 @@ class Metrics:
         """Export the unfinished fine-tuning jobs; ``count`` is called at each scrape."""
         text = "Fine-tuning jobs that have not ended, by status."
         self._at_scrape("veneer_training_jobs", text, ["status"], count)
-
-    def queued(self, reason: Waiting, seconds: float) -> None:
-        """Count one wait, in seconds, before the engine gets a request."""
-        self._queue.labels(reason).observe(seconds)
-
-    def engine_is(self, *, up: bool) -> None:
-        """Export whether the engine can serve."""
-        self._engine_up.set(up)
-
-    def engine_restarted(self, reason: str) -> None:
-        """Count an engine that was lost, for one of ``LOSSES``, and is started again."""
-        self._restarts.labels(reason).inc()
-
-    def on_event(self, event: AdapterEvent) -> None:
-        """Count an event of residency, staging or a guard; see ``veneer_adapters.events``."""
-        match event:
-            case StageFinished():
-                self._load_seconds.labels(event.stage).observe(event.seconds)
-            case LoadFinished():
-                self._loads.labels(event.outcome, event.origin).inc()
-            case Evicted():
-                self._evictions.labels(event.level, event.reason).inc()
-            case ColdStart():
-                self._cold.labels(self._labels.value(event.adapter)).inc()
-                self.queued(Waiting.ADAPTER, event.seconds)
-            case CanaryWatched():
-                for reason in get_args(Reason):
-                    self._rollbacks.labels(self._labels.value(event.adapter), reason)
-            case CanaryTakenBack():
-                self._rollbacks.labels(self._labels.value(event.adapter), event.reason).inc()
 
     def observe_adapters(self, base: str, states: Callable[[], Mapping[str, str]]) -> None:
         """Export how many adapters are in each state.
@@ -377,7 +198,7 @@ class Metrics:
         labels: list[str],
         read: Callable[[], Mapping[tuple[str, ...], float]],
     ) -> None:
-        self._scraped.register(_AtScrape(name, text, labels, read))
+        self._scraped.register(AtScrape(name, text, labels, read))
 
     def snapshot(self) -> Collector:
         """Return what to export now, without the series of deleted adapters.
@@ -386,46 +207,9 @@ class Metrics:
         """
         if self._existing is not None:
             self._forget(self._labels.retain(self._existing()))
-        return _Snapshot(list(self._scraped.collect()), self.registry)
+        return Snapshot(list(self._scraped.collect()), self.registry)
 
     def _forget(self, gone: Iterable[str]) -> None:
-        per_adapter = (
-            self._requests, self._ttft, self._itl, self._tokens, self._in_flight, self._cold,
-            self._rollbacks,
-        )  # fmt: skip
+        per_adapter = (*self._requests.per_adapter, *self._adapters.per_adapter)
         for adapter, metric in product(gone, per_adapter):
             metric.remove_by_labels({"adapter": adapter})
-
-
-class _AtScrape(Collector):
-    """A gauge whose values are read at each scrape, so that they are always the real ones."""
-
-    def __init__(
-        self,
-        name: str,
-        text: str,
-        labels: list[str],
-        read: Callable[[], Mapping[tuple[str, ...], float]],
-    ) -> None:
-        self._family = partial(GaugeMetricFamily, name, text, labels=labels)
-        self._read = read
-
-    def collect(self) -> Iterator[Metric]:
-        family = self._family()
-        for labels, number in self._read().items():
-            family.add_metric(labels, number)
-        yield family
-
-
-class _Snapshot(Collector):
-    """The values of one scrape, and all counts, without their ``_created`` series."""
-
-    def __init__(self, read: list[Metric], counts: CollectorRegistry) -> None:
-        self._read = read
-        self._counts = counts
-
-    def collect(self) -> Iterator[Metric]:
-        yield from self._read
-        for family in self._counts.collect():
-            family.samples = [s for s in family.samples if not s.name.endswith("_created")]
-            yield family

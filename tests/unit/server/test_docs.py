@@ -40,7 +40,8 @@ from veneer_server.engine.echo import EchoEngine
 from veneer_server.engine.supervision import Loss
 from veneer_server.reloading import LIVE
 from veneer_server.settings import Settings
-from veneer_server.telemetry.metrics import Metrics, Waiting
+from veneer_server.telemetry.metrics import Metrics
+from veneer_server.telemetry.requests import Waiting
 
 PAGES = sorted(
     page
