@@ -47,6 +47,11 @@ class TrainingSettings(Section):
     device: str = Field(
         default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="Where the trainer computes."
     )
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        default="auto",
+        description="What the trainer multiplies in; auto is fp32 on a processor without"
+        " instructions for bf16, else bf16.",
+    )
     unfinished: int = Field(
         default=10, ge=1, description="Fine-tuning jobs of one tenant that have not ended."
     )

