@@ -2,13 +2,17 @@
 
     python tests/bench/company.py [--dtypes bfloat16 float32] [--prompts 16] [--adapters PATH ...]
     python tests/bench/company.py --rows
+    python tests/bench/company.py --products
 
 The real engine runs in this process, on the embedded model with demo adapters. Each prompt is
 answered greedily alone, alone again, in twos and fours (copies of the same request at once), and
 among requests for the base and every adapter. An answer differs when its first tokens do.
+Speed comes as tokens per second and as the worker's milliseconds of CPU for a token; beside other
+programs only the latter says something, best with one thread (VLLM_CPU_OMP_THREADS_BIND=0).
 
 ``--rows`` asks single operations instead: in which numbers of rows is the first row rounded
-otherwise than alone? It needs no model.
+otherwise than alone? ``--products`` measures how long all products of a step take, in one thread.
+Both need no model.
 """
 
 import argparse
@@ -22,6 +26,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from veneer_server.engine.base import Answer, Call, Endpoint
 from veneer_server.engine.vllm import embedded
@@ -44,6 +50,7 @@ SHAPES = {
     "down": (1536, 576),
     "head": (576, 49152),
 }
+LAYERS = 30
 TEXT = (
     "A lighthouse stands where the land ends. Its lamp turns all night, and each ship that passes "
     "knows by the rhythm of the light which coast it is. The keeper writes down the weather, the "
@@ -133,33 +140,47 @@ async def compare(models: Models, prompts: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-async def timed(work: Callable[[], Awaitable[Any]], tokens: int, times: int = 3) -> float:
-    """Return tokens per second, the median of some tries."""
-    took = []
+def worker() -> psutil.Process:
+    """Return the process that computes."""
+    children = psutil.Process().children(recursive=True)
+    return next(child for child in children if "VLLM::Worker" in " ".join(child.cmdline()))
+
+
+def cpu_s() -> float:
+    times = worker().cpu_times()
+    return float(times.user + times.system)
+
+
+async def timed(work: Callable[[], Awaitable[Any]], tokens: int, times: int = 3) -> dict[str, Any]:
+    """Return tokens per second, the median of some tries, and the least CPU time of a token."""
+    took, used = [], []
     for _ in range(times):
-        began = time.perf_counter()
+        began, before = time.perf_counter(), cpu_s()
         await work()
         took.append(tokens / (time.perf_counter() - began))
-    return round(sorted(took)[times // 2], 1)
+        used.append(1000 * (cpu_s() - before) / tokens)
+    return {"tok_per_s": round(sorted(took)[times // 2], 1), "cpu_ms": round(min(used), 2)}
 
 
 async def speed(models: Models) -> dict[str, Any]:
-    """Return tokens per second: decoding of one and of 16 streams, and a prompt of 512 tokens."""
+    """Return the speed of decoding 1, 16 and 32 streams, and of a prompt of 512 tokens."""
 
     async def one(model: str, prompt: list[int], tokens: int) -> None:
         body = {"model": models.names[model], "prompt": prompt, "max_tokens": tokens}
         await models.ask(Endpoint.COMPLETIONS, {**body, "temperature": 0, "ignore_eos": True})
 
     seeds = itertools.count(1000)
+
+    async def many(model: str, streams: int, tokens: int) -> None:
+        await asyncio.gather(*(one(model, [next(seeds)] * 8, tokens) for _ in range(streams)))
+
     found: dict[str, Any] = {}
     for model in list(models.names)[:2]:
         await one(model, [next(seeds)] * 4, 4)
         found[model] = {
-            "1 stream": await timed(lambda m=model: one(m, [next(seeds)] * 8, 64), 64),
-            "16 streams": await timed(
-                lambda m=model: asyncio.gather(*(one(m, [next(seeds)] * 8, 48) for _ in range(16))),
-                16 * 48,
-            ),
+            "1 stream": await timed(lambda m=model: many(m, 1, 48), 48),
+            "16 streams": await timed(lambda m=model: many(m, 16, 24), 16 * 24),
+            "32 streams": await timed(lambda m=model: many(m, 32, 16), 32 * 16),
             "prefill of 512": await timed(
                 lambda m=model: one(m, [next(seeds), *range(600, 1111)], 1), 512
             ),
@@ -217,7 +238,8 @@ async def measure(dtype: str, asked: argparse.Namespace) -> dict[str, Any]:
         if "company" in asked.only:
             found["company"] = await compare(models, PROMPTS[: asked.prompts])
         if "speed" in asked.only:
-            found |= {"tok_per_s": await speed(models), "nll": await loss(models)}
+            found |= {"speed": await speed(models), "nll": await loss(models)}
+            found["worker_gib"] = round(worker().memory_info().rss / 2**30, 2)
         if "exact" in asked.only:
             names.update(extractor)
             found["exact"] = await exact(models)
@@ -247,9 +269,34 @@ def rows() -> None:
                 print(f"{str(dtype)[6:]:9} {way:7} {name:9} differs at {other or 'no number'}")
 
 
+def products() -> None:
+    """Print how long the products of one step take, for each dtype and number of rows."""
+    import torch
+    import vllm._custom_ops as ops
+
+    torch.set_num_threads(1)
+    for dtype, (name, (width, out)) in itertools.product(
+        (torch.bfloat16, torch.float32), SHAPES.items()
+    ):
+        layers = 1 if name == "head" else LAYERS  # each its own weights, as in the model
+        weights = [(torch.randn(out, width) * width**-0.5).to(dtype) for _ in range(layers)]
+        handlers = [ops.create_onednn_mm(w.t().clone().t().t(), 32) for w in weights]
+        took = {}
+        for n in (1, 2, 4, 8, 16, 32, 128, 256):
+            x, tries = torch.randn(n, width).to(dtype), []
+            for _ in range(3):
+                began = time.thread_time()
+                for handler in handlers:
+                    ops.onednn_mm(handler, x, None)
+                tries.append(1000 * (time.thread_time() - began))
+            took[n] = round(min(tries), 1)
+        print(f"{str(dtype)[6:]:9} {name:9} ms by rows: {took}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", action="store_true")
+    parser.add_argument("--products", action="store_true")
     parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
     parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument(
@@ -260,6 +307,9 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.rows:
         rows()
+        return
+    if asked.products:
+        products()
         return
     os.environ.update(environment(os.environ, os.sched_getaffinity(0), os.getpid(), 600.0))
     print("load average", os.getloadavg()[0], "CPUs", len(os.sched_getaffinity(0)))

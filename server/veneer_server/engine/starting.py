@@ -13,6 +13,7 @@ from veneer_server.collecting import nothing_collected
 from veneer_server.engine.base import EngineStartTimedOut
 from veneer_server.engine.lives import MortalEngine
 from veneer_server.engine.sizing.asking import asked_in, sizes_without_model
+from veneer_server.engine.sizing.precision import choose_dtype
 from veneer_server.engine.sizing.shapes import read_base
 from veneer_server.engine.sizing.sizes import Device, Needs, Sizes, choose_sizes
 from veneer_server.engine.sizing.wording import to_lines
@@ -61,6 +62,7 @@ async def choose_sizes_for(
         await asyncio.to_thread(embedded.ensure_checkpoint)
     asked, device = asked_in(settings), await asyncio.to_thread(_device)
     base = await asyncio.to_thread(read_base, model_on_disk(settings)[0], asked.dtype)
+    base, asked = choose_dtype(device, base, asked)
     sizes = choose_sizes(device, base, needs, asked)
     say(to_lines(device, base, asked, sizes))
     return sizes

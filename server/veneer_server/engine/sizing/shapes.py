@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,13 @@ class Base:
     shape: Shape | None = None
     dtype: str | None = None
     """The dtype of the checkpoint, as its config.json names it."""
+    is_quantized: bool = False
+
+    def in_float32(self) -> "Base":
+        """Return the same model of a 16-bit checkpoint as it is in memory in float32."""
+        weights = None if self.weight_bytes is None else 2 * self.weight_bytes
+        shape = None if self.shape is None else replace(self.shape, bytes_per_value=4)
+        return replace(self, weight_bytes=weights, shape=shape)
 
 
 def read_base(folder: Path | None, dtype: str = "auto") -> Base:
@@ -79,9 +86,10 @@ def read_base(folder: Path | None, dtype: str = "auto") -> Base:
     stored = stored if stored in WIDTHS else None
     served = stored if dtype == "auto" else dtype
     width = WIDTHS.get(served or "", 2)
-    grows = width / WIDTHS[stored] if stored and "quantization_config" not in config else 1
+    is_quantized = "quantization_config" in config
+    grows = width / WIDTHS[stored] if stored and not is_quantized else 1
     on_disk = sum(path.stat().st_size for path in _weight_files(folder))
-    return Base(int(on_disk * grows) or None, _shape(inner, width), stored)
+    return Base(int(on_disk * grows) or None, _shape(inner, width), stored, is_quantized)
 
 
 def _shape(config: Mapping[str, Any], width: int) -> Shape | None:

@@ -48,6 +48,8 @@ class Device:
     name: str
     memory_bytes: int
     """Of a CPU what is free now; of a GPU all that it has."""
+    instructions: frozenset[str] = frozenset()
+    """Of an x86 CPU the names that Linux gives to what it can; empty where nothing is known."""
 
     @property
     def is_cpu(self) -> bool:

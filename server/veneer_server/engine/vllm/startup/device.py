@@ -14,12 +14,23 @@ def this_device() -> Device:
     from vllm.platforms import current_platform
 
     if current_platform.is_cpu():
-        return Device("cpu", "this machine", available_memory_bytes())
+        return Device("cpu", "this machine", available_memory_bytes(), instructions())
     return Device(
         current_platform.device_name,
         str(current_platform.get_device_name()),
         int(current_platform.get_device_total_memory()),
     )
+
+
+def instructions() -> frozenset[str]:
+    """Return the names of what an x86 CPU can; empty on others.
+
+    Source: ``flags`` in Linux's /proc/cpuinfo. Other CPUs have a line of another name there.
+    """
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("flags"):
+            return frozenset(line.partition(":")[2].split())
+    return frozenset()
 
 
 def available_memory_bytes() -> int:

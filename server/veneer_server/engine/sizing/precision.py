@@ -1,0 +1,37 @@
+"""In which dtype a base model is computed, where nobody said it.
+
+Rule 1: this file computes and reads nothing, as ``sizes``.
+Rule 2: the dtype of the checkpoint is kept, except on a CPU that has no instructions for it. There
+oneDNN computes bfloat16 in float32 after all, and converts every weight for it: float32 is faster
+from two requests on, and gives the same answer whoever else is served. tests/bench/LOG.md has the
+figures.
+"""
+
+from dataclasses import replace
+
+from veneer_server.engine.sizing.shapes import Base
+from veneer_server.engine.sizing.sizes import Asked, Device
+
+FLOAT32_SHARE = 0.25
+"""The most of the free memory that weights may take in float32 where their dtype has half of it."""
+_INSTRUCTIONS = {
+    "bfloat16": frozenset({"avx512_bf16", "amx_bf16"}),
+    "float16": frozenset({"avx512_fp16", "amx_fp16"}),
+}
+"""What an x86 CPU must have, one of them, to compute in a dtype, as Linux names it."""
+
+
+def choose_dtype(device: Device, base: Base, asked: Asked) -> tuple[Base, Asked]:
+    """Return both as they are, or with float32 where that is right by default."""
+    if asked.dtype != "auto" or not _lacks(device, base.dtype) or base.is_quantized:
+        return base, asked
+    wide = base.in_float32()
+    if (wide.weight_bytes or device.memory_bytes) > FLOAT32_SHARE * device.memory_bytes:
+        return base, asked
+    return wide, replace(asked, dtype="float32")
+
+
+def _lacks(device: Device, dtype: str | None) -> bool:
+    needed = _INSTRUCTIONS.get(dtype or "")
+    is_known = device.is_cpu and bool(device.instructions)
+    return needed is not None and is_known and not needed & device.instructions
