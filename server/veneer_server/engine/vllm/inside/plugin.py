@@ -51,9 +51,13 @@ class Role(Enum):
 
 
 def platform() -> str | None:
-    """Return our class in place of vLLM's own platform for a CPU or for CUDA, else None."""
+    """Return our class in place of vLLM's own platform for a CPU or for CUDA, else None.
+
+    An engine process ends with the gateway from here on.
+    """
     if GATEWAY_PID not in os.environ:
         return None
+    _end_with_the_gateway()
     from vllm.platforms import cpu_platform_plugin, cuda_platform_plugin
 
     if cpu_platform_plugin() == _STOCK_CPU:
@@ -104,6 +108,16 @@ def install() -> None:
     if role is Role.WORKER or not _is_ours():
         # Where vLLM has no process for its worker, as on one GPU, the engine core has the model.
         _take_any_base()
+
+
+def _end_with_the_gateway() -> None:
+    # vLLM asks for the platform while it is imported. ``install`` comes much later: before it an
+    # engine core waits up to five minutes for a gateway that may be gone.
+    parent = multiprocessing.parent_process()
+    parent_pid = parent.pid if parent is not None else None
+    role = choose_role(parent_pid, os.environ.get(GATEWAY_PID), os.environ.get(ENGINE_PID))
+    if role is not Role.STRANGER and parent_pid is not None:
+        _die_with(parent_pid)
 
 
 def choose_role(parent_pid: int | None, gateway: str | None, engine: str | None) -> Role:

@@ -19,7 +19,8 @@ from veneer_server.engine.vllm.inside.plugin import Role, choose_role, platform
 # Each says "<role> <pid> <process group>" and then waits for ever.
 FAMILY = """
 import multiprocessing, os, signal, sys
-from veneer_server.engine.vllm.inside.plugin import install
+from contextlib import suppress
+from veneer_server.engine.vllm.inside.plugin import install, platform
 
 def say(role):
     print(role, os.getpid(), os.getpgrp(), flush=True)
@@ -35,10 +36,17 @@ def engine():
     say("engine")
     signal.pause()
 
+def early():
+    with suppress(ImportError):  # where vLLM is not installed
+        platform()
+    say("engine")
+    signal.pause()
+
 def gateway():
-    if sys.argv[1] == "ours":
+    if sys.argv[1] != "theirs":
         os.environ["VENEER_GATEWAY_PID"] = str(os.getpid())
-    multiprocessing.get_context("spawn").Process(target=engine).start()
+    child = early if sys.argv[1] == "early" else engine
+    multiprocessing.get_context("spawn").Process(target=child).start()
     say("gateway")
     signal.pause()
 
@@ -66,12 +74,12 @@ class Family:
 
 
 @asynccontextmanager
-async def a_family(folder: Path, *, ours: bool) -> AsyncIterator[Family]:
-    """Three running processes, gone after the block."""
+async def a_family(folder: Path, *, ours: bool, early: bool = False) -> AsyncIterator[Family]:
+    """Three running processes, gone after the block; with ``early`` an engine that just begins."""
     script = folder / "family.py"
     script.write_text(FAMILY)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(script), "ours" if ours else "theirs"),
+        *(sys.executable, str(script), "early" if early else "ours" if ours else "theirs"),
         stdout=asyncio.subprocess.PIPE,
         env={key: value for key, value in os.environ.items() if not key.startswith("VENEER_")},
         start_new_session=True,
@@ -80,7 +88,7 @@ async def a_family(folder: Path, *, ours: bool) -> AsyncIterator[Family]:
     family = Family(process, {})
     try:
         async with asyncio.timeout(90):  # where vLLM is installed, two of them import it
-            while len(family.members) < 3:
+            while len(family.members) < (2 if early else 3):
                 role, pid, group = (await process.stdout.readline()).decode().split()
                 family.members[role] = (int(pid), int(group))
         yield family
@@ -95,6 +103,17 @@ async def a_family(folder: Path, *, ours: bool) -> AsyncIterator[Family]:
 @pytest.mark.slow
 async def test_nothing_outlives_a_gateway_that_is_killed(tmp_path: Path) -> None:
     async with a_family(tmp_path, ours=True) as family:
+        family.process.kill()
+
+        async with asyncio.timeout(30):
+            await family.ended()
+
+
+@pytest.mark.slow
+async def test_an_engine_that_has_just_begun_does_not_outlive_a_gateway_either(
+    tmp_path: Path,
+) -> None:
+    async with a_family(tmp_path, ours=True, early=True) as family:
         family.process.kill()
 
         async with asyncio.timeout(30):
