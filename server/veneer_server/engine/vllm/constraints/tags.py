@@ -8,16 +8,16 @@ Sources: xgrammar's structural_tag.py for the formats; llguidance's docs/syntax.
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from veneer_server.engine.base import NotSupported
 from veneer_server.engine.vllm.constraints.schemas import check_schema, on_one_line
+from veneer_server.engine.vllm.constraints.xml import STYLES, Parameter, Style, parameters
 
 _ANY = r"(.|\n)*"
 _DEFAULTS: Mapping[str, Any] = {
-    "style": "json", "any_order": False, "max_whitespace_cnt": None,
-    "max_tokens": None, "max_chars": None,
+    "any_order": False, "max_whitespace_cnt": None, "max_tokens": None, "max_chars": None,
 }  # fmt: skip
 """Members of a format that a grammar cannot say, each with the value that says nothing."""
 
@@ -85,16 +85,66 @@ class _Writer:
         return self._literal(form["value"]) or '""'
 
     def json_schema(self, form: _Form) -> str:
-        schema = form["json_schema"]
+        schema, style = form["json_schema"], form.get("style", "json")
         check_schema(schema)
+        if style == "json":
+            return self._json(schema)
+        if style not in STYLES:
+            return self._expression({})
+        xml = STYLES[style]
+        return self._xml(parameters(schema), xml) if schema is not True else self._any_xml(xml)
+
+    def _json(self, schema: Any) -> str:
         return self._named("%json " + json.dumps(on_one_line(schema)))
+
+    def _xml(self, found: Sequence[Parameter], style: Style) -> str:
+        """Return an expression for the parameters in order, those left out that may be."""
+        first = later = '""'
+        for parameter in reversed(found):
+            alone = f"{self._parameter(parameter, style, style.begin)} {later}"
+            after = f"{self._parameter(parameter, style, style.between + style.begin)} {later}"
+            if not parameter.required:
+                alone, after = _either([alone, first]), _either([after, later])
+            first, later = self._named(alone), self._named(after)
+        return first
+
+    def _parameter(self, parameter: Parameter, style: Style, begin: str) -> str:
+        # The tag is one literal: llguidance's lexer does not go back to the end of a shorter one.
+        begin += parameter.name
+        if parameter.schema is not None:
+            inside = f"{self._json(parameter.schema)} {self._literal(style.end)}"
+            return f"{self._literal(begin + style.json)} {inside}"
+        inside = self._until(style.end, {"excludes": style.never})
+        if parameter.texts:
+            texts = _either(self._literal(text) or '""' for text in parameter.texts)
+            inside = f"{texts} {self._literal(style.end)}"
+        return f"{self._literal(begin + style.text)} {inside}"
+
+    def _any_xml(self, style: Style) -> str:
+        """Return an expression for any parameters, of a tool that is held to no schema."""
+        name = self._named(r"/[^<>\"\n]+/", "NAME")
+        middle = _either(self._literal(text) for text in (style.text, style.json))
+        rest = f"{name} {middle} {self._until(style.end, {'excludes': style.never})}"
+        first, later = style.begin, style.between + style.begin
+        return f"({self._literal(first)} {rest} ({self._literal(later)} {rest})*)?"
 
     def regex(self, form: _Form) -> str:
         pattern = str(form["pattern"]).replace("/", r"\/")
         return self._named(f"/{pattern}/", "REGEX")
 
     def sequence(self, form: _Form) -> str:
-        return " ".join(self._expression(part) for part in form["elements"])
+        return " ".join(self._in_sequence(form["elements"]))
+
+    def _in_sequence(self, parts: Sequence[_Form]) -> Iterator[str]:
+        waiting = iter(parts)
+        for part in waiting:
+            after = next(waiting, None) if part.get("type") == "any_text" else None
+            if after is None:
+                yield self._expression(part)
+            elif after.get("type") == "const_string":
+                yield self._until(after["value"], part)
+            else:
+                yield f"{self._text(part)} {self._expression(after)}"
 
     def choice(self, form: _Form) -> str:
         return _either(self._expression(part) for part in form["elements"])
@@ -164,4 +214,4 @@ _WRITERS: Mapping[str, Callable[[_Writer, _Form], str]] = {
     "tags_with_separator": _Writer.tags_with_separator,
     "triggered_tags": _Writer.triggered_tags,
 }
-"""xgrammar's formats that are written here; the others are about tokens, or about XML."""
+"""xgrammar's formats that are written here; the others are about tokens."""

@@ -168,9 +168,11 @@ async def test_a_text_that_a_form_excludes_is_not_written(constraints: Any) -> N
     assert not constraints.takes(admitted, "Hello <think>")
 
 
-async def test_a_form_in_xml_is_refused_with_what_to_do(constraints: Any) -> None:
+async def test_a_form_that_no_grammar_says_is_refused_with_what_to_do(constraints: Any) -> None:
+    tag = json.loads(tag_of("qwen_3_coder", "required", NUMBER))
+    tag["format"]["tags"][0]["content"]["style"] = "minimax_m3_xml"
     with pytest.raises(NotSupported, match="leave 'tool_choice' at 'auto'"):
-        await constraints.admit(structural_tag=tag_of("qwen_3_coder", "required", NUMBER))
+        await constraints.admit(structural_tag=json.dumps(tag))
 
 
 @pytest.mark.parametrize("model", ["hermes", "llama"])
