@@ -297,6 +297,10 @@ def _write_errors() -> Iterator[None]:
     except DBAPIError as error:
         if "locked" in str(error.orig) or "LockNotAvailable" in type(error.orig).__name__:
             raise StateBusy("The catalog is in use by another process.") from error
+        if "is full" in str(error.orig):
+            raise StorageFailed(
+                "The catalog could not be written: the disk that it is on is full."
+            ) from error
         raise StorageFailed("The catalog could not be written or read.") from error
     except (SQLAlchemyError, OSError) as error:
         raise StorageFailed("The catalog could not be written or read.") from error
