@@ -70,8 +70,9 @@ clients:  ## 24 client libraries against the real engine, in 12 minutes: CLIENTS
 models: test-tools  ## Tiny base models of 20 kinds, each with five adapters, in 11 minutes: MODELS=--record records it
 	$(PY) -m pytest tests/models $(MODELS)
 
+# Most of them wait for an engine to start, so three run at once, each test for itself.
 faults: test-tools  ## Only the fault matrix: engines killed and stopped, full disks, lost catalogs, hostile clients
-	$(PY) -m pytest -m "not services" tests/faults
+	$(PY) -m pytest -n 3 --dist loadgroup --durations=30 -m "not services" tests/faults
 
 soak: test-tools  ## Minutes of clients, changes and faults, and a check of all ledgers: SOAK="--minutes 30"
 	@cd tests && ../$(PY) -m soak $(SOAK)
