@@ -1,11 +1,14 @@
-"""What this machine's processor can do, as the kernel tells it."""
+"""What this machine's processor can do, as Linux tells it."""
 
 from collections.abc import Set
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
-BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-"""Flags of instructions for bfloat16: of Intel and AMD the first two, of ARM the last."""
+_INSTRUCTIONS = {
+    "bfloat16": frozenset({"avx512_bf16", "amx_bf16"}),
+    "float16": frozenset({"avx512_fp16", "amx_fp16"}),
+}
+"""What an x86 processor must have, one of them, to compute in a dtype."""
 
 
 def facts(file: Path = CPUINFO) -> dict[str, str]:
@@ -18,16 +21,15 @@ def facts(file: Path = CPUINFO) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs if value}
 
 
-def flags(file: Path = CPUINFO) -> frozenset[str]:
-    """Return the names of the processor's extensions."""
-    known = facts(file)
-    return frozenset((known.get("flags") or known.get("Features", "")).split())
+def instructions(file: Path = CPUINFO) -> frozenset[str]:
+    """Return the names of what an x86 processor can; empty on others, which have no such line."""
+    return frozenset(facts(file).get("flags", "").split())
 
 
-def has_bf16(flags: Set[str]) -> bool:
-    """Return whether a processor with these extensions multiplies in bfloat16 by itself.
+def lacks(dtype: str | None, instructions: Set[str]) -> bool:
+    """Return whether a processor with these ``instructions`` has none for ``dtype``.
 
-    One that does not turns each number into float32 and back: in a measurement a step of the
-    trainer took three times as long as in float32.
+    Nothing is known of a processor without any, nor of other dtypes.
     """
-    return not BF16.isdisjoint(flags)
+    needed = _INSTRUCTIONS.get(dtype or "")
+    return needed is not None and bool(instructions) and needed.isdisjoint(instructions)

@@ -82,7 +82,7 @@ def _git(*words: str) -> str:
 
 
 def _hardware() -> str:
-    known = processor.flags()
+    known = processor.instructions()
     flags = [flag for flag in _FLAGS if flag in known]
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     name = processor.facts().get("model name", platform.machine())

@@ -9,16 +9,12 @@ figures.
 
 from dataclasses import replace
 
+from veneer_server.engine.processor import lacks
 from veneer_server.engine.sizing.shapes import Base
 from veneer_server.engine.sizing.sizes import Asked, Device
 
 FLOAT32_SHARE = 0.25
 """The most of the free memory that weights may take in float32 where their dtype has half of it."""
-_INSTRUCTIONS = {
-    "bfloat16": frozenset({"avx512_bf16", "amx_bf16"}),
-    "float16": frozenset({"avx512_fp16", "amx_fp16"}),
-}
-"""What an x86 CPU must have, one of them, to compute in a dtype, as Linux names it."""
 
 
 def choose_dtype(device: Device, base: Base, asked: Asked) -> tuple[Base, Asked]:
@@ -32,6 +28,4 @@ def choose_dtype(device: Device, base: Base, asked: Asked) -> tuple[Base, Asked]
 
 
 def _lacks(device: Device, dtype: str | None) -> bool:
-    needed = _INSTRUCTIONS.get(dtype or "")
-    is_known = device.is_cpu and bool(device.instructions)
-    return needed is not None and is_known and not needed & device.instructions
+    return device.is_cpu and lacks(dtype, device.instructions)

@@ -52,18 +52,18 @@ def find_trainable(
             )
     if engine.lora_op() != NO_MODEL:
         folder, width = _base_folder(settings)
-    precision = to_precision(chosen.precision, chosen.device, processor.flags())
+    precision = to_precision(chosen.precision, chosen.device, processor.instructions())
     means = Means(device=chosen.device, threads=chosen.threads, precision=precision)
     return Trainable(_base(engine, folder, width), engine.rows, means)
 
 
 def to_precision(
-    asked: Literal["auto", "bf16", "fp32"], device: str, flags: Set[str]
+    asked: Literal["auto", "bf16", "fp32"], device: str, instructions: Set[str]
 ) -> Literal["bf16", "fp32"]:
-    """Return what is multiplied in on ``device``, beside a processor with these ``flags``."""
+    """Return what is multiplied in on ``device``, beside a processor with ``instructions``."""
     if asked != "auto":
         return asked
-    slow = device == "cpu" and not processor.has_bf16(flags)
+    slow = device == "cpu" and processor.lacks("bfloat16", instructions)
     return "fp32" if slow else "bf16"
 
 

@@ -1,6 +1,5 @@
 """What the engine is started with, and in which environment."""
 
-import platform
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from veneer_server.engine.vllm.options import (
     engine_fields,
     environment,
 )
-from veneer_server.engine.vllm.startup.device import available_memory_bytes, instructions
+from veneer_server.engine.vllm.startup.device import available_memory_bytes
 
 GIB = 2**30
 
@@ -160,8 +159,3 @@ def test_a_step_has_room_for_every_sequence(given: dict[str, Any]) -> None:
 
 def test_vllm_gives_up_no_sooner_than_the_start_as_a_whole() -> None:
     assert environment({}, {0}, 7, 899.5)["VLLM_ENGINE_READY_TIMEOUT_S"] == "901"
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="others name nothing that is read")
-def test_an_x86_cpu_names_what_it_can() -> None:
-    assert {"fpu", "sse2"} <= instructions()

@@ -6,6 +6,7 @@ On CUDA vLLM asks the driver (NVML), so this process makes no CUDA context.
 import os
 from pathlib import Path
 
+from veneer_server.engine.processor import instructions
 from veneer_server.engine.sizing.sizes import Device
 
 
@@ -20,17 +21,6 @@ def this_device() -> Device:
         str(current_platform.get_device_name()),
         int(current_platform.get_device_total_memory()),
     )
-
-
-def instructions() -> frozenset[str]:
-    """Return the names of what an x86 CPU can; empty on others.
-
-    Source: ``flags`` in Linux's /proc/cpuinfo. Other CPUs have a line of another name there.
-    """
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("flags"):
-            return frozenset(line.partition(":")[2].split())
-    return frozenset()
 
 
 def available_memory_bytes() -> int:

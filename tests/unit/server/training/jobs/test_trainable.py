@@ -10,7 +10,7 @@ NEW, OLD = frozenset({"avx512f", "avx512_bf16"}), frozenset({"avx512f"})
 
 
 @pytest.mark.parametrize(
-    ("asked", "device", "flags", "expected"),
+    ("asked", "device", "instructions", "expected"),
     [
         ("auto", "cpu", NEW, "bf16"),
         ("auto", "cpu", OLD, "fp32"),
@@ -22,7 +22,7 @@ NEW, OLD = frozenset({"avx512f", "avx512_bf16"}), frozenset({"avx512f"})
 def test_the_trainer_multiplies_in_what_was_asked_or_what_is_fast(
     asked: Literal["auto", "bf16", "fp32"],
     device: str,
-    flags: frozenset[str],
+    instructions: frozenset[str],
     expected: str,
 ) -> None:
-    assert to_precision(asked, device, flags) == expected
+    assert to_precision(asked, device, instructions) == expected
