@@ -2,14 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from veneer_adapters.catalog.database import Database
-from veneer_adapters.errors import AdapterUnavailable
 from veneer_adapters.threads import to_its_end
 from veneer_server.batches.errors import (
     BatchesFull,
@@ -18,11 +14,13 @@ from veneer_server.batches.errors import (
     BatchRefused,
 )
 from veneer_server.batches.folders import Folders
-from veneer_server.batches.records import Batch, Page, Progress, Status, is_id, new_id
+from veneer_server.batches.records import Batch, Progress, Status, is_id, new_id
 from veneer_server.batches.sql import rows
 from veneer_server.files.files import Files
 from veneer_server.files.records import Purpose
 from veneer_server.tenancy.principals import Principal
+from veneer_server.worklist.kept import KeptWork
+from veneer_server.worklist.pages import Page
 
 WINDOW = "24h"
 _WINDOW_S = 24 * 3600
@@ -48,7 +46,7 @@ class Asked:
     output_expires_s: int | None
 
 
-class Batches:
+class Batches(KeptWork[Batch]):
     """The batches of one database.
 
     Every method raises BatchesUnavailable when the database or the disk cannot be read or written.
@@ -64,23 +62,12 @@ class Batches:
         now: Callable[[], float] = time.time,
     ) -> None:
         """Keep rows in ``database``, and what is being worked on in ``folders``."""
-        self._database = database
-        self._now = now
+        super().__init__(database, rows.work, _unavailable, now=now)
         self.files = files
         self.folders = folders
         self.bounds = bounds
         self.arrived = asyncio.Event()
         """Set when there is something new to do."""
-
-    @property
-    def now(self) -> int:
-        """The time, in seconds since the epoch."""
-        return int(self._now())
-
-    @property
-    def shared(self) -> bool:
-        """Whether other servers may use the same database."""
-        return self._database.shared
 
     async def create(self, who: Principal, asked: Asked) -> Batch:
         """Make a batch; it is validated and answered later.
@@ -120,7 +107,7 @@ class Batches:
 
     async def _insert(self, batch_id: str, who: Principal, asked: Asked) -> Batch:
         async with self._writing() as (connection, number):
-            count = await rows.count_unfinished(connection, who.owner)
+            count = await rows.work.count_unfinished(connection, who.owner)
             if count >= self.bounds.unfinished:
                 raise BatchesFull(
                     f"You have {count} batches that have not ended, which is as many as you may"
@@ -150,7 +137,7 @@ class Batches:
             raise BatchNotFound(batch_id)
         return found
 
-    async def page(self, owner: str, *, after: str | None, limit: int) -> Page:
+    async def page(self, owner: str, *, after: str | None, limit: int) -> Page[Batch]:
         """Return a page of the owner's batches, the newest first.
 
         Raises:
@@ -158,7 +145,7 @@ class Batches:
         """
         last = None if after is None else await self.find(owner, after)
         async with self._reading() as connection:
-            return await rows.page(connection, owner, after=last, limit=limit)
+            return await rows.work.page(connection, owner, after=last and last.number, limit=limit)
 
     async def cancel(self, owner: str, batch_id: str) -> Batch:
         """Let the batch end soon, and return it; lines that were answered stay answered.
@@ -180,62 +167,20 @@ class Batches:
         self.arrived.set()
         return changed
 
-    async def look(self, batch_id: str) -> Batch | None:
-        """Return the batch, whoever's it is."""
-        async with self._reading() as connection:
-            return await rows.find(connection, batch_id)
-
-    async def unfinished(self) -> list[Batch]:
-        """Return every batch that has not ended, the oldest first."""
-        async with self._reading() as connection:
-            return await rows.unfinished(connection)
-
-    async def claim(self, batch_id: str, runner: str, *, silent_s: int) -> bool:
-        """Return whether ``runner`` may work on the batch: no other one was heard of lately."""
-        now = self.now
-        async with self._writing() as (connection, _):
-            return await rows.claim(connection, batch_id, runner, now=now, silent=now - silent_s)
-
     async def note(self, batch_id: str, progress: Progress) -> None:
         """Write how far a batch is, and that its runner lives."""
-        try:
-            async with self._database.noting() as connection:
-                await rows.note(connection, batch_id, progress, self.now)
-        except AdapterUnavailable as error:
-            raise _unavailable() from error
+        async with self._told(), self._database.noting() as connection:
+            await rows.note(connection, batch_id, progress, self.now)
 
     async def change(self, batch_id: str, act: Callable[[Batch], Batch]) -> Batch:
         """Write what ``act`` makes of the batch as it is now, all but its progress; return it."""
         async with self._writing() as (connection, _):
-            found = await rows.find(connection, batch_id)
+            found = await rows.work.find(connection, batch_id)
             if found is None:
                 raise BatchNotFound(batch_id)
             changed = act(found)
             await rows.replace(connection, changed)
         return changed
-
-    async def delete_old(self, days: int) -> None:
-        """Remove what is known of batches that ended and were made so many days ago."""
-        before, gone = self.now - days * 24 * 3600, rows.BATCH
-        while gone == rows.BATCH:
-            async with self._writing() as (connection, _):
-                gone = await rows.delete_old(connection, before)
-
-    @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[tuple[AsyncConnection, int]]:
-        try:
-            async with self._database.writing() as given:
-                yield given
-        except AdapterUnavailable as error:
-            raise _unavailable() from error
-
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            async with self._database.reading() as connection:
-                yield connection
-        except AdapterUnavailable as error:
-            raise _unavailable() from error
 
 
 def _unavailable() -> BatchesUnavailable:

@@ -92,15 +92,6 @@ class Batch:
         return replace(self, status=status, times={**self.times, f"{status}_at": now}, **changed)
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A part of a list of batches."""
-
-    batches: list[Batch]
-    more: bool
-    """Whether the list goes on after ``batches``."""
-
-
 def new_id() -> str:
     """Return an id for a batch that nobody can guess."""
     return f"batch_{secrets.token_hex(16)}"

@@ -3,7 +3,8 @@
 from typing import Any
 
 from veneer_server.batches.batches import WINDOW
-from veneer_server.batches.records import Batch, LineFault, Page, Progress, Status
+from veneer_server.batches.records import Batch, LineFault, Progress, Status
+from veneer_server.worklist.pages import Page
 
 
 def to_document(batch: Batch) -> dict[str, Any]:
@@ -34,15 +35,15 @@ def to_document(batch: Batch) -> dict[str, Any]:
     return {name: value for name, value in shown.items() if value is not None}
 
 
-def to_list(page: Page) -> dict[str, Any]:
+def to_list(page: Page[Batch]) -> dict[str, Any]:
     """Return ``page`` in OpenAI's shape."""
     shown: dict[str, Any] = {
         "object": "list",
-        "data": [to_document(batch) for batch in page.batches],
+        "data": [to_document(batch) for batch in page.items],
         "has_more": page.more,
     }
-    if page.batches:
-        shown |= {"first_id": page.batches[0].id, "last_id": page.batches[-1].id}
+    if page.items:
+        shown |= {"first_id": page.items[0].id, "last_id": page.items[-1].id}
     return shown
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from veneer_server.training.evaluating.asked import read
 from veneer_server.training.jobs.naming import alias_of, model_of
-from veneer_server.training.jobs.records import Event, FineTuningJob, Page, Published
+from veneer_server.training.jobs.records import Event, FineTuningJob, Published
+from veneer_server.worklist.pages import Page
 
 
 def to_document(job: FineTuningJob) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from veneer_server.training.jobs.preparing import Preparing, Ready
 from veneer_server.training.jobs.records import (
     Event,
     FineTuningJob,
-    Page,
     Published,
     is_id,
     new_id,
@@ -29,6 +28,7 @@ from veneer_server.training.jobs.records import (
 from veneer_server.training.jobs.rules import Asked
 from veneer_server.training.jobs.sql import parts, rows
 from veneer_server.training.jobs.trainable import Trainable
+from veneer_server.worklist.pages import Page, cut
 
 
 class Jobs(KeptJobs):
@@ -178,7 +178,7 @@ class Jobs(KeptJobs):
             if not places:
                 raise JobNotFound(after, "checkpoint", "after")
             found = found[places[0] + 1 :]
-        return job, Page(found[:limit], len(found) > limit)
+        return job, cut(found, limit)
 
     async def cancel(self, owner: str, job_id: str) -> FineTuningJob:
         """End the job; raises JobNotFound, and JobRefused when it has ended."""
@@ -202,7 +202,7 @@ class Jobs(KeptJobs):
         return changed
 
     async def _require_room(self, connection: AsyncConnection, owner: str) -> None:
-        count = await rows.count_unfinished(connection, owner)
+        count = await rows.work.count_unfinished(connection, owner)
         if count >= self._unfinished:
             raise JobsFull(
                 f"You have {count} fine-tuning jobs that have not ended, which is as many as you"

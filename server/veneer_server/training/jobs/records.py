@@ -4,7 +4,7 @@ import re
 import secrets
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from veneer_server.training.job import Lora
 from veneer_server.training.recipes import Hyperparameters
@@ -136,15 +136,6 @@ class Published:
     revision: int
     created: int
     metrics: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """A part of a list."""
-
-    items: list[T]
-    more: bool
-    """Whether the list goes on after ``items``."""
 
 
 def new_id() -> str:

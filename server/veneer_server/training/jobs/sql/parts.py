@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from veneer_server.training.jobs.records import Event, Page, Published
+from veneer_server.training.jobs.records import Event, Published
 from veneer_server.training.jobs.sql.conversions import (
     to_checkpoint,
     to_checkpoint_row,
@@ -13,6 +13,7 @@ from veneer_server.training.jobs.sql.conversions import (
     to_event_row,
 )
 from veneer_server.training.jobs.sql.tables import checkpoints, events
+from veneer_server.worklist.pages import Page, cut
 
 
 async def say(connection: AsyncConnection, job_id: str, said: Sequence[Event], *, now: int) -> None:
@@ -40,7 +41,7 @@ async def event_page(
         asked = asked.where(events.c.place < place)
     ordered = asked.order_by(events.c.place.desc()).limit(limit + 1)
     found = [to_event(row) for row in (await connection.execute(ordered)).mappings()]
-    return Page(found[:limit], len(found) > limit)
+    return cut(found, limit)
 
 
 async def keep(connection: AsyncConnection, published: Published) -> None:
