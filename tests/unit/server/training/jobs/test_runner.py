@@ -342,8 +342,11 @@ async def test_a_trainer_that_a_killed_server_left_behind_is_ended_first(
 
 
 async def test_a_pid_that_is_another_process_now_is_left_alone(made: Bench, tmp_path: Path) -> None:
-    sleeper = await asyncio.create_subprocess_exec("sleep", "20", start_new_session=True)
+    sleeper = await asyncio.create_subprocess_exec("sleep", "600", start_new_session=True)
     try:
+        async with asyncio.timeout(30):
+            while not runs(sleeper.pid):  # a process has no command line in the middle of its exec
+                await asyncio.sleep(POLL_S)
         (tmp_path / "trainer.json").write_text(json.dumps({"pid": sleeper.pid}))
         await asyncio.to_thread(end_left_behind, tmp_path)
         assert runs(sleeper.pid)
