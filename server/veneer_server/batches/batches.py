@@ -145,7 +145,9 @@ class Batches(KeptWork[Batch]):
         """
         last = None if after is None else await self.find(owner, after)
         async with self._reading() as connection:
-            return await rows.work.page(connection, owner, after=last and last.number, limit=limit)
+            return await rows.work.page(
+                connection, owner, after=None if last is None else last.number, limit=limit
+            )
 
     async def cancel(self, owner: str, batch_id: str) -> Batch:
         """Let the batch end soon, and return it; lines that were answered stay answered.
