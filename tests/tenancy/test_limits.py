@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from openai import AsyncOpenAI, RateLimitError
 
+from support import clients
 from support.serving import Served, serve_echo
 from tenancy.conftest import OPERATOR, Tenants
 from veneer_server.engine.base import Answer, Call, EngineError, EngineLost, Frames
@@ -183,14 +183,14 @@ async def test_the_official_client_waits_for_what_it_is_told_and_gives_up_where_
     limited: Tenants,
 ) -> None:
     made = await limited.operator.post("/v1/keys", json={"tenant": "open", "rpm": 60, "tpm": 50})
-    async with AsyncOpenAI(
+    async with clients.openai.AsyncOpenAI(
         base_url=f"{limited.served.url}/v1", api_key=made.json()["key"], max_retries=2
     ) as client:
         raw = await client.chat.completions.with_raw_response.create(
             model="", messages=[{"role": "user", "content": "Hi"}], max_tokens=3
         )
         assert raw.headers["x-ratelimit-limit-requests"] == "60"
-        with pytest.raises(RateLimitError) as refused:
+        with pytest.raises(clients.openai.RateLimitError) as refused:
             await client.chat.completions.create(
                 model="", messages=[{"role": "user", "content": "Hi"}], max_tokens=300
             )

@@ -9,10 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
-from openai import AsyncOpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
-from support import builders
+from support import builders, clients
 from support.serving import serve_echo, until_served
 from tenancy.conftest import OPERATOR, Tenants
 from tenancy.test_limits import GatedEngine
@@ -156,7 +155,7 @@ async def test_usage_survives_the_end_of_the_server(tmp_path: Path) -> None:
 
 async def test_the_official_client_reads_the_usage_page_by_page(tenants: Tenants) -> None:
     await Told().ask(tenants.acme, "acme/own", 3, False)
-    async with AsyncOpenAI(
+    async with clients.openai.AsyncOpenAI(
         base_url=f"{tenants.served.url}/v1",
         api_key="unused",
         admin_api_key=OPERATOR,
