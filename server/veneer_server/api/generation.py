@@ -66,7 +66,7 @@ def _answer(
         return Response(orjson.dumps(document), headers=headers, media_type="application/json")
     convert = to_events(endpoint, model=served.asked, asked=body)
     name_error = partial(name_as_written, endpoint, body)
-    return EventStream(found, convert, server.deadline, headers, name_error)
+    return EventStream(found, convert, server.deadline, headers, name_error, found.divert)
 
 
 for _path, _endpoint in PATHS.items():

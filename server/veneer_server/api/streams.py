@@ -8,6 +8,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from veneer_server.api.errors import ShuttingDown, report, to_api_error, to_event
+from veneer_server.api.http.exchanges import WRITER
+from veneer_server.engine.base import Take
 from veneer_server.engine.lives import close_unused
 
 T = TypeVar("T")
@@ -63,6 +65,16 @@ class Frames(Protocol):
         """End what makes the events; a second call does nothing."""
 
 
+class Writer(Protocol):
+    """Writes parts of an answer's body to its client."""
+
+    def is_free(self) -> bool:
+        """Return whether a part can be written now."""
+
+    def write(self, body: bytes) -> None:
+        """Write a part."""
+
+
 class EventStream(Response):
     """Sends ``Frames`` as server-sent events, and closes it whatever happens."""
 
@@ -75,13 +87,19 @@ class EventStream(Response):
         deadline: asyncio.Event,
         headers: dict[str, str],
         name_error: Callable[[Exception], None] = lambda error: None,
+        divert: Callable[[Take | None], None] = lambda take: None,
     ) -> None:
-        """Send what ``convert`` returns; ``name_error`` puts an error in the client's words."""
+        """Send what ``convert`` returns; ``name_error`` puts an error in the client's words.
+
+        ``divert`` gets what sends an event at once, as ``serving.requests.Stream`` says.
+        """
         super().__init__(headers={**headers, "cache-control": "no-cache"})
         self._stream = stream
         self._convert = convert
         self._deadline = deadline
         self._name_error = name_error
+        self._divert = divert
+        self._writer: Writer | None = None
         self._sent = 0
         # The length of a stream is not known when it begins.
         self.raw_headers = [(k, v) for k, v in self.raw_headers if k != b"content-length"]
@@ -103,9 +121,30 @@ class EventStream(Response):
             await self._stream.aclose()
 
     async def _send_all(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        async for frame in self._stream:
-            body = self._convert(frame)
-            self._sent += body.count(b"\n\n")  # JSON escapes a newline inside of a text
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+        begin = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send({**begin, WRITER: self._write_by})
+        try:
+            async for frame in self._stream:
+                body = self._converted(frame)
+                if self._writer is not None and self._writer.is_free():
+                    self._writer.write(body)
+                else:
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+        finally:
+            self._divert(None)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _write_by(self, writer: Writer) -> None:
+        self._writer = writer
+        self._divert(self._take)
+
+    def _take(self, frame: bytes) -> bool:
+        if self._writer is None or not self._writer.is_free():
+            return False
+        self._writer.write(self._converted(frame))
+        return True
+
+    def _converted(self, frame: bytes) -> bytes:
+        body = self._convert(frame)
+        self._sent += body.count(b"\n\n")  # JSON escapes a newline inside of a text
+        return body

@@ -18,7 +18,7 @@ never decides which adapter is in a slot.
         └── EngineStartTimedOut    it did not start in time
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -46,6 +46,37 @@ NO_WEIGHTS = frozenset(
 """Endpoints that need only the tokenizer and the chat template, which belong to the base model."""
 
 
+Take = Callable[[bytes], bool]
+"""Sends an event; returns False, and does nothing, if it cannot be sent without waiting."""
+
+
+class Outlet:
+    """Where a stream may put text past who reads it; it is closed until somebody opens it."""
+
+    def __init__(self) -> None:
+        self._take: Take | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody takes events."""
+        return self._take is not None
+
+    def open(self, take: Take) -> None:
+        """Give events to ``take`` from now on."""
+        self._take = take
+
+    def close(self) -> None:
+        """Take nothing any more; a second call does nothing."""
+        self._take = None
+
+    def push(self, event: bytes) -> bool:
+        """Send an event with text and nothing else; False if it must take the way of all others.
+
+        Only while who reads the stream waits for its next event, so that none overtakes another.
+        """
+        return self._take is not None and self._take(event)
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request, ready for an engine."""
@@ -59,6 +90,8 @@ class Call:
     """Only trace headers, with lower-case names; credentials never reach an engine."""
     cache_salt: str | None = None
     """Only calls with the same salt share what the engine keeps of their prompts."""
+    outlet: Outlet = field(default_factory=Outlet)
+    """A shorter way for plain text, which an engine may use."""
 
 
 @dataclass(frozen=True, slots=True)

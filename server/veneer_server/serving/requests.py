@@ -5,9 +5,10 @@ the engine was told to stop generating, and its place among the sequences after 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from veneer_server.engine.base import (
     Endpoint,
     Engine,
     Frames,
+    Take,
 )
 from veneer_server.serving.admission import Admission, Place, sequences_of
 from veneer_server.serving.cold_starts import ColdStarts
@@ -57,12 +59,22 @@ class Stream:
     """An answer in parts. The caller must close it; that also ends the lease."""
 
     def __init__(
-        self, served: Served, first: bytes | None, rest: Frames, owned: AsyncExitStack
+        self,
+        served: Served,
+        first: bytes | None,
+        rest: Frames,
+        owned: AsyncExitStack,
+        divert: Callable[[Take | None], None] = lambda take: None,
     ) -> None:
         self.served = served
         self._first = first
         self._rest = rest
         self._owned = owned
+        self.divert = divert
+        """Let ``Take`` send events past whoever iterates; with None all are iterated again.
+
+        Only what has text and nothing else comes to it, and only while the next event is awaited.
+        """
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if self._first is not None:
@@ -72,6 +84,7 @@ class Stream:
 
     async def aclose(self) -> None:
         """Stop generating, then end the lease; a second call does nothing."""
+        self.divert(None)
         await self._owned.aclose()
 
 
@@ -189,18 +202,29 @@ class RequestService:
                 return Document(served, found.body)
             # This closes before the lease ends: a slot must not change under a running request.
             await stack.enter_async_context(aclosing(found))
-            return await self._begin(served, watch.frames(found, hide_usage=hide_usage), stack)
+            return await self._begin(
+                served,
+                watch.frames(found, hide_usage=hide_usage),
+                stack,
+                partial(watch.divert, call.outlet),
+            )
         raise AssertionError("an exit stack swallowed an exception")  # pragma: no cover
 
     def require_known(self, body: Mapping[str, Any], who: Principal) -> None:
         """Return if the model of ``body`` is there; raises as ``Resolver.require_known``."""
         self._resolver.require_known(body, who)
 
-    async def _begin(self, served: Served, watched: Frames, stack: AsyncExitStack) -> Stream:
+    async def _begin(
+        self,
+        served: Served,
+        watched: Frames,
+        stack: AsyncExitStack,
+        divert: Callable[[Take | None], None],
+    ) -> Stream:
         await stack.enter_async_context(aclosing(watched))
         # Wait for the first event here, because an error can still choose the status code now.
         first = await anext(watched, None)
-        return Stream(served, first, watched, stack.pop_all())
+        return Stream(served, first, watched, stack.pop_all(), divert)
 
     def _place(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 from veneer_adapters.catalog.usage import Usage
 from veneer_server.accounting.ledger import Ledger
 from veneer_server.accounting.records import UsageRecord
-from veneer_server.engine.base import Endpoint, Frames, RequestRejected
+from veneer_server.engine.base import Endpoint, Frames, Outlet, RequestRejected, Take
 from veneer_server.serving.canaries.trials import Canaries, Trial
 from veneer_server.serving.resolving import Resolved
 from veneer_server.serving.tokens import is_usage_only, token_test, usage_of, usage_of_frame
@@ -64,6 +64,21 @@ class Watch:
         if (usage := usage_of(body)) is not None:
             self.seen.used(*usage)
         self.seen.completed()
+
+    def divert(self, outlet: Outlet, take: Take | None) -> None:
+        """Let ``take`` have the events of ``outlet``, and record each; None closes the outlet."""
+        if take is None:
+            outlet.close()
+            return
+
+        def watched(frame: bytes) -> bool:
+            if not take(frame):
+                return False
+            self._trial.frame(frame)
+            self.seen.token()
+            return True
+
+        outlet.open(watched)
 
     async def frames(self, frames: Frames, *, hide_usage: bool) -> Frames:
         """Yield ``frames`` again; record the tokens, the usage and the end.

@@ -8,6 +8,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 _LINGER_S = 2.0
 
+WRITER = "veneer.writer"
+"""A member of the message that begins an answer: a function that gets what writes its body.
+
+So each part of a stream is written by one call, and not handed on from middleware to middleware.
+"""
+
 
 class Exchange(RequestResponseCycle):
     """Answers HTTP/1.0 without chunks, and ends a connection whose next bytes are uncertain."""
@@ -23,6 +29,17 @@ class Exchange(RequestResponseCycle):
             self.chunked_encoding = False
             self.expected_content_length = len(message.get("body", b""))
         await super().send(message)
+        if (take := message.get(WRITER)) is not None:
+            take(self)
+
+    def is_free(self) -> bool:
+        """Return whether a part of the body can be written now; else ``send`` waits, or knows."""
+        return not (self.flow.write_paused or self.disconnected or self.response_complete)
+
+    def write(self, body: bytes) -> None:
+        """Write a part of the body, as ``send`` would; only while ``is_free``."""
+        chunk = b"%x\r\n%b\r\n" % (len(body), body) if self.chunked_encoding else body
+        self.transport.write(chunk)
 
 
 class Lingering:

@@ -17,6 +17,7 @@ from vllm.engine.protocol import EngineClient
 from vllm.exceptions import GenerationError
 
 from veneer_server.engine.vllm.constraints.admission import Admission
+from veneer_server.engine.vllm.dialect.shortcut import shortcut
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +41,14 @@ class Generation:
         self._reader: asyncio.Task[Any] | None = None
         self._closing: asyncio.Future[None] | None = None
         self._complete = False
+        self._shortcut = shortcut.get()
 
     def __aiter__(self) -> "Generation":
         return self
 
     async def __anext__(self) -> Any:
+        if self._shortcut is not None:
+            self._shortcut.lead(self._client, self._request_id, self._is_read)
         self._reader = asyncio.current_task()
         try:
             output = await anext(self._outputs)
@@ -59,6 +63,9 @@ class Generation:
             raise self._call.stopped_by(self, GenerationError())
         self._call.answering = True
         return output
+
+    def _is_read(self) -> bool:
+        return self._reader is not None
 
     async def aclose(self) -> None:
         """Return when the engine was told to stop; this goes on when its caller is cancelled."""

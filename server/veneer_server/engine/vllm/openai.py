@@ -44,6 +44,7 @@ from veneer_server.engine.base import (
 )
 from veneer_server.engine.vllm.constraints.admission import Admission
 from veneer_server.engine.vllm.dialect.messages import Messages
+from veneer_server.engine.vllm.dialect.shortcut import Shortcut, shortcut
 from veneer_server.engine.vllm.dialect.whole import Chat, Completion, as_streamed
 from veneer_server.engine.vllm.generations import Generations, RecordingClient, current
 from veneer_server.engine.vllm.refusals import Refused, refuse_too_many_tokens, to_engine_error
@@ -162,6 +163,7 @@ class OpenAIHandlers:
         """Answer ``call`` with a document or a stream; see ``Engine.respond``."""
         generations = Generations(call.cache_salt)
         current.set(generations)
+        shortcut.set(Shortcut(call.outlet))
         streaming = False
         try:
             with self._sorting(call, generations):

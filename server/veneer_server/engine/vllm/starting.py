@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vllm import envs
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -21,6 +22,8 @@ from veneer_server.engine.vllm.processes import EngineProcesses, StartFailed
 from veneer_server.engine.vllm.startup.spawning import spawning
 
 logger = logging.getLogger(__name__)
+
+_ASKED_OFTEN = "VLLM_COMPUTE_NANS_IN_LOGITS"
 
 
 def with_parsers(options: EngineOptions) -> EngineOptions:
@@ -86,6 +89,8 @@ async def start_processes(
 
 
 def _start_client(fields: Mapping[str, Any]) -> AsyncLLM:
+    # vLLM asks the environment for this at each token, which takes longer than all it then counts.
+    setattr(envs, _ASKED_OFTEN, getattr(envs, _ASKED_OFTEN))
     with last_logged() as logged:
         try:
             config = AsyncEngineArgs(**fields).create_engine_config(UsageContext.API_SERVER)

@@ -9,8 +9,9 @@ import pytest
 from starlette.types import Message, Scope
 
 from veneer_server.api.errors import ShuttingDown
+from veneer_server.api.http.exchanges import WRITER
 from veneer_server.api.streams import ClientGone, EventStream, run_until_gone
-from veneer_server.engine.base import EngineLost, Frames
+from veneer_server.engine.base import EngineLost, Frames, Take
 from veneer_server.serving.requests import Served, Stream
 from veneer_server.telemetry.observation import Observation
 
@@ -61,14 +62,14 @@ class Source:
         finally:
             self.ended.append("generation")
 
-    async def stream(self) -> Stream:
+    async def stream(self, divert: Callable[[Take | None], None] = lambda take: None) -> Stream:
         """Return the stream as ``RequestService`` builds it: the lease ends last."""
         owned = AsyncExitStack()
         owned.callback(self.ended.append, "lease")
         frames: Frames = await owned.enter_async_context(aclosing(self._generate()))
         first = await anext(frames, None)
         seen = Observation(0.0, float, first=float, next_=float)
-        return Stream(Served("pirate", None, seen), first, frames, owned)
+        return Stream(Served("pirate", None, seen), first, frames, owned, divert)
 
 
 @pytest.fixture
@@ -104,6 +105,59 @@ async def test_a_stream_has_its_headers_and_no_length(client: Client) -> None:
     assert headers[b"cache-control"] == b"no-cache"
     assert headers[b"x-veneer-adapter"] == b"a"
     assert b"content-length" not in headers
+
+
+class Wired(Client):
+    """A client whose connection writes; ``free`` says whether it can."""
+
+    def __init__(self, *, free: bool) -> None:
+        super().__init__()
+        self.free = free
+        self.written: list[bytes] = []
+
+    def is_free(self) -> bool:
+        return self.free
+
+    def write(self, body: bytes) -> None:
+        self.written.append(body)
+        self.got_event.set()
+
+    async def send(self, message: Message) -> None:
+        await super().send(message)
+        if WRITER in message:
+            message[WRITER](self)
+
+
+async def test_events_are_written_at_once_to_a_client_that_reads() -> None:
+    client = Wired(free=True)
+    await send(Source(b"data: a\n\n", DONE), client, convert=bytes.upper)
+    assert client.written == [b"DATA: A\n\n", b"DATA: [DONE]\n\n"]
+    assert client.text == b""
+
+
+async def test_a_client_that_does_not_read_is_waited_for() -> None:
+    client = Wired(free=False)
+    await send(Source(b"data: a\n\n", DONE), client, convert=bytes.upper)
+    assert client.text == b"DATA: A\n\nDATA: [DONE]\n\n"
+    assert client.written == []
+
+
+async def test_a_stream_takes_text_past_its_reader_from_its_beginning_to_its_end() -> None:
+    client, source = Wired(free=True), Source(b"data: a\n\n", DONE, gated=True)
+    given: list[Take | None] = []
+    stream = await source.stream(given.append)
+    response = EventStream(stream, bytes.upper, asyncio.Event(), {}, divert=stream.divert)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        tasks.create_task(response(SCOPE, client.receive, client.send))
+        await client.got_event.wait()
+        [take] = given
+        assert take is not None
+        assert take(b"data: b\n\n")
+        client.free = False
+        assert not take(b"data: c\n\n")
+        source.gate.set()
+    assert client.written == [b"DATA: A\n\n", b"DATA: B\n\n"]
+    assert given[-1] is None
 
 
 async def test_every_event_is_converted(client: Client) -> None:

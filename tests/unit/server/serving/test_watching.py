@@ -7,7 +7,7 @@ import pytest
 from opentelemetry.trace import INVALID_SPAN
 
 from unit.server.serving.test_tokens import BLOCK, DONE, QUOTED, ROLE, START, STOP, USAGE, WORD
-from veneer_server.engine.base import Endpoint, RequestRejected
+from veneer_server.engine.base import Endpoint, Outlet, RequestRejected
 from veneer_server.serving.canaries.trials import NO_TRIAL
 from veneer_server.serving.watching import Watch
 from veneer_server.telemetry.observation import Observation
@@ -42,6 +42,16 @@ async def test_usage_that_comes_in_parts_is_put_together() -> None:
     passed = [f async for f in watched]
     assert passed == frames
     assert (seen.input_tokens, seen.output_tokens) == (7, 5)
+
+
+def test_text_that_goes_past_the_reader_is_counted_when_it_is_taken() -> None:
+    seen, outlet, turns = observation(), Outlet(), [True, False]
+    watched = watch(Endpoint.CHAT, seen)
+    watched.divert(outlet, lambda frame: turns.pop())
+    assert [outlet.push(WORD), outlet.push(WORD)] == [False, True]
+    assert seen.output_tokens == 1
+    watched.divert(outlet, None)
+    assert not outlet.push(WORD)
 
 
 async def test_a_stream_the_engine_refuses_is_the_clients_fault() -> None:

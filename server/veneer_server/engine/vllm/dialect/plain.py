@@ -6,18 +6,20 @@ template, and the events around the stream; what comes between is the template w
 The last output brings the handler the tokens of all that it did not see, so its counts are right.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
-from vllm.outputs import RequestOutput
+from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.parser.abstract_parser import DelegatingParser, Parser
 
+from veneer_server.engine.base import Outlet
 from veneer_server.engine.vllm.dialect.paced import Paced
+from veneer_server.engine.vllm.dialect.shortcut import Shortcut
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,9 @@ class Template:
 
     @classmethod
     def of(cls, event: str, member: str, text: str) -> "Template | None":
-        """Return the template of ``event``, whose ``member`` has ``text``; None if it has not."""
+        """Return the template of ``event`` if its ``member`` has ``text``, which is not empty."""
+        if not text:
+            return None
         head, found, tail = event.encode().partition(f'"{member}":'.encode() + orjson.dumps(text))
         return cls(head + f'"{member}":'.encode(), tail) if found else None
 
@@ -61,31 +65,59 @@ def _is_plain(request: ChatCompletionRequest | CompletionRequest) -> bool:
     return request.n in (None, 1) and not (request.echo or request.return_token_ids or counts)
 
 
+@dataclass(slots=True)
+class _Plain:
+    """A stream of plain text: its template, once it is known, and what its handler was not told."""
+
+    template: Template | None = None
+    untold: list[int] = field(default_factory=list)
+
+    def send(self, part: CompletionOutput, push: Callable[[bytes], bool]) -> bool:
+        """Push the event of ``part`` if the template has it; return whether it was pushed."""
+        if self.template is None or part.finish_reason or not part.text:
+            return False
+        if not push(self.template.event(part.text)):
+            return False
+        self.untold.extend(part.token_ids)
+        return True
+
+    def tell(self, part: CompletionOutput) -> None:
+        """Add to ``part`` the tokens that its handler does not know yet."""
+        if self.untold:
+            part.token_ids = [*self.untold, *part.token_ids]
+            self.untold.clear()
+
+
 async def by_template(
     results: AsyncIterator[Any],
     tell: Callable[[AsyncIterator[Any]], AsyncGenerator[str]],
     member: str,
     output_of: Callable[[Any], RequestOutput] = lambda result: result,
+    shortcut: Shortcut | None = None,
 ) -> AsyncGenerator[str | bytes]:
-    """Yield the events that ``tell`` makes of ``results``; their text is in ``member``."""
-    template: Template | None = None
-    untold: list[int] = []
+    """Yield the events that ``tell`` makes of ``results``; their text is in ``member``.
+
+    What takes the ``shortcut`` is not among the results.
+    """
+    plain, shortcut = _Plain(), shortcut or Shortcut(Outlet())
+    ready: list[bytes] = []
+
+    def put(event: bytes) -> bool:
+        ready.append(event)
+        return True
+
     async with aclosing(Paced(tell)) as handler:
         async for result in results:
             part = output_of(result).outputs[0]
-            text = "" if part.finish_reason else part.text
-            if template is not None and text:
-                untold.extend(part.token_ids)
-                yield template.event(text)
+            if plain.send(part, put):
+                yield ready.pop()
                 continue
-            part.token_ids = _with(untold, part.token_ids)
-            untold = []
+            text = "" if part.finish_reason else part.text
+            plain.tell(part)
             async for event in handler.told(result):
-                template = template or (Template.of(event, member, text) if text else None)
+                plain.template = plain.template or Template.of(event, member, text)
                 yield event
+            if plain.template is not None:
+                shortcut.open(lambda output: plain.send(output.outputs[0], shortcut.push))
         async for event in handler.ended():
             yield event
-
-
-def _with(untold: list[int], token_ids: Sequence[int]) -> Sequence[int]:
-    return [*untold, *token_ids] if untold else token_ids

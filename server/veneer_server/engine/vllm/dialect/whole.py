@@ -24,6 +24,7 @@ from veneer_server.engine.vllm.dialect.plain import (
     is_plain_chat,
     is_plain_completion,
 )
+from veneer_server.engine.vllm.dialect.shortcut import shortcut
 
 Calls = list[FunctionCall] | None
 _PLAIN = "Hello."
@@ -172,7 +173,7 @@ class Chat(HonestEnds):
         told = super().chat_completion_stream_generator
         if not is_plain_chat(request, self.parser_cls):
             return tell(result_generator)
-        return by_template(result_generator, tell, "content")
+        return by_template(result_generator, tell, "content", shortcut=shortcut.get())
 
 
 class Completion(OpenAIServingCompletion):
@@ -192,7 +193,7 @@ class Completion(OpenAIServingCompletion):
         told = super().completion_stream_generator
         if not is_plain_completion(request, len(engine_inputs)):
             return tell(result_generator)
-        return by_template(result_generator, tell, "text", itemgetter(1))
+        return by_template(result_generator, tell, "text", itemgetter(1), shortcut.get())
 
 
 def so_far(arguments: str) -> dict[str, Any]:
