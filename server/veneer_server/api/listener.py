@@ -17,6 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from veneer_server.api.http.connections import Connection
+from veneer_server.api.http.pacing import Pacer
 from veneer_server.settings import Settings
 
 _GOODBYE_S = 0.2
@@ -77,10 +78,11 @@ class Listener(uvicorn.Server):
         on_hangup: Callable[[], None] = lambda: None,
     ) -> None:
         server = settings().server
+        pacer = Pacer(server.stream_interval_ms / 1000)
         super().__init__(
             uvicorn.Config(
                 app,
-                http=cast(Any, partial(Connection, lambda: settings().limits)),
+                http=cast(Any, partial(Connection, lambda: settings().limits, pacer)),
                 ws="none",
                 log_config=None,
                 access_log=False,

@@ -122,8 +122,8 @@ class EventStream(Response):
 
     async def _send_all(self, send: Send) -> None:
         begin = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send({**begin, WRITER: self._write_by})
         try:
+            await send({**begin, WRITER: self._write_by})
             async for frame in self._stream:
                 body = self._converted(frame)
                 if self._writer is not None and self._writer.is_free():

@@ -84,7 +84,6 @@ class Stream:
 
     async def aclose(self) -> None:
         """Stop generating, then end the lease; a second call does nothing."""
-        self.divert(None)
         await self._owned.aclose()
 
 

@@ -26,6 +26,13 @@ class ServerSettings(Section):
     keep_alive_s: float = Field(
         default=75.0, gt=0, description="Seconds an idle connection stays open."
     )
+    stream_interval_ms: float = Field(
+        default=10.0,
+        ge=0,
+        le=1000,
+        description="Milliseconds in which the events of a stream are sent together, while many "
+        "streams write; 0 sends each at once.",
+    )
 
     pages: bool | None = Field(
         default=None,

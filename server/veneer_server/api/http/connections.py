@@ -16,6 +16,7 @@ from veneer_server.api.http.arrival import BodyClock
 from veneer_server.api.http.crowd import PROBES, choose_idlest
 from veneer_server.api.http.exchanges import Exchange, refusal
 from veneer_server.api.http.heads import Meter, to_path
+from veneer_server.api.http.pacing import Pacer
 from veneer_server.api.http.writing import CLIENT_TIMEOUT, TimedTransport
 from veneer_server.settings import LimitSettings
 
@@ -29,8 +30,9 @@ class Connection(HttpToolsProtocol):
     it writes the answer; what else the client sends is forgotten, and the connection ends.
     """
 
-    def __init__(self, limits: Callable[[], LimitSettings], **uvicorns: Any) -> None:
+    def __init__(self, limits: Callable[[], LimitSettings], pacer: Pacer, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
+        self._pacer = pacer
         self._limits = limits
         self._meter = Meter(limits)
         self._begun = self._in_head = self._refused = False
@@ -43,7 +45,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request as long as for any further one."""
         timed: Any = TimedTransport(
-            transport, lambda: self._limits().write_timeout_s, self._on_client_timeout
+            transport, lambda: self._limits().write_timeout_s, self._on_client_timeout, self._pacer
         )
         super().connection_made(timed)
         self._idle_since_s = self.loop.time()

@@ -39,7 +39,7 @@ class Exchange(RequestResponseCycle):
     def write(self, body: bytes) -> None:
         """Write a part of the body, as ``send`` would; only while ``is_free``."""
         chunk = b"%x\r\n%b\r\n" % (len(body), body) if self.chunked_encoding else body
-        self.transport.write(chunk)
+        self.transport.write_soon(chunk)  # type: ignore[attr-defined]
 
 
 class Lingering:

@@ -11,8 +11,13 @@ import termios
 from collections.abc import Callable
 from typing import Any
 
+from veneer_server.api.http.pacing import Pacer
+
 _LOOKS = 4
 """How often a client is looked at within its time, so a cut comes at most a quarter late."""
+
+_MOST_HELD = 64
+"""Pieces that may wait, however long the event loop is busy with something else."""
 
 CLIENT_TIMEOUT = "client_timeout"
 """Why a request ended whose client took nothing, in its log line."""
@@ -46,11 +51,18 @@ class TimedTransport:
         transport: asyncio.Transport,
         timeout_s: Callable[[], float],
         on_timeout: Callable[[], None],
+        pacer: Pacer,
     ) -> None:
-        """Call ``on_timeout`` once when no byte was taken for ``timeout_s``, or a quarter more."""
+        """Call ``on_timeout`` once when no byte was taken for ``timeout_s``, or a quarter more.
+
+        ``pacer`` says which pieces of a stream wait for the next.
+        """
         self._transport = transport
         self._timeout_s = timeout_s
         self._on_timeout = on_timeout
+        self._pacer = pacer
+        self._held: list[bytes] = []
+        self._wrote_s = float("-inf")
         self._written = 0
         self._watched = False
 
@@ -58,12 +70,37 @@ class TimedTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Write ``data``, and watch that the client takes it."""
+        """Write ``data`` after all pieces that wait, and watch that the client takes it."""
+        if self._held:
+            data = b"".join([*self._held, data])
+            self._held.clear()
         self._written += len(data)
         self._transport.write(data)
         if not self._watched and self._transport.get_write_buffer_size():
             self._watched = True
             self._look_later(Patience(self._taken()))
+
+    def write_soon(self, data: bytes) -> None:
+        """Write a piece of a stream, now or with what follows."""
+        now_s = asyncio.get_running_loop().time()
+        may_wait = self._pacer.may_wait(now_s, self._wrote_s)
+        if len(self._held) >= _MOST_HELD or not may_wait:
+            self._wrote_s = now_s
+            self.write(data)
+            return
+        if not self._held:
+            self._pacer.at_end(self._flush)
+        self._held.append(data)
+
+    def _flush(self) -> None:
+        if self._held:
+            self._wrote_s = asyncio.get_running_loop().time()
+            self.write(b"")
+
+    def close(self) -> None:
+        """Write what waits, and close."""
+        self._flush()
+        self._transport.close()
 
     def _taken(self) -> int:
         waiting = bytearray(4)
