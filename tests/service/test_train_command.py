@@ -3,10 +3,11 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from support.training_rows import numbered, preferences
 
 pytestmark = pytest.mark.slow
 
-COMMAND = (sys.executable, "-c", "from veneer_server.commands.main import main; main()", "train")
+COMMAND = (sys.executable, "-c", "from veneer_server.commands.main import main; main()")
 QUIET = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 
 
@@ -43,15 +44,15 @@ class Ended:
     stderr: str
 
 
-async def begin(served: Served, *arguments: str) -> Process:
-    command = [*COMMAND, *arguments, "--url", served.url]
+async def begin(served: Served, *arguments: str, command: Sequence[str] = ("train",)) -> Process:
+    command = [*COMMAND, *command, *arguments, "--url", served.url]
     return await asyncio.create_subprocess_exec(
         *command, stdout=PIPE, stderr=PIPE, env={**os.environ, **QUIET}
     )
 
 
-async def call(served: Served, *arguments: str) -> Ended:
-    process = await begin(served, *arguments)
+async def call(served: Served, *arguments: str, command: Sequence[str] = ("train",)) -> Ended:
+    process = await begin(served, *arguments, command=command)
     try:
         async with asyncio.timeout(90):
             out, err = await process.communicate()
@@ -83,6 +84,12 @@ async def test_from_a_file_to_a_model_that_is_live_with_curve_and_table(
     assert "Not published to pirate, because it is not better" in again.stderr
     assert any(line.split()[:2] == ["live", "pirate@1"] for line in again.stdout.splitlines())
     assert again.stdout.splitlines()[-1].startswith("Ask it as: ft:echo:veneer:pirate:")
+    shown = await call(served, "pirate", command=("adapters", "show"))
+    facts = dict(re.findall(r"^(\S.*?)  +(.*?) *$", shown.stdout, re.MULTILINE))
+    assert facts["trained by"].startswith("ftjob-"), shown.stdout
+    assert facts["trained by"].endswith(", step 80, supervised")
+    assert facts["training file"].startswith("sha256:")
+    assert facts["held-out loss"] == "base 2.000, candidate 1.000 (8 rows)"
 
 
 async def test_programs_get_the_job_and_the_answers_as_json(served: Served, rows: str) -> None:

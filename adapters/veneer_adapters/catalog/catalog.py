@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -135,6 +136,14 @@ class Catalog(Snapshot):
     async def refuse(self, revision: Revision, error: AdapterRejected) -> None:
         """Make ``revision`` FAILED. An alias that points to it does not move."""
         await self._edit(revision.adapter, lambda e: e.refused(revision.number, error))
+
+    async def describe(self, name: str, number: int, training: Mapping[str, Any]) -> None:
+        """Write down how revision ``number`` of ``name`` was trained; no alias moves.
+
+        Raises:
+            AdapterNotFound: somebody has removed the adapter.
+        """
+        await self._edit(name, lambda e: e.described(number, training))
 
     async def move(
         self,

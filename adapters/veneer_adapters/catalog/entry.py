@@ -10,6 +10,7 @@ Rule 2: publishing and moving an alias need a revision that is READY. There are 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from veneer_adapters.artifact.manifest import Manifest
 from veneer_adapters.catalog.alias import Alias, Guard, Mover, Sticky, Target, check_targets
@@ -40,6 +41,8 @@ class Arrival:
     """The alias that will point to it when it is proved; None: no alias moves."""
     allow_no_effect: bool = False
     pinned: bool = False
+    training: Mapping[str, Any] | None = field(default=None, hash=False)
+    """See ``Revision.training``; None leaves what is known of the same content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,10 @@ class Entry:
     def given_up(self, number: int) -> "Entry":
         """Return the entry in which no alias waits for the revision any more."""
         return self._with(replace(self.revisions[number - 1], becomes=None))
+
+    def described(self, number: int, training: Mapping[str, Any]) -> "Entry":
+        """Return the entry whose revision ``number`` says how it was trained."""
+        return self._with(replace(self.revisions[number - 1], training=training))
 
     def moved(
         self,
@@ -226,6 +233,7 @@ class Entry:
             source=arrival.source,
             allow_no_effect=arrival.allow_no_effect,
             becomes=arrival.becomes,
+            training=arrival.training,
         )
 
     def _with(self, revision: Revision, *, alone_becomes: str | None = None) -> "Entry":
@@ -261,4 +269,5 @@ def _again(known: Revision, arrival: Arrival) -> Revision:
         detail=None,
         becomes=arrival.becomes,
         allow_no_effect=arrival.allow_no_effect,
+        training=arrival.training or known.training,
     )

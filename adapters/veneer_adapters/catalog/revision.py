@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from veneer_adapters.artifact.manifest import Manifest
 from veneer_adapters.catalog.alias import Alias
@@ -59,6 +59,9 @@ class Revision:
     """Whether its publisher allows it to have no effect."""
     becomes: str | None = None
     """The alias that will point here when the revision is READY, or None."""
+    training: Mapping[str, Any] | None = field(default=None, hash=False)
+    """How it was trained and what it was measured to do, as who trained it here says; else None.
+    The catalog keeps it, and reads nothing of it."""
 
     @property
     def engine_name(self) -> str:

@@ -141,6 +141,7 @@ def _revision_row(revision: Revision) -> Row:
         "effect": _EFFECT.dump_json(revision.effect).decode(),
         "allow_no_effect": revision.allow_no_effect,
         "becomes": revision.becomes,
+        "training": None if revision.training is None else json.dumps(revision.training),
     }
 
 
@@ -159,4 +160,5 @@ def _to_revision(row: Row, where: Callable[[str], Path]) -> Revision:
         effect=_EFFECT.validate_json(row["effect"] or "null"),
         allow_no_effect=row["allow_no_effect"],
         becomes=row["becomes"],
+        training=None if row["training"] is None else json.loads(row["training"]),
     )

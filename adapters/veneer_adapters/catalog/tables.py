@@ -59,6 +59,7 @@ revisions = Table(
     Column("effect", Text),
     Column("allow_no_effect", Boolean, nullable=False),
     Column("becomes", String(64)),
+    Column("training", Text),
     UniqueConstraint("adapter", "digest", name="revisions_content"),
 )
 

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -52,6 +53,8 @@ class Offer:
     """Whether its publisher allows it to have no effect."""
     pinned: bool = False
     """Whether the live revision stays in its device slot from the beginning."""
+    training: Mapping[str, Any] | None = None
+    """See ``Revision.training``."""
 
 
 class Staging:
@@ -252,4 +255,5 @@ def _arrival(offer: Offer, taken: Taken) -> Arrival:
         offer.becomes,
         offer.allow_no_effect,
         offer.pinned,
+        offer.training,
     )

@@ -111,5 +111,13 @@ def replace_json(path: Path, shown: Mapping[str, Any], *, durable: bool = False)
     os.replace(new, path)
 
 
+def step_of(checkpoint: Path) -> int:
+    """Return the step of the folder of a complete checkpoint."""
+    match = _named(checkpoint)
+    if match is None:
+        raise ValueError(f"{checkpoint} is no checkpoint")
+    return int(match[1])
+
+
 def _named(path: Path) -> re.Match[str] | None:
     return _STEP.fullmatch(path.name)

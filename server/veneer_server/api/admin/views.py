@@ -58,6 +58,7 @@ def revision_json(revision: Revision, who: Principal = ANYBODY) -> Json:
         "dtype": facts.dtype,
         "source": _source_json(revision.source) if who.owns(revision.adapter) else None,
         "effect": None,
+        "training": revision.training if who.owns(revision.adapter) else None,
     }
     if effect is not None:
         shown["effect"] = {"modules": effect.modules, "largest_change": effect.largest_change}

@@ -66,6 +66,44 @@ class Effect(_Answer):
     largest_change: float | None = None
 
 
+class Measured(_Answer):
+    """What one model does on the held-out rows."""
+
+    model: str
+    loss: float
+    accuracy: float
+    grades: dict[str, float] = {}
+
+
+class Evaluation(_Answer):
+    """The models side by side."""
+
+    base: Measured
+    live: Measured | None = None
+    candidate: Measured
+    examples: int
+    tokens: int
+    better: bool
+    why: str
+    method: str = "supervised"
+
+    def named(self) -> dict[str, Measured]:
+        """Return the models that there are, with what each is."""
+        found = {"base": self.base, "live": self.live, "candidate": self.candidate}
+        return {name: one for name, one in found.items() if one is not None}
+
+
+class Training(_Answer):
+    """How a revision was trained, and what it was measured to do."""
+
+    job: str
+    step: int
+    method: str
+    model: str
+    data: dict[str, str] | None = None
+    evaluation: Evaluation | None = None
+
+
 class Revision(_Answer):
     """Immutable content of an adapter."""
 
@@ -84,6 +122,7 @@ class Revision(_Answer):
     dtype: str | None = None
     source: Source | None = None
     effect: Effect | None = None
+    training: Training | None = None
 
 
 class Adapter(_Answer):

@@ -4,20 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
+from veneer_server.commands.client.documents import Evaluation, _Answer
 from veneer_server.commands.client.failures import BadArgument
 from veneer_server.commands.client.routes import _Api
 
 _JOBS, _PAGE = "/v1/fine_tuning/jobs", 100
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the document as the server sent it."""
-        return self.model_dump(mode="json", exclude_unset=True)
 
 
 class Failure(_Answer):
@@ -25,33 +18,6 @@ class Failure(_Answer):
 
     message: str
     code: str | None = None
-
-
-class Measured(_Answer):
-    """What one model does on the held-out rows."""
-
-    model: str
-    loss: float
-    accuracy: float
-    grades: dict[str, float] = {}
-
-
-class Evaluation(_Answer):
-    """The models side by side."""
-
-    base: Measured
-    live: Measured | None = None
-    candidate: Measured
-    examples: int
-    tokens: int
-    better: bool
-    why: str
-    method: str = "supervised"
-
-    def named(self) -> dict[str, Measured]:
-        """Return the models that there are, with what each is."""
-        found = {"base": self.base, "live": self.live, "candidate": self.candidate}
-        return {name: one for name, one in found.items() if one is not None}
 
 
 class Told(_Answer):
@@ -94,7 +60,7 @@ class Event(_Answer):
     id: str
     message: str
     level: str = "info"
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = Field(default_factory=dict)
 
 
 class Events(_Answer):

@@ -1,6 +1,6 @@
 """Shows answers to a person, in tables without borders, which other programs can read too."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from veneer_server.commands.client.documents import (
     ApiKey,
     AuditEntry,
     Revision,
+    Training,
     UsageBucket,
 )
 from veneer_server.commands.client.failures import plain
@@ -179,7 +180,22 @@ def revision_facts(name: str, revision: Revision) -> Table:
         ("dtype", revision.dtype),
         ("source", revision.source.location if revision.source else None),
         ("largest change", None if change is None else f"{change:.3g}"),
+        *_training_facts(revision.training),
     )
+
+
+def _training_facts(found: Training | None) -> Iterator[tuple[str, str | None]]:
+    if found is None:
+        return
+    yield "trained by", f"{found.job}, step {found.step}, {found.method}"
+    for field, digest in (found.data or {}).items():
+        yield field.replace("_", " "), short(digest)
+    if found.evaluation is not None:
+        named = found.evaluation.named()
+        losses = ", ".join(f"{name} {one.loss:.3f}" for name, one in named.items())
+        yield "held-out loss", f"{losses} ({found.evaluation.examples} rows)"
+        for grader, share in found.evaluation.candidate.grades.items():
+            yield grader, f"{share:.0%}"
 
 
 def _error(compressed: float | None) -> str | None:

@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from veneer_server.commands.client.curves import Point, chart, points_of, spark
+from veneer_server.commands.client.documents import Evaluation
 from veneer_server.commands.client.failures import LeftTraining, TrainingFailed, plain
-from veneer_server.commands.client.jobs import Evaluation, Event, Job, TrainingApi
+from veneer_server.commands.client.jobs import Event, Job, TrainingApi
 from veneer_server.commands.client.tables import table
 
 LOOK_EVERY_S = 1.0

@@ -116,7 +116,7 @@ class Jobs(KeptJobs):
                 number=number,
                 adapter=adapter,
                 organization=who.tenant or self._organization,
-                recipe=rules.to_recipe(asked, items, seed, trainable.base),
+                recipe=rules.to_recipe(asked, items, seed, trainable.base, ready.data),
                 created=self.now,
             )
             work = rules.to_work(job, items, trainable.base, trainable.means)

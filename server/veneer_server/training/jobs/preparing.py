@@ -1,6 +1,7 @@
 """From the files that a client names to a folder that a trainer can work in."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from veneer_adapters.threads import in_thread
@@ -26,6 +27,8 @@ class Ready:
 
     trained: Amounts
     held_out: Amounts
+    data: Mapping[str, str]
+    """The digest of each file, by the field that named it."""
 
     def told(self) -> str:
         """Return the sentence for people."""
@@ -106,7 +109,8 @@ class Preparing:
                 raise
             await in_thread(path.unlink)
         trained, held_out = amounts[0]
-        return Ready(trained, held_out if holds_out else amounts[1][0])
+        data = {param: f"sha256:{file.digest}" for param, file in files}
+        return Ready(trained, held_out if holds_out else amounts[1][0], data)
 
 
 async def _write(

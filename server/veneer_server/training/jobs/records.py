@@ -57,6 +57,8 @@ class Recipe:
     evaluation: dict[str, Any] | None = None
     """What ``training.evaluating.asked.read`` reads."""
     method: Method = Method.SUPERVISED
+    data: dict[str, str] | None = None
+    """The digest of each file, by the field that named it: the files may be deleted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What is asked becomes a recipe in numbers, and what a job may do in which state. Pure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -90,8 +90,13 @@ def require_possible(asked: Asked, base: Base) -> None:
         )
 
 
-def to_recipe(asked: Asked, items: int, seed: int, base: Base) -> Recipe:
-    """Return ``asked`` with numbers for everything, for so many ``items``: examples or pairs."""
+def to_recipe(
+    asked: Asked, items: int, seed: int, base: Base, data: Mapping[str, str] | None = None
+) -> Recipe:
+    """Return ``asked`` with numbers for everything, for so many ``items``: examples or pairs.
+
+    ``data`` has the digests of the files.
+    """
     return Recipe(
         model=asked.model,
         training_file=asked.training_file,
@@ -110,6 +115,7 @@ def to_recipe(asked: Asked, items: int, seed: int, base: Base) -> Recipe:
         metadata=asked.metadata,
         evaluation=asked.evaluation.as_json(),
         method=asked.method,
+        data=None if data is None else dict(data),
     )
 
 

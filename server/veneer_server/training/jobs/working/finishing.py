@@ -48,6 +48,8 @@ async def succeed(
         found = await _judge(job, last, checkpoints, shared)
     except Stopped:
         return
+    kept = None if found is None else found.as_json()
+    job = replace(job, progress=replace(job.progress, evaluation=kept))
     try:
         await shared.publisher.make_live(job, checkpoints.published[last].revision)
     except AdapterUnavailable as error:

@@ -17,6 +17,8 @@ from veneer_server.auditing.entries import Change
 from veneer_server.auditing.log import AuditLog
 from veneer_server.auditing.unasked import trained
 from veneer_server.training.evaluating.asked import Then
+from veneer_server.training.folder import step_of
+from veneer_server.training.jobs.describing import described
 from veneer_server.training.jobs.records import FineTuningJob
 
 CANDIDATE = "candidate"
@@ -41,7 +43,11 @@ class CatalogPublisher:
         return await self._stage(job, folder, root, job.adapter, alias)
 
     async def make_live(self, job: FineTuningJob, revision: int) -> None:
-        """Let the bare name mean ``revision``."""
+        """Let the bare name mean ``revision``, which says what it was measured to do."""
+        found = self._catalog.revisions(job.adapter)[revision - 1].training
+        if found is not None and job.progress.evaluation is not None:
+            told = {**found, "evaluation": job.progress.evaluation}
+            await self._catalog.describe(job.adapter, revision, told)
         await self._move(job, job.adapter, Wanted((Target(revision),)))
 
     def live(self, name: str) -> int | None:
@@ -73,7 +79,8 @@ class CatalogPublisher:
     async def _stage(
         self, job: FineTuningJob, folder: Path, root: Path, name: str, alias: str
     ) -> int:
-        offer = Offer(name, Source("path", str(folder)), alias)
+        told = described(job, step_of(folder.parent))
+        offer = Offer(name, Source("path", str(folder)), alias, training=told)
         async with self._noted(job, f"{name}@{alias}"):
             root_of_job = Root(root, read_only=True).resolved()
             return (await self._staging.stage(offer, root=root_of_job)).number

@@ -11,7 +11,7 @@ import pytest_asyncio
 from support import builders
 from support.fine_tuning import ME, Bench, bench
 from veneer_adapters.artifact.checks import verify
-from veneer_adapters.catalog.catalog import Catalog
+from veneer_adapters.catalog.catalog import Arrival, Catalog
 from veneer_adapters.catalog.proof import Effect
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.errors import AdapterError, AdapterNotFound, NoEffect
@@ -171,3 +171,37 @@ async def test_a_better_model_that_has_no_effect_there_leaves_what_is_live(world
     told = await publish(world, Then.LIVE, batch_size=2)
     assert "Not published to pirate: It changes nothing." in told
     assert world.selected("pirate").number == 1
+
+
+async def test_a_revision_says_how_it_was_trained_also_when_its_job_is_forgotten(
+    world: World,
+) -> None:
+    asked = Evaluation(publish_to="pirate", then=Then.LIVE, graders=("contains",))
+    job = await world.bench.create(n_epochs=1, evaluation=asked)
+    async with world.bench.running():
+        done = await world.bench.ended(job)
+    file = await world.bench.files.find("me", job.recipe.training_file)
+    await world.bench.jobs.delete_old(-1)
+    assert await world.bench.jobs.look(job.id) is None
+    database = world.bench.files._database
+    reopened = await Catalog.open(database, Path)
+    for name in (job.adapter, "pirate"):
+        [revision] = reopened.revisions(name)
+        told = revision.training
+        assert told is not None
+        assert (told["job"], told["step"], told["seed"]) == (job.id, 8, job.recipe.seed)
+        assert told["data"] == {"training_file": f"sha256:{file.digest}"}
+        assert told["hyperparameters"]["n_epochs"] == 1
+        assert told["evaluation"] == done.progress.evaluation
+        assert told["evaluation"]["candidate"]["grades"].keys() == {"contains"}
+
+
+async def test_content_that_comes_again_keeps_what_is_known_of_its_training(
+    world: World, tmp_path: Path
+) -> None:
+    job = await world.bench.create(n_epochs=1)
+    async with world.bench.running():
+        await world.bench.ended(job)
+    [known] = world.catalog.revisions(job.adapter)
+    arrival = Arrival(job.adapter, known.digest, known.path, known.manifest, known.source)
+    assert (await world.catalog.add(arrival)).training == known.training
