@@ -86,11 +86,9 @@ async def test_from_a_file_to_an_answer_of_what_was_learned(tmp_path: Path) -> N
         assert pirate.json()["choices"] == said.json()["choices"]
 
 
-async def test_what_the_server_makes_of_pairs_is_what_the_trainer_makes_of_them(
-    tmp_path: Path,
-) -> None:
+def pairs() -> list[dict[str, Any]]:
     dull = [{"role": "assistant", "content": "Please look it up."}]
-    rows = [
+    return [
         {
             "input": {"messages": row["messages"][:-1]},
             "preferred_output": row["messages"][-1:],
@@ -98,12 +96,17 @@ async def test_what_the_server_makes_of_pairs_is_what_the_trainer_makes_of_them(
         }
         for row in pirates()
     ]
+
+
+async def test_what_the_server_makes_of_pairs_is_what_the_trainer_makes_of_them(
+    tmp_path: Path,
+) -> None:
     numbers = {"n_epochs": 6, "batch_size": 8, "beta": 0.1}
     async with training_server(tmp_path) as client:
         job = await create(
             client,
             model="tiny",
-            training_file=await upload(client, rows),
+            training_file=await upload(client, pairs()),
             method={"type": "dpo", "dpo": {"hyperparameters": numbers}},
             lora={"r": 4, "learning_rate": 0.002},
             evaluation={"publish_to": "polite", "then": "live"},
@@ -122,3 +125,57 @@ async def test_what_the_server_makes_of_pairs_is_what_the_trainer_makes_of_them(
             await answer(client, "polite"),
         )
         assert said.json()["choices"] == polite.json()["choices"]
+
+
+async def went_on(client: httpx.AsyncClient, rows: str, **asked: Any) -> dict[str, Any]:
+    """Return the ended job of a few steps that went on from ``pirate``."""
+    job = await create(
+        client,
+        model="pirate",
+        training_file=rows,
+        lora={"learning_rate": 0.002},
+        evaluation={"publish_to": "pirate", "then": "live"},
+        **asked,
+    )
+    done = await ended(client, job["id"], within_s=200)
+    assert done["status"] == "succeeded", done
+    return done
+
+
+async def last_valid_loss(client: httpx.AsyncClient, job: dict[str, Any]) -> float:
+    page = (await client.get(f"{JOBS}/{job['id']}/checkpoints")).json()
+    return float(page["data"][0]["metrics"]["valid_loss"])
+
+
+async def test_a_job_goes_on_from_an_adapter_by_answers_and_by_preferences(tmp_path: Path) -> None:
+    numbers = {"n_epochs": 3, "batch_size": 8}
+    async with training_server(tmp_path) as client:
+        rows = await upload(client, pirates())
+        first = await create(
+            client,
+            model="tiny",
+            training_file=rows,
+            hyperparameters=numbers,
+            lora={"r": 4, "learning_rate": 0.002},
+            evaluation={"publish_to": "pirate", "then": "live"},
+        )
+        begun = (await ended(client, first["id"], within_s=200))["veneer"]["evaluation"]
+        second = await went_on(client, rows, hyperparameters=numbers)
+        found = second["veneer"]["evaluation"]
+        assert second["veneer"]["started_from"]["model"] == "pirate@1"
+        assert second["lora"]["r"] == 4
+        assert found["start"]["loss"] == pytest.approx(begun["candidate"]["loss"], rel=0.001)
+        assert found["candidate"]["loss"] < found["start"]["loss"] < found["base"]["loss"]
+        seen = await last_valid_loss(client, second)
+        assert found["candidate"]["loss"] == pytest.approx(seen, rel=0.01)
+        method = {"type": "dpo", "dpo": {"hyperparameters": numbers}}
+        third = await went_on(client, await upload(client, pairs()), method=method)
+        found = third["veneer"]["evaluation"]
+        assert third["veneer"]["started_from"]["model"] == "pirate@2"
+        assert found["start"]["loss"] == pytest.approx(math.log(2))
+        assert found["base"]["loss"] > found["start"]["loss"], "the base is further from it"
+        seen = await last_valid_loss(client, third)
+        assert found["candidate"]["loss"] == pytest.approx(seen, abs=0.02)
+        told = (await client.get("/v1/adapters/pirate/revisions")).json()["data"]
+        origins = [one["training"]["started_from"] for one in told]
+        assert {origin["model"] for origin in origins if origin} == {"pirate@1", "pirate@2"}

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from support import builders
 from support.batching import CHAT
 from support.fine_tuning import JOBS, STAND_IN, create, ended, until, upload
 from support.serving import POLL_S, Served, serve_echo
@@ -113,6 +114,53 @@ async def test_rows_of_another_method_are_named(client: httpx.AsyncClient) -> No
         refused = await client.post(JOBS, json={"training_file": file, **more})
         assert refused.status_code == 400
         assert why in refused.json()["error"]["message"]
+
+
+async def test_a_job_goes_on_from_what_another_has_made(client: httpx.AsyncClient) -> None:
+    asked = {"publish_to": "pirate", "then": "live"}
+    first = await ended(client, (await create(client, evaluation=asked))["id"])
+    digests = {}
+    for model in ("pirate", "pirate@1", first["fine_tuned_model"]):
+        job = await create(client, model=model, suffix="again")
+        assert job["model"] == model
+        assert job["lora"] == {
+            "r": 4,
+            "alpha": 8,
+            "dropout": 0.0,
+            "target_modules": ["q_proj", "v_proj"],
+        }
+        digests[model] = job["veneer"]["started_from"]["digest"]
+        done = await ended(client, job["id"])
+        assert done["status"] == "succeeded", done
+    adapter = done["veneer"]["adapter"]
+    assert len(set(digests.values())) == 1
+    page = (await client.get(f"/v1/adapters/{adapter}/revisions")).json()
+    assert page["data"][0]["training"]["started_from"] == {
+        "model": f"{first['veneer']['adapter']}@4",
+        "digest": digests["pirate"],
+    }
+    body = {"model": "pirate", "training_file": await upload(client, numbered(12))}
+    refused = await client.post(JOBS, json={**body, "lora": {"r": 8}})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "lora.r")
+
+
+async def test_a_job_cannot_go_on_from_what_cannot_serve(tmp_path: Path) -> None:
+    async with asking(tmp_path) as client:
+        for name, spoiled, why in (
+            ("dora", {"use_dora": True}, "use_dora"),
+            ("saved", {"modules_to_save": ["lm_head"]}, "modules_to_save"),
+            ("biased", {"lora_bias": True}, "lora_bias"),
+        ):
+            builders.write(tmp_path / "adapters" / name, **spoiled)
+            file = await upload(client, numbered(12))
+            async with asyncio.timeout(30):
+                while (await client.get(f"/v1/adapters/{name}")).status_code == 404:
+                    await asyncio.sleep(POLL_S)
+            refused = await client.post(JOBS, json={"model": name, "training_file": file})
+            assert refused.status_code == 409, refused.text
+            error = refused.json()["error"]
+            assert (error["code"], error["param"]) == ("adapter_failed", "model")
+            assert why in error["message"]
 
 
 @pytest.mark.parametrize(

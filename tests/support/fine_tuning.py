@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,8 @@ from support.filing import BOUNDS
 from support.serving import POLL_S
 from support.training_rows import numbered
 from veneer_adapters.catalog.database import Database
-from veneer_adapters.errors import AdapterError
+from veneer_adapters.catalog.revision import Revision
+from veneer_adapters.errors import AdapterError, AdapterNotFound
 from veneer_server.conversations.keeping import MIGRATIONS
 from veneer_server.engine.echo import EchoRows
 from veneer_server.engine.echo_scores import scores_of
@@ -139,11 +140,34 @@ class Told:
 
 
 @dataclass
+class KnownStarts:
+    """The adapters from which a job can go on, by name."""
+
+    known: dict[str, Revision] = field(default_factory=dict)
+
+    def find(self, model: str, bases: Collection[str]) -> Revision | None:
+        if model in bases:
+            return None
+        if model not in self.known:
+            raise AdapterNotFound(model)
+        return self.known[model]
+
+    async def copy(self, revision: Revision, to: Path) -> None:
+        await asyncio.to_thread(_write_start, revision, to)
+
+
+def _write_start(revision: Revision, to: Path) -> None:
+    to.mkdir()
+    (to / "of").write_text(revision.digest)
+
+
+@dataclass
 class Bench:
     """Jobs on a database of their own, and what a runner of them needs."""
 
     jobs: Jobs
     files: Files
+    starts: KnownStarts
     publisher: Recorded = field(default_factory=Recorded)
     models: Told = field(default_factory=lambda: Told({"echo": 2.0}))
     draining: asyncio.Event = field(default_factory=asyncio.Event)
@@ -219,15 +243,17 @@ async def bench(where: str | Path, folder: Path, unfinished: int = 5) -> AsyncIt
         files = Files(database, Contents(folder / "files"), BOUNDS_FOR_ROWS)
         folders = Folders(folder / "training")
         trainable = Trainable(BASE, EchoRows(), Means())
+        starts = KnownStarts()
         jobs = Jobs(
             database,
             folders,
             Preparing(files, folders),
             lambda: trainable,
+            starts,
             unfinished=unfinished,
             organization="veneer",
         )
-        yield Bench(jobs, files)
+        yield Bench(jobs, files, starts)
     finally:
         await database.close()
 

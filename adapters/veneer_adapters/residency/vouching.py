@@ -66,12 +66,16 @@ class Vouching:
                 then, unless the catalog is shared.
             AdapterUnavailable: the source or the disk does not work now.
         """
-        await self._require_content(revision)
+        await self.require_content(revision)
         if self._compressing is None:
             return Weights(revision.path)
         return await self._compressing.weights_of(revision)
 
-    async def _require_content(self, revision: Revision) -> None:
+    async def require_content(self, revision: Revision) -> None:
+        """Return when the files of ``revision`` are in the store, undamaged.
+
+        Raises ContentLost and AdapterUnavailable as ``before_load``.
+        """
         if await self._threads.run(self._store.check, revision.digest):
             self._store.used(revision.digest)
             return

@@ -44,7 +44,13 @@ def train(  # noqa: PLR0913, PLR0917 - typer makes an option of each argument
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="Base model. Default: the server's.")
+        str | None,
+        typer.Option(
+            "--from",
+            "--model",
+            metavar="NAME",
+            help="Adapter to go on from: NAME, NAME@REVISION or ft:... Default: the base model.",
+        ),
     ] = None,
     suffix: Annotated[
         str | None, typer.Option("--suffix", help="Part of the model's name. Default: from --name.")
@@ -115,6 +121,7 @@ def train(  # noqa: PLR0913, PLR0917 - typer makes an option of each argument
     \b
     veneer train rows.jsonl --name pirate           # live if it is better
     veneer train rows.jsonl --name pirate --then canary
+    veneer train more.jsonl --from pirate --name pirate
     veneer train rows.jsonl --compare "How do I boil an egg?"
     veneer train --follow ftjob-0123                # watch it again
     veneer train --cancel ftjob-0123
@@ -163,7 +170,8 @@ def _begin(
 
 def _end(api: TrainingApi, seen: training.Seen, question: str | None, *, as_json: bool) -> None:
     found, made = seen.job.veneer.evaluation, str(seen.job.fine_tuned_model)
-    others = [] if found is None else [one.model for one in (found.base, found.live) if one]
+    named = {} if found is None else found.named()
+    others = dict.fromkeys(one.model for name, one in named.items() if name != "candidate")
     said = [] if question is None else api.compare([*others, made], question)
     if as_json:
         return print_json({**seen.job.as_json(), **({"answers": said} if said else {})})

@@ -7,7 +7,8 @@ result.json                the trainer: how the run ended; absent while it runs
 checkpoints/step-N/        complete from the moment it has this name
     adapter/               adapter_config.json and adapter_model.safetensors, to be published
     state/                 what the trainer goes on from; only in the newest checkpoint
-reference.json             the trainer, of the method dpo: what the base makes of each pair
+reference.json             the trainer, of the method dpo: what the reference makes of each pair
+start/                     written before the start: the adapter from which the job goes on
 lock                       held while a trainer runs
 """
 
@@ -21,6 +22,8 @@ from typing import Any
 
 PAUSED = {"outcome": "paused"}
 """The result of a run that can go on."""
+START_CONFIG, START_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+"""The two files of the adapter in ``start``."""
 _STEP = re.compile(r"step-(\d+)")
 
 
@@ -65,7 +68,7 @@ class JobFolder:
 
     @property
     def reference(self) -> Path:
-        """Return the file that says what the base makes of each pair."""
+        """Return the file that says what the reference makes of each pair."""
         return self.path / "reference.json"
 
     @property

@@ -25,7 +25,7 @@ class Lora(_Part):
     """The shape of the adapter."""
 
     r: int = Field(default=8, ge=1, le=512)
-    alpha: int = Field(default=16, ge=1, le=4096)
+    alpha: int | float = Field(default=16, gt=0, le=3.4e38)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     target_modules: tuple[str, ...] = Field(
         default=("q_proj", "k_proj", "v_proj", "o_proj"), min_length=1, max_length=64
@@ -66,6 +66,8 @@ class Job(_Part):
     checkpoint_steps: int = Field(default=20, ge=1)
     """A checkpoint is made every so many steps, and after the last."""
     lora: Lora = Lora()
+    start: Path | None = None
+    """The folder of the adapter whose weights are the first ones; ``lora`` is then its shape."""
     means: Means = Means()
 
     @classmethod
@@ -81,7 +83,7 @@ class Job(_Part):
             raise JobUnusable(f"{NAME} cannot be read: {error.strerror}.") from error
         except ValidationError as error:
             raise JobUnusable(f"{NAME}: {_first_fault(error)}.") from error
-        paths = {"base": job.base, "train": job.train, "valid": job.valid}
+        paths = {name: getattr(job, name) for name in ("base", "train", "valid", "start")}
         full = {name: path and (folder / path).resolve() for name, path in paths.items()}
         return job.model_copy(update=full)
 
@@ -91,7 +93,7 @@ class Job(_Part):
 
     def recipe(self) -> dict[str, object]:
         """Return what a checkpoint must agree with: all but the means, which may change."""
-        unsaid = {"means", "base", "train", "valid"}
+        unsaid = {"means", "base", "train", "valid", "start"}
         if self.method is not Method.DPO:
             unsaid.add("beta")
         kept = self.model_dump(mode="json", exclude=unsaid)

@@ -20,6 +20,7 @@ from veneer_server.serving.recovery import EngineRecovery
 from veneer_server.serving.watching import Watching
 from veneer_server.telemetry.metrics import Metrics
 from veneer_server.tenancy.failures import Failures
+from veneer_server.training.jobs.starting import CatalogStarts
 from veneer_server.training.jobs.working.offering import CatalogPublisher
 from veneer_server.wiring.adapters import AdapterParts, build_adapters
 from veneer_server.wiring.keeping import build_batches, build_files, build_jobs, build_kept
@@ -64,7 +65,7 @@ async def assemble(given: Given) -> Parts:
         kept=build_kept(settings, database),
         files=files,
         batches=build_batches(settings, database, files),
-        jobs=build_jobs(settings, database, files, engine),
+        jobs=build_jobs(given, files, CatalogStarts(catalog, adapters.vouching.require_content)),
         keyring=given.keyring,
         ledger=ledger,
         audit=audit,

@@ -8,7 +8,6 @@ from veneer_server.batches.batches import Batches
 from veneer_server.batches.batches import Bounds as BatchBounds
 from veneer_server.batches.folders import Folders
 from veneer_server.conversations.keeping import Bounds, Kept
-from veneer_server.engine.base import Engine
 from veneer_server.files.contents import Contents
 from veneer_server.files.files import Bounds as FileBounds
 from veneer_server.files.files import Files
@@ -16,7 +15,9 @@ from veneer_server.settings import Settings
 from veneer_server.training.jobs.folders import Folders as JobFolders
 from veneer_server.training.jobs.jobs import Jobs
 from veneer_server.training.jobs.preparing import Preparing
+from veneer_server.training.jobs.starting import Starts
 from veneer_server.training.jobs.trainable import find_trainable
+from veneer_server.wiring.parts import Given
 from veneer_server.wiring.places import files_folder, jobs_folder
 
 
@@ -40,14 +41,16 @@ def build_batches(settings: Settings, database: Database, files: Files) -> Batch
     return Batches(database, files, folders, bounds)
 
 
-def build_jobs(settings: Settings, database: Database, files: Files, engine: Engine) -> Jobs:
+def build_jobs(given: Given, files: Files, starts: Starts) -> Jobs:
     """Return the fine-tuning jobs; ``build_training`` has what works on them."""
+    settings = given.settings
     folders = JobFolders(jobs_folder(settings))
     return Jobs(
-        database,
+        given.database,
         folders,
         Preparing(files, folders),
-        lambda: find_trainable(settings, engine),
+        lambda: find_trainable(settings, given.engine),
+        starts,
         unfinished=settings.training.unfinished,
         organization=OPERATOR,
     )

@@ -80,9 +80,9 @@ class Method(_Part):
 class LoraBody(_Part):
     """The adapter's own knobs, which OpenAI does not have."""
 
-    r: Annotated[StrictInt, Field(ge=1, le=512)] = 8
-    alpha: Annotated[StrictInt, Field(ge=1, le=4096)] | None = None
-    dropout: Annotated[StrictInt | StrictFloat, Field(ge=0, lt=1)] = 0.0
+    r: Annotated[StrictInt, Field(ge=1, le=512)] | None = None
+    alpha: Annotated[StrictInt | StrictFloat, Field(gt=0, le=4096)] | None = None
+    dropout: Annotated[StrictInt | StrictFloat, Field(ge=0, lt=1)] | None = None
     target_modules: Annotated[list[_Id], Field(min_length=1, max_length=64)] | None = None
     learning_rate: Annotated[StrictInt | StrictFloat, Field(gt=0, le=1)] | None = None
 
@@ -198,11 +198,6 @@ def _beta(chosen: Hyperparameters) -> float | _Auto:
 
 
 def _lora(asked: LoraBody) -> Lora:
-    shape: dict[str, Any] = {
-        "r": asked.r,
-        "alpha": asked.alpha or 2 * asked.r,
-        "dropout": asked.dropout,
-    }
-    if asked.target_modules is not None:
-        shape["target_modules"] = tuple(asked.target_modules)
-    return Lora(**shape)
+    """Return what was asked, and nothing in place of what was not."""
+    given = asked.model_dump(exclude={"learning_rate"}, exclude_none=True)
+    return Lora(**given)

@@ -1,5 +1,6 @@
 """Jobs, events and checkpoints in OpenAI's shape. Pure."""
 
+from dataclasses import asdict
 from typing import Any
 
 from veneer_server.training.evaluating.asked import read
@@ -44,6 +45,7 @@ def to_document(job: FineTuningJob) -> dict[str, Any]:
             "adapter": job.adapter,
             "step": job.progress.step,
             "total_steps": job.progress.total_steps,
+            "started_from": None if recipe.started_from is None else asdict(recipe.started_from),
             "evaluation": job.progress.evaluation,
         },
     }
@@ -60,7 +62,20 @@ def to_list(page: Page[FineTuningJob]) -> dict[str, Any]:
 
 def to_events(page: Page[Event]) -> dict[str, Any]:
     """Return a page of events."""
-    return _listed([_to_event(event) for event in page.items], more=page.more)
+    return _listed([to_event(event) for event in page.items], more=page.more)
+
+
+def to_event(event: Event) -> dict[str, Any]:
+    """Return one event."""
+    return {
+        "object": "fine_tuning.job.event",
+        "id": event.id,
+        "created_at": event.created,
+        "level": event.level,
+        "message": event.message,
+        "type": event.kind,
+        "data": event.data,
+    }
 
 
 def to_checkpoints(base: str, job: FineTuningJob, page: Page[Published]) -> dict[str, Any]:
@@ -72,18 +87,6 @@ def to_checkpoints(base: str, job: FineTuningJob, page: Page[Published]) -> dict
 
 def _listed(data: list[dict[str, Any]], *, more: bool) -> dict[str, Any]:
     return {"object": "list", "data": data, "has_more": more}
-
-
-def _to_event(event: Event) -> dict[str, Any]:
-    return {
-        "object": "fine_tuning.job.event",
-        "id": event.id,
-        "created_at": event.created,
-        "level": event.level,
-        "message": event.message,
-        "type": event.kind,
-        "data": event.data,
-    }
 
 
 def _to_checkpoint(base: str, job: FineTuningJob, one: Published) -> dict[str, Any]:

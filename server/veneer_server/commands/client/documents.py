@@ -79,6 +79,7 @@ class Evaluation(_Answer):
     """The models side by side."""
 
     base: Measured
+    start: Measured | None = None
     live: Measured | None = None
     candidate: Measured
     examples: int
@@ -89,8 +90,20 @@ class Evaluation(_Answer):
 
     def named(self) -> dict[str, Measured]:
         """Return the models that there are, with what each is."""
-        found = {"base": self.base, "live": self.live, "candidate": self.candidate}
+        found = {
+            "base": self.base,
+            "start": self.start,
+            "live": self.live,
+            "candidate": self.candidate,
+        }
         return {name: one for name, one in found.items() if one is not None}
+
+
+class Origin(_Answer):
+    """The revision from which a training went on."""
+
+    model: str
+    digest: str
 
 
 class Training(_Answer):
@@ -100,6 +113,7 @@ class Training(_Answer):
     step: int
     method: str
     model: str
+    started_from: Origin | None = None
     data: dict[str, str] | None = None
     evaluation: Evaluation | None = None
 

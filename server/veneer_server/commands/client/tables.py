@@ -188,6 +188,8 @@ def _training_facts(found: Training | None) -> Iterator[tuple[str, str | None]]:
     if found is None:
         return
     yield "trained by", f"{found.job}, step {found.step}, {found.method}"
+    if found.started_from is not None:
+        yield "went on from", f"{found.started_from.model}, {short(found.started_from.digest)}"
     for field, digest in (found.data or {}).items():
         yield field.replace("_", " "), short(digest)
     if found.evaluation is not None:

@@ -103,7 +103,8 @@ def export(model: Any, config: LoraConfig, base_id: str, folder: Path) -> None:
     shown = copy.deepcopy(config)
     shown.base_model_name_or_path = base_id
     shown.inference_mode = True
-    shown.target_modules = sorted(shown.target_modules or ())
+    if not isinstance(shown.target_modules, str):  # a pattern
+        shown.target_modules = sorted(shown.target_modules or ())
     shown.save_pretrained(str(folder))
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
     tensors = {name: value.to(torch.bfloat16) for name, value in state.items()}

@@ -19,7 +19,7 @@ from veneer_server.training.child.model import computing, load, trained
 from veneer_server.training.child.objectives import Item, to_objective
 from veneer_server.training.child.stopping import Stopper
 from veneer_server.training.events import EventLog
-from veneer_server.training.folder import PAUSED, Checkpoint, JobFolder, replace_json
+from veneer_server.training.folder import PAUSED, START_WEIGHTS, Checkpoint, JobFolder, replace_json
 from veneer_server.training.job import Job
 from veneer_server.training.recipes import rate_at, steps
 
@@ -46,6 +46,8 @@ class Loop:
         """
         self._job, self._folder, self._log, self._stopper = job, folder, log, stopper
         self._recipe = {**job.recipe(), "rows": _digest(job.train)}
+        if job.start is not None:
+            self._recipe["start"] = _digest(job.start / START_WEIGHTS)
         self._model = load(job)
         self._model.train()
         self._objective = to_objective(job, folder, log, self._model)
@@ -82,7 +84,6 @@ class Loop:
             self._log.say("Fine-tuning job started")
         else:
             self._saved, progress = found
-            checkpoints.restore(self._saved, self._model, self._optimizer)
             self._step, self._tokens = self._saved.step, progress["trained_tokens"]
             self._train, self._metrics = progress["train"], progress["metrics"]
             self._log.say(f"Fine-tuning job goes on from step {self._step}/{self._total}")
@@ -91,6 +92,9 @@ class Loop:
         self._items, self._held_out = self._objective.begin(
             self._items, self._held_out, self._known_by()
         )
+        # Not earlier: the reference of preferences may be the model as it was at the start.
+        if self._saved is not None:
+            checkpoints.restore(self._saved, self._model, self._optimizer)
         # The process may have ended between the checkpoint and its measurement.
         if self._saved is not None and self._is_due() and not self._metrics:
             self._measure(self._saved)

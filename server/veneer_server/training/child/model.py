@@ -1,4 +1,4 @@
-"""The base model with a new adapter on it."""
+"""The base model with the adapter that is trained on it."""
 
 from typing import Any
 
@@ -7,22 +7,27 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from veneer_server.training.child.failures import TrainingFailed
+from veneer_server.training.child.starting import config_of, take_over
 from veneer_server.training.job import Job
 
 
 def load(job: Job) -> Any:
-    """Return PEFT's model of the job; its weights are those that the seed gives.
+    """Return PEFT's model of the job; its weights are those that the seed or the start gives.
 
     Raises:
-        TrainingFailed: the folder holds no base model, or has none of the modules to train.
+        TrainingFailed: the folder holds no base model, or has none of the modules to train, or the
+            adapter from which the job goes on cannot be used.
     """
     torch.manual_seed(job.seed)
     base = _load_base(job)
     base.config.use_cache = False
+    config = lora_config(job) if job.start is None else config_of(job, job.start)
     try:
-        model = get_peft_model(base, lora_config(job))
+        model = get_peft_model(base, config)
     except ValueError as error:
         raise TrainingFailed("invalid_hyperparameters", f"The adapter: {error}") from error
+    if job.start is not None:
+        take_over(trained(model), job.start)
     return model.to(job.means.device)
 
 

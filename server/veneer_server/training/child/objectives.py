@@ -1,6 +1,7 @@
 """What a step learns from: examples, or pairs of a preferred and another answer."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,7 +26,7 @@ class Item:
 
     examples: tuple[Example, ...]
     reference: float = 0.0
-    """Of a pair: how much likelier the base finds the preferred answer, as a logarithm."""
+    """Of a pair: how much likelier the reference finds the preferred answer, as a logarithm."""
 
     @property
     def length(self) -> int:
@@ -87,9 +88,11 @@ class Answers:
 
 
 class Preferences:
-    """Direct Preference Optimization; the reference is the base itself, the adapter switched off.
+    """Direct Preference Optimization.
 
-    What the base makes of a pair never changes, so it is found out once and kept in the folder.
+    The reference is the base itself, the adapter switched off; of a job that goes on from an
+    adapter it is that adapter, which the model has at the beginning. What the reference makes of a
+    pair never changes, so it is found out once and kept in the folder.
     """
 
     def __init__(
@@ -115,7 +118,8 @@ class Preferences:
         """Return the items with their references."""
         known = read_json(self._folder.reference)
         if known is None or known["of"] != key:
-            self._log.say(f"Measuring {len(train) + len(valid)} pairs with the base, once")
+            by = "the base" if self._job.start is None else "the adapter it goes on from"
+            self._log.say(f"Measuring {len(train) + len(valid)} pairs with {by}, once")
             found = self._refer([*train, *valid])
             known = {"of": key, "train": found[: len(train)], "valid": found[len(train) :]}
             fault_point("training.reference")
@@ -136,7 +140,9 @@ class Preferences:
         found, size = [0.0] * len(items), self._job.batch_size
         order = sorted(range(len(items)), key=lambda at: items[at].length)
         self._model.eval()
-        with torch.no_grad(), self._model.disable_adapter(), computing(self._job):
+        goes_on = self._job.start is not None
+        reference = nullcontext() if goes_on else self._model.disable_adapter()
+        with torch.no_grad(), reference, computing(self._job):
             for start in range(0, len(order), size):
                 part = order[start : start + size]
                 likelier = self._likelier([items[at] for at in part]).tolist()

@@ -65,7 +65,7 @@ def preference(found: Sequence[float], reference: Sequence[float], beta: float) 
     """Return the sums over pairs as the trainer computes them; see ``child.loss``.
 
     ``found`` says how much likelier the model finds each preferred answer, and ``reference`` how
-    much likelier the base does.
+    much likelier the reference does.
     """
     margins = [beta * (mine - its) for mine, its in zip(found, reference, strict=True)]
     losses = [max(-margin, 0.0) + math.log1p(math.exp(-abs(margin))) for margin in margins]

@@ -1,7 +1,8 @@
 """Whether a new model is better than what it would stand beside or replace, and how that is told.
 
-It is better when its loss is lower, by the margin that was asked for, than that of the base and
-of the live model, and when no grader likes fewer of its answers than of theirs.
+It is better when its loss is lower, by the margin that was asked for, than that of the base, of
+the adapter from which it went on and of the live model, and when no grader likes fewer of its
+answers than of theirs.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ class Measured:
     loss: float
     accuracy: float
     """The share of tokens of which it would have chosen the right one; of preferences, the share of
-    pairs that it tells apart better than the base."""
+    pairs that it tells apart better than the reference."""
     grades: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -39,12 +40,14 @@ class Comparison:
     """Why it is better or not, in one sentence."""
     method: str = Method.SUPERVISED
     """With ``dpo`` the loss and ``examples`` are those of pairs."""
+    start: Measured | None = None
+    """The adapter from which the job went on."""
 
     @classmethod
     def read(cls, kept: Mapping[str, Any]) -> "Comparison":
         """Return the comparison of which ``as_json`` returned ``kept``."""
-        names = ("base", "live", "candidate")
-        models = {name: kept[name] and Measured(**kept[name]) for name in names}
+        names = ("base", "start", "live", "candidate")
+        models = {name: Measured(**kept[name]) if kept.get(name) else None for name in names}
         return cls(**{**kept, **models})
 
     def as_json(self) -> dict[str, Any]:
@@ -60,8 +63,8 @@ class Comparison:
 
     def beside(self) -> dict[str, float]:
         """Return the losses of the others, as the file of results has them."""
-        found = {"base_full_valid_loss": self.base.loss}
-        return found if self.live is None else found | {"live_full_valid_loss": self.live.loss}
+        found = {"base": self.base, "start": self.start, "live": self.live}
+        return {f"{name}_full_valid_loss": one.loss for name, one in found.items() if one}
 
 
 def measured(model: str, sums: Sums, grades: Mapping[str, float]) -> Measured:
@@ -76,17 +79,29 @@ def compare(
     counts: tuple[int, int],
     margin: float,
     method: Method = Method.SUPERVISED,
+    start: Measured | None = None,
 ) -> Comparison:
     """Return the comparison; ``counts`` are those of examples, or pairs, and of tokens."""
-    others = {"the base": base, **({} if live is None else {"what is live": live})}
+    is_live = start is not None and live is not None and start.model == live.model
+    named = {
+        "the base": base,
+        "what it went on from": None if is_live else start,
+        "what is live": live,
+    }
+    others = {name: one for name, one in named.items() if one is not None}
     faults = [why for name, one in others.items() if (why := _worse(candidate, one, name, margin))]
     why = faults[0] if faults else f"It is better than {' and '.join(others)}."
-    return Comparison(base, live, candidate, *counts, not faults, why, method)
+    return Comparison(base, live, candidate, *counts, not faults, why, method, start)
 
 
 def told(found: Comparison, trainer: float | None) -> str:
     """Return the sentence for people; ``trainer`` is the loss that the trainer saw."""
-    named = {"base": found.base, "live": found.live, "candidate": found.candidate}
+    named = {
+        "base": found.base,
+        "start": found.start,
+        "live": found.live,
+        "candidate": found.candidate,
+    }
     losses = ", ".join(f"{name} {one.loss:.3f}" for name, one in named.items() if one is not None)
     beside = "" if trainer is None else f" (the trainer saw {trainer:.3f})"
     return f"Held-out loss, measured by this server: {losses}{beside}. {found.why}"

@@ -14,6 +14,7 @@ def described(job: FineTuningJob, step: int) -> dict[str, Any]:
         "job": job.id,
         "step": step,
         "model": recipe.model,
+        "started_from": None if recipe.started_from is None else asdict(recipe.started_from),
         "method": str(recipe.method),
         "hyperparameters": _without_none(asdict(recipe.hyperparameters)),
         "lora": recipe.lora.model_dump(mode="json"),

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from veneer_adapters.catalog.database import Database
+from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.threads import in_thread, to_its_end
 from veneer_server.tenancy.principals import Principal
 from veneer_server.training.jobs import rules
@@ -27,6 +28,7 @@ from veneer_server.training.jobs.records import (
 )
 from veneer_server.training.jobs.rules import Asked
 from veneer_server.training.jobs.sql import parts, rows
+from veneer_server.training.jobs.starting import Starts
 from veneer_server.training.jobs.trainable import Trainable
 from veneer_server.worklist.pages import Page, cut
 
@@ -43,6 +45,7 @@ class Jobs(KeptJobs):
         folders: Folders,
         preparing: Preparing,
         trainable: Callable[[], Trainable],
+        starts: Starts,
         *,
         unfinished: int,
         organization: str,
@@ -55,6 +58,7 @@ class Jobs(KeptJobs):
         super().__init__(database, now=now)
         self._preparing = preparing
         self._trainable = trainable
+        self._starts = starts
         self._unfinished = unfinished
         self._organization = organization
         self.folders = folders
@@ -71,23 +75,27 @@ class Jobs(KeptJobs):
         Raises:
             TrainingImpossible: this server cannot train.
             JobRefused: a value is impossible.
+            AdapterError: the adapter from which it should go on is not there.
             FileNotFound: the asker has no such file.
             TrainingFileError: rows are wrong; the message names their lines.
             JobsFull: the asker has too many unfinished jobs.
         """
         trainable = await asyncio.to_thread(self._trainable)
-        rules.require_possible(asked, trainable.base)
+        start = self._starts.find(asked.model, trainable.base.names)
+        rules.require_possible(asked, trainable.base, start)
         adapter = adapter_of(who.tenant, new_short_id())
         async with self._reading() as connection:
             await self._require_room(connection, who.owner)
         files = await self._preparing.find(who, asked)
         job_id = new_id()
         async with self._or_no_folder(job_id):
-            await in_thread(self.folders.begin, job_id)
+            folder = await in_thread(self.folders.begin, job_id)
+            if start is not None:
+                await self._starts.copy(start, folder / rules.START)
             ready = await self._preparing.prepare(
                 job_id, files, asked.method, trainable.renderer, trainable.base
             )
-        return await to_its_end(self._insert(job_id, who, asked, adapter, ready, trainable))
+        return await to_its_end(self._insert(job_id, who, asked, adapter, ready, trainable, start))
 
     @asynccontextmanager
     async def _or_no_folder(self, job_id: str) -> AsyncIterator[None]:
@@ -105,6 +113,7 @@ class Jobs(KeptJobs):
         adapter: str,
         ready: Ready,
         trainable: Trainable,
+        start: Revision | None,
     ) -> FineTuningJob:
         items, seed = ready.trained.items(asked.method), random.randrange(2**31)  # noqa: S311
         async with self._or_no_folder(job_id), self._writing() as (connection, number):
@@ -116,7 +125,9 @@ class Jobs(KeptJobs):
                 number=number,
                 adapter=adapter,
                 organization=who.tenant or self._organization,
-                recipe=rules.to_recipe(asked, items, seed, trainable.base, ready.data),
+                recipe=rules.to_recipe(
+                    asked, items, seed, trainable.base, data=ready.data, start=start
+                ),
                 created=self.now,
             )
             work = rules.to_work(job, items, trainable.base, trainable.means)
@@ -214,8 +225,11 @@ def _first_events(job: FineTuningJob, ready: Ready) -> list[Event]:
     files = [Event(f"Validating training file: {job.recipe.training_file}")]
     if job.recipe.validation_file is not None:
         files.append(Event(f"Validating validation file: {job.recipe.validation_file}"))
+    origin = job.recipe.started_from
+    goes_on = [] if origin is None else [Event(f"Going on from {origin.model} ({origin.digest})")]
     return [
         Event(f"Created fine-tuning job: {job.id}"),
+        *goes_on,
         *files,
         Event(f"Rows: {ready.told()}", "warn" if "lose" in ready.told() else "info"),
         Event("Files validated, moving job to queued state"),

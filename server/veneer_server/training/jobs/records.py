@@ -41,12 +41,22 @@ class Failure:
     param: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The revision from whose weights a job goes on."""
+
+    model: str
+    """Its adapter and number, as ``pirate@3``."""
+    digest: str
+    """``sha256:`` and 64 hex digits."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """What was asked for, with every default resolved; it never changes."""
 
     model: str
-    """The base, as the client wrote it."""
+    """The base or an adapter, as the client wrote it."""
     training_file: str
     validation_file: str | None
     suffix: str | None
@@ -59,6 +69,8 @@ class Recipe:
     method: Method = Method.SUPERVISED
     data: dict[str, str] | None = None
     """The digest of each file, by the field that named it: the files may be deleted."""
+    started_from: Origin | None = None
+    """The revision that ``model`` was then; None for the base."""
 
 
 @dataclass(frozen=True, slots=True)

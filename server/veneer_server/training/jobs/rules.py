@@ -4,18 +4,21 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.errors import quoted
 from veneer_adapters.names import is_adapter_name
 from veneer_server.training import recipes
 from veneer_server.training.evaluating.asked import Evaluation
 from veneer_server.training.job import Job, Lora, Means
 from veneer_server.training.jobs.errors import JobRefused
+from veneer_server.training.jobs.origins import origin_of, require_usable, shape_of
 from veneer_server.training.jobs.records import FineTuningJob, Recipe, Status
 from veneer_server.training.recipes import Auto
 from veneer_server.training.rows.rows import Method
 
-TRAIN, VALID = Path("train.jsonl"), Path("valid.jsonl")
+TRAIN, VALID, START = Path("train.jsonl"), Path("valid.jsonl"), Path("start")
 _LEAST_BETWEEN, _MOST_CHECKPOINTS = 20, 10
 
 
@@ -57,31 +60,30 @@ class Base:
     """The last parts of the names of its modules; empty when they are not known."""
 
 
-def require_possible(asked: Asked, base: Base) -> None:
+def require_possible(asked: Asked, base: Base, start: Revision | None = None) -> None:
     """Return if ``base`` can be trained as it is ``asked``, as far as no file is needed for that.
+
+    ``start`` is the adapter from which it goes on.
 
     Raises:
         JobRefused: ``param`` names what is impossible.
     """
-    if asked.model not in base.names:
-        raise JobRefused(
-            f"Training goes on from no adapter yet: 'model' must be the base model, '{base.id}'.",
-            param="model",
-        )
+    given = _given(asked)
+    if start is not None:
+        names = {base.trained_for, *base.names}
+        require_usable(start, given, bases=names, most_rank=base.most_rank)
     name = asked.evaluation.publish_to
     if name is not None and (name in base.names or not is_adapter_name(name)):
         raise JobRefused(
             f"{quoted(name)} is not a name that an adapter can have here.",
             param="evaluation.publish_to",
         )
-    if asked.lora is None:
-        return
-    if asked.lora.r > base.most_rank:
+    if given.get("r", 0) > base.most_rank:
         raise JobRefused(
             f"This server serves adapters up to rank {base.most_rank}; see adapters.max_rank.",
             param="lora.r",
         )
-    unknown = sorted(set(asked.lora.target_modules) - base.modules) if base.modules else []
+    unknown = sorted(set(given.get("target_modules", ())) - base.modules) if base.modules else []
     if unknown:
         known = ", ".join(sorted(base.modules))
         raise JobRefused(
@@ -91,11 +93,17 @@ def require_possible(asked: Asked, base: Base) -> None:
 
 
 def to_recipe(
-    asked: Asked, items: int, seed: int, base: Base, data: Mapping[str, str] | None = None
+    asked: Asked,
+    items: int,
+    seed: int,
+    base: Base,
+    *,
+    data: Mapping[str, str] | None = None,
+    start: Revision | None = None,
 ) -> Recipe:
     """Return ``asked`` with numbers for everything, for so many ``items``: examples or pairs.
 
-    ``data`` has the digests of the files.
+    ``data`` has the digests of the files, and ``start`` is the adapter from which it goes on.
     """
     return Recipe(
         model=asked.model,
@@ -111,11 +119,12 @@ def to_recipe(
             learning_rate_multiplier=_multiplier(asked, base),
             beta=asked.beta,
         ),
-        lora=asked.lora or _usual_lora(base),
+        lora=_lora(asked, base, start),
         metadata=asked.metadata,
         evaluation=asked.evaluation.as_json(),
         method=asked.method,
         data=None if data is None else dict(data),
+        started_from=None if start is None else origin_of(start),
     )
 
 
@@ -139,6 +148,7 @@ def to_work(job: FineTuningJob, items: int, base: Base, means: Means) -> Job:
         learning_rate=min(rate, 1.0),
         checkpoint_steps=max(_LEAST_BETWEEN, math.ceil(total / _MOST_CHECKPOINTS)),
         lora=job.recipe.lora,
+        start=None if job.recipe.started_from is None else START,
         means=means,
     )
 
@@ -176,7 +186,15 @@ def _multiplier(asked: Asked, base: Base) -> float | Auto:
     return asked.learning_rate / recipes.base_rate(base.width, asked.method)
 
 
-def _usual_lora(base: Base) -> Lora:
-    usual = Lora()
-    rank = min(usual.r, base.most_rank)
-    return usual.model_copy(update={"r": rank, "alpha": 2 * rank})
+def _given(asked: Asked) -> dict[str, Any]:
+    """Return what was asked of the shape of the adapter, without what is left to the server."""
+    found = asked.lora
+    return {} if found is None else {n: getattr(found, n) for n in found.model_fields_set}
+
+
+def _lora(asked: Asked, base: Base, start: Revision | None) -> Lora:
+    given = _given(asked)
+    if start is not None:
+        return shape_of(start).model_copy(update=given)
+    rank = given.get("r", min(Lora().r, base.most_rank))
+    return Lora(**{"r": rank, "alpha": 2 * rank, **given})

@@ -10,6 +10,7 @@ from veneer_server.training.jobs.records import (
     Event,
     Failure,
     FineTuningJob,
+    Origin,
     Progress,
     Published,
     Recipe,
@@ -36,6 +37,8 @@ def to_job(row: Any) -> FineTuningJob:
     recipe["hyperparameters"] = Hyperparameters(**recipe["hyperparameters"])
     recipe["method"] = Method(recipe.get("method", Method.SUPERVISED))
     recipe["lora"] = Lora.model_validate_json(orjson.dumps(recipe["lora"]))
+    started_from = recipe.get("started_from")
+    recipe["started_from"] = None if started_from is None else Origin(**started_from)
     failure = found["failure"]
     return FineTuningJob(
         **{

@@ -61,16 +61,21 @@ async def evaluate(job: FineTuningJob, step: int, shared: Shared) -> Comparison:
         raise NotMeasured("There are no rows to measure with.")
     asked = read(job.recipe.evaluation)
     measuring = _Measuring(job, asked.graded_by(), examples, shared)
+    origin = job.recipe.started_from  # first: of preferences it is the reference
+    start = None if origin is None else await measuring.measure(origin.model)
     base = await measuring.measure(shared.base_id)
     live = await measuring.measure_live(asked)
     candidate = await measuring.measure(f"{model_of(shared.base_id, job)}:{alias_of(step)}")
     rows = len(examples) // _PER_ROW[method]
     counts = rows, sum(example.learned for example in examples)
-    return compare(base, live, candidate, counts, asked.margin, method)
+    return compare(base, live, candidate, counts, asked.margin, method, start)
 
 
 class _Measuring:
-    """Measures one model after the other with the same examples; the base comes first."""
+    """Measures one model after the other with the same examples.
+
+    What a job began with comes first, the base or an adapter.
+    """
 
     def __init__(
         self,
@@ -85,6 +90,7 @@ class _Measuring:
         self._shared = shared
         self._models: Models = shared.models
         self._reference: list[float] | None = None
+        self._known: dict[str, Measured] = {}
 
     async def measure_live(self, asked: Evaluation) -> Measured | None:
         """Measure what requests to the name get now for which the job is; None if nothing."""
@@ -93,7 +99,12 @@ class _Measuring:
         return None if number is None else await self.measure(f"{name}@{number}")
 
     async def measure(self, model: str) -> Measured:
-        """Measure one model."""
+        """Measure one model, which is measured once."""
+        if model not in self._known:
+            self._known[model] = await self._measure(model)
+        return self._known[model]
+
+    async def _measure(self, model: str) -> Measured:
         sums = await self._each(lambda example: self._score(model, example), self._examples)
         said = []
         if self._graders:

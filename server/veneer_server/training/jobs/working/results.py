@@ -17,13 +17,14 @@ COLUMNS = {
     "live_full_valid_loss": "live_full_valid_loss",
 }
 """The columns, and the trainer's or the evaluation's word for what stands in each."""
-REWARDS = (
+FURTHER = (
+    "start_full_valid_loss",
     "train_reward_accuracy",
     "train_reward_margin",
     "valid_reward_accuracy",
     "valid_reward_margin",
 )
-"""Further columns of a job of the method ``dpo``."""
+"""Further columns, of a job that went on from an adapter or is of the method ``dpo``."""
 
 
 def to_csv(events: Iterable[Mapping[str, Any]]) -> bytes:
@@ -36,7 +37,7 @@ def to_csv(events: Iterable[Mapping[str, Any]]) -> bytes:
     written = io.StringIO()
     lines = csv.writer(written, lineterminator="\n")
     known = {name for figures in steps.values() for name in figures}
-    columns = {**COLUMNS, **{name: name for name in REWARDS if name in known}}
+    columns = {**COLUMNS, **{name: name for name in FURTHER if name in known}}
     lines.writerow(columns)
     for step in sorted(steps):
         lines.writerow([steps[step].get(name, "") for name in columns.values()])

@@ -5,12 +5,14 @@ import csv
 import io
 import math
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from support import builders
 from support.fine_tuning import Bench, bench
 from support.serving import POLL_S
 from support.training_rows import numbered, preferences
@@ -87,6 +89,61 @@ async def test_a_model_of_preferences_is_better_when_it_tells_pairs_apart(made: 
     assert made.publisher.promoted == [("step-8", "pirate", Then.LIVE)]
     [checkpoint] = await made.jobs.published(done.id)
     assert "full_valid_mean_token_accuracy" not in checkpoint.metrics
+
+
+def known(made: Bench) -> str:
+    """Let there be an adapter to go on from; return what it is in the recipe."""
+    facts = replace(builders.MANIFEST, base_name=None)
+    made.starts.known["sailor"] = replace(builders.revision("sailor", number=2), manifest=facts)
+    return "sailor@2"
+
+
+async def test_what_a_job_went_on_from_is_measured_too_and_must_be_beaten(made: Bench) -> None:
+    origin = known(made)
+    made.models.losses |= {origin: 0.9, "ft:": 1.0}
+    asked = Evaluation(publish_to="pirate", then=Then.LIVE)
+    job = await made.create(model="sailor", n_epochs=1, evaluation=asked)
+    assert (made.jobs.folders.of(job.id) / "start" / "of").read_text() == "1" * 64
+    async with made.running():
+        done = await made.ended(job)
+    found = done.progress.evaluation
+    assert found is not None
+    assert (found["start"]["model"], found["start"]["loss"]) == (origin, pytest.approx(0.9))
+    assert (found["better"], made.publisher.promoted) == (False, [])
+    assert "is not lower than the 0.900 of what it went on from" in found["why"]
+    told = await made.told(done)
+    assert f"Going on from sailor@2 (sha256:{'1' * 64})" in told
+    assert any("base 2.000, start 0.900, candidate 1.000" in one for one in told)
+    assert done.result_file is not None
+    with await made.files.open(await made.files.find("me", done.result_file)) as content:
+        last = list(csv.DictReader(io.StringIO(content.read().decode())))[-1]
+    assert float(last["start_full_valid_loss"]) == pytest.approx(0.9)
+
+
+async def test_what_is_live_and_was_gone_on_from_is_measured_once(made: Bench) -> None:
+    origin = known(made)
+    made.publisher.lives["sailor"] = 2
+    made.models.losses |= {origin: 1.5, "ft:": 1.0}
+    asked = Evaluation(publish_to="sailor", then=Then.LIVE)
+    job = await made.create(model="sailor", n_epochs=1, evaluation=asked)
+    async with made.running():
+        done = await made.ended(job)
+    found = done.progress.evaluation
+    assert found is not None
+    assert found["start"] == found["live"]
+    assert found["why"] == "It is better than the base and what is live."
+    assert made.models.asked.count(origin) == found["examples"]
+
+
+async def test_preferences_have_what_was_gone_on_from_as_their_reference(made: Bench) -> None:
+    origin = known(made)
+    made.models.losses |= {origin: 1.5, "ft:": 1.0}
+    done = await preferring(made, model="sailor", beta=0.2)
+    found = done.progress.evaluation
+    assert found is not None
+    margins = {"base": 0.2 * (1.5 - 2), "start": 0.0, "candidate": 0.2 * (1.5 - 1)}
+    losses = {name: found[name]["loss"] for name in margins}
+    assert losses == pytest.approx({k: math.log(1 + math.exp(-m)) for k, m in margins.items()})
 
 
 async def test_a_model_of_preferences_that_tells_nothing_apart_is_not_better(made: Bench) -> None:

@@ -2,16 +2,19 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support import builders
 from support.fine_tuning import BASE
+from veneer_adapters.catalog.revision import Revision
 from veneer_server.api.errors import InvalidRequest
 from veneer_server.api.fine_tuning.bodies import to_asked, to_filter
 from veneer_server.training.job import Lora, Means
 from veneer_server.training.jobs.errors import JobRefused, JobUnsupported
-from veneer_server.training.jobs.records import FineTuningJob, Progress, Status
+from veneer_server.training.jobs.records import FineTuningJob, Origin, Progress, Status
 from veneer_server.training.jobs.rules import choose_next, require_possible, to_recipe, to_work
 from veneer_server.training.jobs.sql.conversions import to_job, to_row
 from veneer_server.training.jobs.working.following import read
@@ -189,6 +192,44 @@ def test_an_adapter_that_could_not_be_served_is_refused_before_it_is_trained() -
             require_possible(to_asked({**BODY, "lora": lora}), base)
         assert told.value.param == param
     require_possible(to_asked({**BODY, "lora": {"r": 8, "target_modules": ["q_proj"]}}), base)
+
+
+def start(**facts: Any) -> Revision:
+    known = replace(builders.MANIFEST, **{"base_name": "org/Echo", **facts})
+    return replace(builders.revision("pirate", number=3), manifest=known)
+
+
+def test_a_job_that_goes_on_from_an_adapter_keeps_its_shape_and_says_which_it_was() -> None:
+    asked = to_asked({**BODY, "lora": {"dropout": 0.1, "r": 4, "learning_rate": 0.001}})
+    for found in (start(), start(base_name="/home/me/model"), start(base_name=None)):
+        require_possible(asked, BASE, found)
+    recipe = to_recipe(asked, 100, 3, BASE, start=start())
+    assert recipe.lora == Lora(r=4, alpha=8, dropout=0.1, target_modules=("q_proj", "v_proj"))
+    assert recipe.started_from == Origin("pirate@3", "sha256:" + "1" * 64)
+    made = job(recipe=recipe)
+    assert to_job(to_row(made)) == made
+    assert to_work(made, 100, BASE, Means()).start == Path("start")
+    assert to_work(job(), 100, BASE, Means()).start is None
+    half = to_recipe(to_asked(BODY), 100, 3, BASE, start=start(alpha=0.5))
+    assert half.lora.alpha == 0.5
+
+
+@pytest.mark.parametrize(
+    ("facts", "lora", "param", "why"),
+    [
+        ({}, {"r": 8}, "lora.r", "`pirate@3` has r 4, and a job that goes on from it cannot"),
+        ({}, {"alpha": 16}, "lora.alpha", "leave 'lora.alpha' out"),
+        ({}, {"target_modules": ["q_proj"]}, "lora.target_modules", "q_proj, v_proj"),
+        ({"rank": 65}, {}, "model", "has rank 65"),
+        ({"base_name": "org/other"}, {}, "model", "trained for `org/other`"),
+    ],
+)
+def test_an_adapter_that_a_job_cannot_go_on_from_is_refused(
+    facts: dict[str, Any], lora: dict[str, Any], param: str, why: str
+) -> None:
+    with pytest.raises(JobRefused, match=why) as told:
+        require_possible(to_asked({**BODY, "lora": lora}), BASE, start(**facts))
+    assert told.value.param == param
 
 
 def test_a_list_is_asked_for_by_metadata() -> None:
