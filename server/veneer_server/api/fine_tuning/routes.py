@@ -6,10 +6,11 @@ Source: https://platform.openai.com/docs/api-reference/fine-tuning
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
-from veneer_server.api.deps import BodyDep, PrincipalDep, ServerDep, needs, with_body
+from veneer_server.api.deps import STREAMED, BodyDep, PrincipalDep, ServerDep, needs, with_body
 from veneer_server.api.fine_tuning.bodies import CreateBody, to_asked, to_filter
+from veneer_server.api.fine_tuning.following import FollowedEvents, is_wanted
 from veneer_server.api.fine_tuning.views import (
     to_checkpoints,
     to_document,
@@ -18,6 +19,7 @@ from veneer_server.api.fine_tuning.views import (
 )
 from veneer_server.api.noting.answering import owner_of
 from veneer_server.api.noting.auditing import audited
+from veneer_server.api.streams import EventStream
 from veneer_server.tenancy.scopes import Scope
 from veneer_server.training.evaluating.asked import Then
 
@@ -94,11 +96,23 @@ async def resume(request: Request, job_id: str, server: ServerDep) -> dict[str, 
         return to_document(await server.jobs.resume(owner_of(request), job_id))
 
 
-@router.get(_ONE + "/events", response_model=None)
+@router.get(_ONE + "/events", response_model=None, responses=STREAMED)
 async def list_events(
-    request: Request, job_id: str, server: ServerDep, limit: _Limit = 20, after: str | None = None
-) -> JSONResponse:
-    """Return a page of what was said of the job, the newest first."""
+    request: Request,
+    job_id: str,
+    server: ServerDep,
+    limit: _Limit = 20,
+    after: str | None = None,
+    stream: bool = False,
+) -> Response:
+    """Return a page of what was said of the job, the newest first; or all of it, as it comes."""
+    if is_wanted(request, stream=stream):
+        known = request.headers.get("last-event-id") or after
+        place = await server.jobs.place_of(owner_of(request), job_id, known)
+        if request.method == "HEAD":
+            return Response(media_type=EventStream.media_type)
+        followed = FollowedEvents(server.jobs, job_id, place, server.draining)
+        return EventStream(followed, bytes, server.deadline, {})
     page = await server.jobs.events(owner_of(request), job_id, after=after, limit=limit)
     return JSONResponse(to_events(page))
 

@@ -32,6 +32,9 @@ from veneer_server.training.jobs.starting import Starts
 from veneer_server.training.jobs.trainable import Trainable
 from veneer_server.worklist.pages import Page, cut
 
+MOST_FOLLOWED = 100
+"""How many clients may follow jobs at a time: each costs a look into the database a second."""
+
 
 class Jobs(KeptJobs):
     """The jobs of one database, and the folders of those that have not ended.
@@ -59,6 +62,7 @@ class Jobs(KeptJobs):
         self._preparing = preparing
         self._trainable = trainable
         self._starts = starts
+        self._followed = 0
         self._unfinished = unfinished
         self._organization = organization
         self.folders = folders
@@ -173,6 +177,39 @@ class Jobs(KeptJobs):
         if page is None:
             raise JobNotFound(str(after), "event", "after")
         return page
+
+    async def place_of(self, owner: str, job_id: str, event: str | None) -> int:
+        """Return the place of an event of the job, 0 for None: before the first one.
+
+        Raises:
+            JobNotFound: the owner has no such job, or the job no such event.
+        """
+        await self.find(owner, job_id)
+        if event is None:
+            return 0
+        place = None
+        if is_id(event):
+            async with self._reading() as connection:
+                place = await parts.place_of(connection, job_id, event)
+        if place is None:
+            raise JobNotFound(event, "event", "after")
+        return place
+
+    def follow(self) -> None:
+        """Count a client that follows a job until ``unfollow``.
+
+        Raises:
+            JobsFull: there are as many as may be.
+        """
+        if self._followed >= MOST_FOLLOWED:
+            raise JobsFull(
+                f"{MOST_FOLLOWED} clients follow fine-tuning jobs already; ask for pages of events."
+            )
+        self._followed += 1
+
+    def unfollow(self) -> None:
+        """Forget one of those that follow a job."""
+        self._followed -= 1
 
     async def checkpoints(
         self, owner: str, job_id: str, *, after: str | None, limit: int

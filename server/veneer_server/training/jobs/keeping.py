@@ -28,6 +28,11 @@ class KeptJobs(KeptWork[FineTuningJob]):
         async with self._reading() as connection:
             return await parts.published(connection, job_id)
 
+    async def events_since(self, job_id: str, place: int, *, limit: int) -> list[tuple[int, Event]]:
+        """Return what was said of a job after ``place``, the oldest first, each with its place."""
+        async with self._reading() as connection:
+            return await parts.events_since(connection, job_id, place, limit)
+
     async def change(
         self, job_id: str, act: Act, *said: Event, published: Sequence[Published] = ()
     ) -> FineTuningJob:

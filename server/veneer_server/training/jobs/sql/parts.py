@@ -34,14 +34,30 @@ async def event_page(
     """Return a page of events, the newest first; None when ``after`` is none of them."""
     asked = sa.select(events).where(events.c.job == job_id)
     if after is not None:
-        known = sa.select(events.c.place).where(events.c.job == job_id, events.c.id == after)
-        place = (await connection.execute(known)).scalar()
+        place = await place_of(connection, job_id, after)
         if place is None:
             return None
         asked = asked.where(events.c.place < place)
     ordered = asked.order_by(events.c.place.desc()).limit(limit + 1)
     found = [to_event(row) for row in (await connection.execute(ordered)).mappings()]
     return cut(found, limit)
+
+
+async def place_of(connection: AsyncConnection, job_id: str, event_id: str) -> int | None:
+    """Return the place of an event among those of its job, None when it is none of them."""
+    known = sa.select(events.c.place).where(events.c.job == job_id, events.c.id == event_id)
+    place: int | None = (await connection.execute(known)).scalar()
+    return place
+
+
+async def events_since(
+    connection: AsyncConnection, job_id: str, place: int, limit: int
+) -> list[tuple[int, Event]]:
+    """Return the next events after ``place``, the oldest first, each with its place."""
+    asked = sa.select(events).where(events.c.job == job_id, events.c.place > place)
+    ordered = asked.order_by(events.c.place).limit(limit)
+    found = (await connection.execute(ordered)).mappings()
+    return [(row["place"], to_event(row)) for row in found]
 
 
 async def keep(connection: AsyncConnection, published: Published) -> None:
