@@ -281,6 +281,21 @@ async def test_a_model_is_measured_by_the_server_and_serves_where_it_was_made_fo
     assert page["data"][0]["metrics"]["full_valid_loss"] == 1.0
 
 
+async def test_jobs_name_the_operators_graders_and_never_a_file(tmp_path: Path) -> None:
+    async with asking(tmp_path, training={"graders": {"brief": str(tmp_path / "g.py")}}) as client:
+        brief = {"type": "python", "name": "brief"}
+        made = await create(client, evaluation={"graders": [brief]})
+        assert made["evaluation"]["graders"] == [{**brief, "schema": None}]
+        await client.post(f"{JOBS}/{made['id']}/cancel")
+        body = {"model": "echo", "training_file": made["training_file"]}
+        for wrong in ({"name": str(tmp_path / "g.py")}, {"name": "brief", "source": "x = 1"}, {}):
+            asked = {"evaluation": {"graders": [{"type": "python", **wrong}]}}
+            refused = await client.post(JOBS, json={**body, **asked})
+            error = refused.json()["error"]
+            assert refused.status_code == 400
+            assert error["param"].startswith("evaluation.graders")
+
+
 async def test_what_follows_is_as_the_server_is_set_unless_the_job_says_it(tmp_path: Path) -> None:
     async with asking(tmp_path, training={"then": "canary"}) as client:
         for asked, then in (

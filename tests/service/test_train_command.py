@@ -114,6 +114,9 @@ async def test_the_rows_say_what_is_learned(served: Served, rows: str, tmp_path:
     assert job["method"]["type"] == "dpo"
     found = job["method"]["dpo"]["hyperparameters"]
     assert (found["n_epochs"], found["beta"]) == (1, 0.3)
+    unknown = await call(served, rows, "--grader", "good")
+    assert (unknown.exit_code, unknown.stdout) == (1, "")
+    assert "has no Python grader 'good'; there is: none" in unknown.stderr
     other = await call(served, rows, "--method", "dpo")
     assert (other.exit_code, other.stdout) == (1, "")
     assert "Line 1: it has no 'input'; the method 'dpo' needs it" in other.stderr
@@ -133,7 +136,6 @@ async def test_wrong_rows_are_named(served: Served, tmp_path: Path) -> None:
         (),
         ("ROWS", "--follow", "ftjob-1"),
         ("ROWS", "--then", "always"),
-        ("ROWS", "--grader", "good"),
         ("ROWS", "--method", "osmosis"),
         ("ROWS", "--beta", "0.1"),
         ("ROWS", "--name", "a/b/c"),

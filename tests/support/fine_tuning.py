@@ -26,6 +26,7 @@ from veneer_server.files.files import Files, Named
 from veneer_server.telemetry.metrics import Metrics
 from veneer_server.tenancy.principals import Principal
 from veneer_server.training.evaluating.asked import Then
+from veneer_server.training.evaluating.grading import Score
 from veneer_server.training.job import Means
 from veneer_server.training.jobs.errors import JobFault, JobsUnavailable
 from veneer_server.training.jobs.folders import Folders
@@ -172,6 +173,7 @@ class Bench:
     models: Told = field(default_factory=lambda: Told({"echo": 2.0}))
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     evaluated_rows: int = 100
+    score: Score = lambda name, pairs: [1.0] * len(pairs)
     metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry()))
 
     def counted(self, name: str, **labels: str) -> float | None:
@@ -201,6 +203,7 @@ class Bench:
             self.draining,
             self.models,
             self.evaluated_rows,
+            self.score,
         )
         return Runner(shared, days=1)
 

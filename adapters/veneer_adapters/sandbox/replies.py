@@ -19,6 +19,7 @@ from veneer_adapters.errors import (
     StorageFailed,
     Unparsable,
 )
+from veneer_adapters.sandbox.grading import Graded
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class _Answer(BaseModel):
 
 _ANSWER = TypeAdapter(_Answer)
 MANIFEST, REPORT, REPAIRED = TypeAdapter(Manifest), TypeAdapter(Report), TypeAdapter(Repaired)
-COMPRESSION = TypeAdapter(Compression)
+COMPRESSION, GRADED = TypeAdapter(Compression), TypeAdapter(Graded)
 """The shapes of what the jobs of ``zygote`` find."""
 
 

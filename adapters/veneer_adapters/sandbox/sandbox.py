@@ -22,10 +22,12 @@ from veneer_adapters.doctor.report import Repaired, Report
 from veneer_adapters.errors import NotRepairable, StorageFailed, Unparsable
 from veneer_adapters.sandbox.confinement import Limits
 from veneer_adapters.sandbox.forking import Zygote, ZygoteGone
-from veneer_adapters.sandbox.replies import COMPRESSION, MANIFEST, REPAIRED, REPORT, judge
+from veneer_adapters.sandbox.grading import Graded
+from veneer_adapters.sandbox.replies import COMPRESSION, GRADED, MANIFEST, REPAIRED, REPORT, judge
 
 _REPAIR = Limits(memory_bytes=16 << 30, cpu_s=3600, wall_s=3600.0, written_bytes=16 << 30)
 """Larger, because folding a DoRA multiplies whole matrices of the base model."""
+_GRADING = Limits(cpu_s=60, wall_s=120.0)
 _COMPRESSING_S = 600
 """The time that an adapter may take where high ranks are compressed: one of rank 256 for an 8B
 model has 448 matrices to be taken apart."""
@@ -40,12 +42,14 @@ class Sandbox:
         limits: Limits | None = None,
         at_once: int | None = None,
         repair_cpu_s: int = 3600,
+        grading: Limits | None = None,
     ) -> None:
         """Read ``at_once`` adapters side by side, by default one per core: at least 2, at most 8.
 
         Each stays within ``limits``. No process starts before it is needed.
         """
         self._limits = limits or Limits()
+        self._grading = grading or _GRADING
         self._repair_limits = replace(_REPAIR, cpu_s=repair_cpu_s)
         self._free = threading.BoundedSemaphore(at_once or _readers(os.cpu_count() or 1))
         self._lock = threading.Lock()
@@ -110,6 +114,24 @@ class Sandbox:
             what = os.strerror(error.errno or errno.EIO)
             raise StorageFailed(f"The repaired copy could not be written: {what}.") from error
         return repaired
+
+    def grade(
+        self, source: str, pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
+    ) -> Graded:
+        """Return what the Python grader ``source`` says of each pair of a sample and an item.
+
+        It is the operator's own code: it gets no network, no file to write and little time and
+        memory, but it can read what the server can read.
+
+        Raises:
+            Unparsable: it crashed, or reached a limit.
+            StorageFailed: no process can be started.
+        """
+        asked = {"limits": asdict(self._grading), "source": source, "pairs": list(pairs)}
+        request = json.dumps({"job": "grade", **asked}).encode()
+        era = self._era
+        with self._free:
+            return judge(self._exchange(request, (), self._grading.wall_s, era), GRADED)
 
     def close(self) -> None:
         """End every process; running calls fail.

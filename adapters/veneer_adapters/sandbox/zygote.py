@@ -35,6 +35,7 @@ from veneer_adapters.errors import (
     StorageFailed,
 )
 from veneer_adapters.sandbox import confinement
+from veneer_adapters.sandbox.grading import grade
 
 Request = Mapping[str, Any]
 _READ_BYTES = 1 << 16
@@ -58,11 +59,16 @@ def _compress(request: Request) -> dict[str, Any]:
     return asdict(compress(_place(request), Path(request["out"]), _facts(request)))
 
 
+def _grade(request: Request) -> dict[str, Any]:
+    return asdict(grade(request["source"], request["pairs"]))
+
+
 JOBS: dict[str, Callable[[Request], dict[str, Any]]] = {
     "verify": _verify,
     "examine": _examine,
     "repair": _repair,
     "compress": _compress,
+    "grade": _grade,
 }
 
 

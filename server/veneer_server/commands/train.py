@@ -81,7 +81,11 @@ def train(  # noqa: PLR0913, PLR0917 - typer makes an option of each argument
     ] = 0.0,
     grader: Annotated[
         list[str] | None,
-        typer.Option("--grader", help=f"Grade answers too: {', '.join(_GRADERS)}. Repeatable."),
+        typer.Option(
+            "--grader",
+            help=f"Grade answers too: {', '.join(_GRADERS)}, or one that the operator has named."
+            " Repeatable.",
+        ),
     ] = None,
     compare: Annotated[
         str | None, typer.Option("--compare", help="At the end, ask all models this question.")
@@ -196,10 +200,16 @@ def _published(seen: training.Seen) -> list[str]:
 def _evaluation(name: str | None, then: str, margin: float, graders: list[str]) -> dict[str, Any]:
     if then not in _THEN:
         raise BadArgument(f"--then must be one of: {', '.join(_THEN)}.")
-    if unknown := [one for one in graders if one not in _GRADERS]:
-        raise BadArgument(f"--grader must be one of: {', '.join(_GRADERS)}; not {unknown[0]}.")
     served = {} if name is None else {"publish_to": to_name(name), "then": then}
-    return {**served, **_given(margin=margin or None, graders=graders or None)}
+    return {
+        **served,
+        **_given(margin=margin or None, graders=[_grader(one) for one in graders] or None),
+    }
+
+
+def _grader(name: str) -> str | dict[str, str]:
+    """Return the grader; another name than ours is one of the operator's, as the server says."""
+    return name if name in _GRADERS else {"type": "python", "name": name}
 
 
 def _given(**members: Any) -> dict[str, Any]:

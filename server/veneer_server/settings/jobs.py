@@ -68,3 +68,7 @@ class TrainingSettings(Section):
         description="What a better model becomes under the name that its job says in"
         " evaluation.publish_to.",
     )
+    graders: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Python graders that jobs may name, each with its file.",
+    )

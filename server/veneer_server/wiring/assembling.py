@@ -101,7 +101,7 @@ def _parts(
         upkeep=Upkeep(catalog, server.usage, database),
         file_upkeep=FileUpkeep(server.files),
         runner=runner,
-        training=build_training(server, publisher),
+        training=build_training(server, publisher, given.sandbox),
         guarding=server.guarding,
         recovery=EngineRecovery(adapters.residency, catalog, server.metrics),
         background=given.background,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from veneer_adapters.sandbox.sandbox import Sandbox
 from veneer_server.api.batches.answering import LineAnswers
 from veneer_server.api.deps import Server
 from veneer_server.batches.ordering import slots_for_cold
@@ -16,6 +17,7 @@ from veneer_server.serving.admission import Admission
 from veneer_server.tenancy.principals import Principal
 from veneer_server.training.jobs.runner import Runner as Training
 from veneer_server.training.jobs.working.asking import ServedModels
+from veneer_server.training.jobs.working.graders import PythonGraders
 from veneer_server.training.jobs.working.offering import CatalogPublisher
 from veneer_server.training.jobs.working.running import CHILD
 from veneer_server.training.jobs.working.shared import Shared as TrainingShared
@@ -53,7 +55,7 @@ def build_runner(
     return runner
 
 
-def build_training(server: Server, publisher: CatalogPublisher) -> Training:
+def build_training(server: Server, publisher: CatalogPublisher, sandbox: Sandbox) -> Training:
     """Return what works on the fine-tuning jobs, one at a time."""
     chosen = server.settings.training
     shared = TrainingShared(
@@ -66,6 +68,7 @@ def build_training(server: Server, publisher: CatalogPublisher) -> Training:
         server.draining,
         ServedModels(server.requests, server.engine),
         chosen.evaluated_rows,
+        PythonGraders(lambda: server.settings.training.graders, sandbox),
     )
     training = Training(shared, days=chosen.days)
     server.metrics.observe_jobs(training.count)

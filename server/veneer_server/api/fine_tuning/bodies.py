@@ -4,7 +4,7 @@ Source: https://platform.openai.com/docs/api-reference/fine-tuning/create
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -103,8 +103,12 @@ class CreateBody(_Part):
     evaluation: Evaluation | None = None
 
 
-def to_asked(body: Mapping[str, Any], then: Then = Then.CANDIDATE) -> Asked:
+def to_asked(
+    body: Mapping[str, Any], then: Then = Then.CANDIDATE, graders: Collection[str] = ()
+) -> Asked:
     """Return what ``body`` asks for; where it does not say what follows, ``then`` follows.
+
+    ``graders`` are the names of the operator's.
 
     Raises:
         InvalidRequest: ``param`` names what is missing, unknown or impossible.
@@ -122,6 +126,8 @@ def to_asked(body: Mapping[str, Any], then: Then = Then.CANDIDATE) -> Asked:
         )
     if asked.metadata is not None:
         check_metadata(asked.metadata)
+    evaluation = asked.evaluation or Evaluation()
+    _require_graders(evaluation, graders)
     method, chosen = _method(asked), _hyperparameters(asked)
     return Asked(
         model=asked.model,
@@ -137,7 +143,7 @@ def to_asked(body: Mapping[str, Any], then: Then = Then.CANDIDATE) -> Asked:
         lora=None if asked.lora is None else _lora(asked.lora),
         learning_rate=None if asked.lora is None else asked.lora.learning_rate,
         metadata=asked.metadata,
-        evaluation=(asked.evaluation or Evaluation()).resolved(then),
+        evaluation=evaluation.resolved(then),
     )
 
 
@@ -183,6 +189,17 @@ def _method(asked: CreateBody) -> Known:
         f"Invalid value: '{asked.method.type[:100]}'. The method must be 'supervised' or 'dpo'.",
         param="method.type",
     )
+
+
+def _require_graders(evaluation: Evaluation, known: Collection[str]) -> None:
+    for grader in evaluation.graded_by():
+        if grader.name is not None and grader.name not in known:
+            there = ", ".join(sorted(known)) or "none"
+            raise InvalidRequest(
+                f"The operator of this server has no Python grader '{grader.name}'; there is:"
+                f" {there}.",
+                param="evaluation.graders",
+            )
 
 
 def _hyperparameters(asked: CreateBody) -> Hyperparameters:

@@ -49,7 +49,8 @@ async def create(
     request: Request, body: BodyDep, who: PrincipalDep, server: ServerDep
 ) -> dict[str, Any]:
     """Make a job; its files are validated whole before this answers."""
-    asked = to_asked(body, Then(server.settings.training.then))
+    chosen = server.settings.training
+    asked = to_asked(body, Then(chosen.then), chosen.graders)
     if asked.evaluation.publish_to is not None:
         who.require_owner(asked.evaluation.publish_to)
     server.requests.require_known({"model": asked.model}, who)

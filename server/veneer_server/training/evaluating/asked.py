@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -12,9 +12,11 @@ from pydantic import (
     StrictInt,
     StrictStr,
     field_validator,
+    model_validator,
 )
 
 Name = Literal["exact_match", "contains", "json_schema"]
+PYTHON = "python"
 
 
 class Then(StrEnum):
@@ -36,9 +38,22 @@ class _Part(BaseModel):
 class Grader(_Part):
     """One way to look at an answer."""
 
-    type: Name
+    type: Name | Literal["python"]
     json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
     """What the answer must fit; None means any JSON object."""
+    name: Annotated[StrictStr, Field(min_length=1, max_length=64)] | None = None
+    """Which of the operator's Python graders; only of the type ``python``."""
+
+    @model_validator(mode="after")
+    def _named_if_python(self) -> Self:
+        if (self.type == PYTHON) != (self.name is not None):
+            raise ValueError("a grader of the type 'python', and no other, has a 'name'")
+        return self
+
+    @property
+    def label(self) -> str:
+        """Return what its results are called."""
+        return self.name or self.type
 
 
 class Evaluation(_Part):
@@ -55,7 +70,7 @@ class Evaluation(_Part):
     @field_validator("graders")
     @classmethod
     def _each_once(cls, graders: tuple[Name | Grader, ...]) -> tuple[Name | Grader, ...]:
-        names = [one.type if isinstance(one, Grader) else one for one in graders]
+        names = [one.label if isinstance(one, Grader) else one for one in graders]
         if len(set(names)) < len(names):
             raise ValueError("a grader may be there once")
         return graders

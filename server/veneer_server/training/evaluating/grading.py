@@ -1,6 +1,7 @@
 """Whether an answer is what it should be."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from veneer_adapters.canaries.tally import Ending
 from veneer_server.serving.canaries.structured import Structure, judge
@@ -19,10 +20,36 @@ def passes(grader: Grader, wanted: str, said: str) -> bool:
     return judge(Structure(grader.json_schema), [said]) is Ending.KEPT
 
 
-def shares(graders: Sequence[Grader], pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
-    """Return, for each grader, the share of ``pairs`` (wanted, said) that pass it."""
-    if not pairs:
-        return {}
-    return {
-        grader.type: sum(passes(grader, *pair) for pair in pairs) / len(pairs) for grader in graders
-    }
+Score = Callable[[str, Sequence[tuple[str, str]]], Sequence[float]]
+"""Returns what the operator's grader of a name gives to each pair; raises GraderFailed."""
+
+
+class GraderFailed(Exception):
+    """One of the operator's graders cannot grade; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grades:
+    """What the graders say of a model's answers."""
+
+    shares: dict[str, float] = field(default_factory=dict)
+    """By grader, the share of the answers that pass, or their mean score."""
+    faults: tuple[str, ...] = ()
+    """Why graders could not grade: one sentence each."""
+
+
+def grades(graders: Sequence[Grader], pairs: Sequence[tuple[str, str]], score: Score) -> Grades:
+    """Return what each grader says of ``pairs`` (wanted, said)."""
+    found, faults = dict[str, float](), []
+    for grader in graders if pairs else ():
+        try:
+            passed = (
+                [passes(grader, *pair) for pair in pairs]
+                if grader.name is None
+                else score(grader.name, pairs)
+            )
+        except GraderFailed as error:
+            faults.append(str(error))
+        else:
+            found[grader.label] = sum(passed) / len(pairs)
+    return Grades(found, tuple(faults))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from veneer_server.training.evaluating.choosing import (
     to_question,
     to_scoring,
 )
-from veneer_server.training.evaluating.grading import shares
+from veneer_server.training.evaluating.grading import grades
 from veneer_server.training.evaluating.scoring import (
     NotScored,
     Sums,
@@ -68,7 +69,9 @@ async def evaluate(job: FineTuningJob, step: int, shared: Shared) -> Comparison:
     candidate = await measuring.measure(f"{model_of(shared.base_id, job)}:{alias_of(step)}")
     rows = len(examples) // _PER_ROW[method]
     counts = rows, sum(example.learned for example in examples)
-    return compare(base, live, candidate, counts, asked.margin, method, start)
+    found = compare(base, live, candidate, counts, asked.margin, method, start)
+    # A model whose answers nobody could look at must not be published because of its loss alone.
+    return replace(found, better=False, why=measuring.faults[0]) if measuring.faults else found
 
 
 class _Measuring:
@@ -91,6 +94,8 @@ class _Measuring:
         self._models: Models = shared.models
         self._reference: list[float] | None = None
         self._known: dict[str, Measured] = {}
+        self.faults: tuple[str, ...] = ()
+        """Why graders could not grade."""
 
     async def measure_live(self, asked: Evaluation) -> Measured | None:
         """Measure what requests to the name get now for which the job is; None if nothing."""
@@ -110,8 +115,9 @@ class _Measuring:
         if self._graders:
             good = self._examples[:: _PER_ROW[self._job.recipe.method]]
             said = await self._each(lambda example: self._answer(model, example), good)
-        grades = await asyncio.to_thread(shares, self._graders, said)
-        return measured(model, self._total(sums), grades)
+        found = await asyncio.to_thread(grades, self._graders, said, self._shared.score)
+        self.faults = self.faults or found.faults
+        return measured(model, self._total(sums), found.shares)
 
     def _total(self, sums: Sequence[Sums]) -> Sums:
         recipe = self._job.recipe

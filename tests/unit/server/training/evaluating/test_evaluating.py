@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from veneer_server.training.evaluating.choosing import (
     to_question,
     to_scoring,
 )
-from veneer_server.training.evaluating.grading import passes, shares
+from veneer_server.training.evaluating.grading import GraderFailed, grades, passes
 from veneer_server.training.evaluating.scoring import (
     NotScored,
     Sums,
@@ -114,8 +115,22 @@ def test_an_answer_passes_or_not(grader: Grader, said: str, expected: bool) -> N
 def test_a_share_of_the_answers_passes() -> None:
     pairs = [("aye", "aye"), ("aye", "aye, sir")]
     graders = [Grader(type="exact_match"), Grader(type="contains")]
-    assert shares(graders, pairs) == {"exact_match": 0.5, "contains": 1.0}
-    assert shares(graders, []) == {}
+    found = grades(graders, pairs, no_score)
+    assert found.shares == {"exact_match": 0.5, "contains": 1.0}
+    assert grades(graders, [], no_score).shares == {}
+
+
+def no_score(name: str, pairs: Sequence[tuple[str, str]]) -> Sequence[float]:
+    raise GraderFailed(f"There is no {name}.")
+
+
+def test_the_operators_graders_give_scores_or_say_why_not() -> None:
+    graders = [Grader(type="python", name="short"), Grader(type="contains")]
+    pairs = [("aye", "aye"), ("aye", "no")]
+    found = grades(graders, pairs, lambda name, pairs: [0.25, 0.75])
+    assert (found.shares, found.faults) == ({"short": 0.5, "contains": 0.5}, ())
+    found = grades(graders, pairs, no_score)
+    assert (found.shares, found.faults) == ({"contains": 0.5}, ("There is no short.",))
 
 
 def model(loss: float, **grades: float) -> Measured:
@@ -182,6 +197,9 @@ def test_what_was_asked_is_kept_as_json() -> None:
         {"graders": ["good"]},
         {"graders": ["contains", "contains"]},
         {"graders": [{"type": "python"}]},
+        {"graders": [{"type": "contains", "name": "x"}]},
+        {"graders": [{"type": "python", "name": "x"}] * 2},
+        {"graders": [{"type": "python", "name": "x", "source": "def grade(s, i): return 1"}]},
         {"nonsense": 1},
     ],
 )

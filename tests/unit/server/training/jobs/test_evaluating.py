@@ -17,8 +17,10 @@ from support.fine_tuning import Bench, bench
 from support.serving import POLL_S
 from support.training_rows import numbered, preferences
 from veneer_adapters.errors import NoEffect
-from veneer_server.training.evaluating.asked import Evaluation, Then
+from veneer_adapters.sandbox.sandbox import Sandbox
+from veneer_server.training.evaluating.asked import Evaluation, Grader, Then
 from veneer_server.training.jobs.records import FineTuningJob, Status
+from veneer_server.training.jobs.working.graders import PythonGraders
 from veneer_server.training.rows.rows import Method
 
 
@@ -258,3 +260,31 @@ async def test_a_run_that_goes_on_after_the_promotion_judges_as_the_one_before(
     told = await made.told(job)
     assert len([one for one in told if one.startswith("Held-out loss")]) == 1
     assert told.count("Published as x") == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "better", "why"),
+    [
+        ("return float(sample['output_text'] == 'aye')", True, "It is better than the base."),
+        ("return item['text']", False, "The grader mine failed: KeyError in line 2: 'text'."),
+        ("raise SystemExit", False, "The grader mine crashed, or used too much time or memory."),
+        (None, False, "The grader mine cannot be read."),
+    ],
+)
+async def test_a_grader_of_the_operator_counts_and_when_it_fails_nothing_is_published(
+    made: Bench, tmp_path: Path, source: str | None, better: bool, why: str
+) -> None:
+    path = tmp_path / "mine.py"
+    if source is not None:
+        path.write_text(f"def grade(sample, item):\n    {source}\n")
+    made.models.answers = {"ft:": "aye"}
+    with Sandbox() as sandbox:
+        made.score = PythonGraders(lambda: {"mine": path}, sandbox)
+        done = await trained(made, graders=(Grader(type="python", name="mine"),))
+    found = done.progress.evaluation
+    assert found is not None
+    assert (found["better"], found["why"]) == (better, why)
+    assert found["candidate"]["grades"] == ({"mine": 1.0} if better else {})
+    assert found["base"]["grades"] == ({"mine": 0.0} if better else {})
+    assert bool(made.publisher.promoted) == better
+    assert any(why in one for one in await made.told(done))
