@@ -58,6 +58,11 @@ ATTRIBUTES = {
         *("collective_rpc", "generate", "errored", "shutdown", "vllm_config", "model_config"),
         *("get_num_unfinished_requests", "engine_core", "output_processor"),
     ),
+    "vllm.v1.core.sched.scheduler.Scheduler": (
+        *("schedule", "running", "waiting", "max_num_running_reqs", "max_num_scheduled_tokens"),
+        *("scheduler_config", "vllm_config"),
+    ),
+    "vllm.v1.request.Request": ("num_computed_tokens", "num_tokens"),
     "vllm.v1.engine.core_client.AsyncMPClient": ("get_output_async", "resources"),
     "vllm.v1.engine.core_client.BackgroundResources": ("engine_manager",),
     "vllm.v1.engine.utils.CoreEngineProcManager": ("processes",),

@@ -23,6 +23,7 @@ MAX_STOP_STRINGS = 64
 """As many as the API takes."""
 EXTENSION = "veneer_server.engine.vllm.inside.worker.VeneerWorkerExtension"
 EXECUTOR = "veneer_server.engine.vllm.inside.executor.PatientExecutor"
+SCHEDULER = "veneer_server.engine.vllm.inside.scheduler_cpu.WorkBoundScheduler"
 _CACHES = {
     "VLLM_CACHE_ROOT": "vllm",
     "TRITON_CACHE_DIR": "triton",
@@ -103,6 +104,7 @@ def engine_fields(options: EngineOptions, *, on_cpu: bool) -> dict[str, Any]:
         most_seqs = own.get("max_num_seqs", options.max_seqs)
         fields["max_num_batched_tokens"] = max(STEP_TOKENS, most_seqs)
         fields["long_prefill_token_threshold"] = PROMPT_TOKENS
+        fields["scheduler_cls"] = SCHEDULER
         # With LoRA vLLM compiles nothing on a CPU; without this field it would not even use its
         # fused ops.
         fields["enforce_eager"] = True

@@ -135,13 +135,14 @@ def test_on_a_cpu_the_engine_runs_eagerly_and_its_core_does_not_spin() -> None:
     found = fields()
     assert found["enforce_eager"] is True
     assert found["distributed_executor_backend"].endswith(".PatientExecutor")
+    assert found["scheduler_cls"].endswith(".WorkBoundScheduler")
 
 
 def test_off_a_cpu_vllm_compiles_and_runs_as_it_does() -> None:
     found = fields(on_cpu=False)
     assert not found.keys() & {
         *("enforce_eager", "distributed_executor_backend"),
-        *("max_num_batched_tokens", "long_prefill_token_threshold"),
+        *("max_num_batched_tokens", "long_prefill_token_threshold", "scheduler_cls"),
     }
 
 
