@@ -19,6 +19,7 @@ from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from vllm.platforms import current_platform
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -33,7 +34,7 @@ _SHARED = "/dev/shm/"  # noqa: S108 - where Linux shows shared memory, not a pla
 _JOIN_S = 5.0
 _LOOK_S = 0.05
 _STOP_S = 0.8
-"""How long an engine may take to end by itself; one that hangs is killed then."""
+"""How long an engine on a GPU may take to end by itself; one that hangs is killed then."""
 
 
 class StartFailed(Exception):
@@ -119,12 +120,13 @@ class EngineProcesses:
         self._clear()
 
     def stop(self) -> None:
-        """Let the processes end by themselves, or kill them, within about a second; twice is safe.
+        """End every process and remove what they leave, when nobody waits for them; twice is safe.
 
-        What they leave is removed.
+        On a CPU they get no time to end by themselves: vLLM's core would wait a second for its
+        worker, which ends only after a signal, and they would leave as much.
         """
         self._shared |= _shared_memory_of(self._cores)
-        self.client.shutdown(timeout=_STOP_S)
+        self.client.shutdown(timeout=0 if current_platform.is_cpu() else _STOP_S)
         self._clear()
 
     def _clear(self) -> None:
