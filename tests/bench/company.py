@@ -10,8 +10,8 @@ among requests for the base and every adapter. An answer differs when its first 
 Speed comes as tokens per second and as the worker's milliseconds of CPU for a token; beside other
 programs only the latter says something, best with one thread (VLLM_CPU_OMP_THREADS_BIND=0).
 
-``--rows`` asks single operations instead: in which numbers of rows is the first row rounded
-otherwise than alone? ``--products`` measures how long all products of a step take, in one thread.
+``--rows`` asks single operations instead: in which numbers of rows is a row rounded otherwise than
+among 256? ``--products`` measures how long all products of a step take, in one thread.
 Both need no model.
 """
 
@@ -249,7 +249,7 @@ async def measure(dtype: str, asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def rows() -> None:
-    """Print, for each operation, in which numbers of rows its first row is rounded otherwise."""
+    """Print, for each operation, how many outputs differ when 256 rows come in parts of some."""
     import torch
     import vllm._custom_ops as ops
 
@@ -264,9 +264,12 @@ def rows() -> None:
                 "oneDNN": lambda part, h=handler: ops.onednn_mm(h, part, None),
             }
             for way, compute in ways.items():
-                one = compute(x[:1])[0]
-                other = [n for n in ROWS if not torch.equal(compute(x[:n])[0], one)]
-                print(f"{str(dtype)[6:]:9} {way:7} {name:9} differs at {other or 'no number'}")
+                whole = compute(x)
+                # One row is not enough: of some thousand outputs a single one differs.
+                found = {n: int((torch.cat([*map(compute, x.split(n))]) != whole).sum())
+                         for n in ROWS}  # fmt: skip
+                other = {n: count for n, count in found.items() if count}
+                print(f"{str(dtype)[6:]:9} {way:7} {name:9} of {whole.numel()}: {other or 'none'}")
 
 
 def products() -> None:

@@ -1,10 +1,11 @@
 """What does the first request of each kind take after a start, and what does the second?
 
-    python tests/bench/first_requests.py [--starts 2]
+    python tests/bench/first_requests.py [--starts 2] [--cold]
 
 A real server with the embedded model and the demo adapters is started, asked each kind of request
 once so that every adapter is proved, and stopped. Then it is started again with the same state, and
 each kind is asked four times, in an order of its own at each start. No two prompts are equal.
+``--cold`` leaves out the warm-up of a start, which shows what it is for.
 """
 
 import argparse
@@ -26,6 +27,27 @@ from support.serving import start_process
 
 BASE = "smollm2-135m-instruct"
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+COLD = """
+import sys
+from veneer_server.engine import starting
+before = starting._start_once
+
+async def nothing(*_, **__):
+    pass
+
+async def cold(settings, sizes, stages):
+    starting._set_environment(settings)  # vLLM reads it while it is imported
+    from veneer_server.engine.vllm import engine
+    engine.warm_up = nothing
+    engine.OpenAIHandlers.warm_up = lambda _: None
+    return await before(settings, sizes, stages)
+
+starting._start_once = cold
+sys.argv = sys.argv[1:]
+from veneer_server.commands.main import main
+main()
+"""
+"""Runs ``veneer`` without its warm-up."""
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 
 
@@ -89,7 +111,9 @@ def ask(client: httpx.Client, path: str, model: str, body: dict[str, Any]) -> fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--starts", type=int, default=2)
+    parser.add_argument("--cold", action="store_true")
     asked = parser.parse_args()
+    wrapper = (sys.executable, "-c", COLD) if asked.cold else ()
     words = (f"w{n}x" for n in range(100_000))
     found: dict[tuple[str, str], list[list[float]]] = {}
     chance = random.Random(5)  # noqa: S311 - repeatable on purpose
@@ -102,7 +126,7 @@ def main() -> None:
                 ask(client, CHAT, model, kinds(next(words))["chat"][1])
         for _ in range(asked.starts):
             began = time.perf_counter()
-            with start_process(Path(folder), roots=[DEMO]) as served:
+            with start_process(Path(folder), roots=[DEMO], wrapper=wrapper) as served:
                 ready = time.perf_counter() - began
                 cases = [(m, k) for m in (BASE, "pirate") for k in kinds("x")]
                 chance.shuffle(cases)

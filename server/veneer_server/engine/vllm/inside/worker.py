@@ -58,9 +58,9 @@ class VeneerWorkerExtension:
             self._least_rows = make_steady(self.model_runner.model)
 
     def veneer_least_rows(self) -> dict[str, int | None]:
-        """Return the layers of the base that get more rows than a batch has, and how many.
+        """Return the layers of the base whose batches are filled up, and to a multiple of what.
 
-        None where a row depends on how many others there are, however many it gets.
+        None where a row goes on to depend on how many others there are.
         """
         return getattr(self, "_least_rows", {})
 
