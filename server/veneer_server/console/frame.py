@@ -18,7 +18,7 @@ from veneer_server.console.pages import render
 from veneer_server.console.sessions import Sessions
 from veneer_server.tenancy.authenticating import authenticate, require
 from veneer_server.tenancy.errors import Unauthorized
-from veneer_server.tenancy.principals import Principal
+from veneer_server.tenancy.principals import Principal, owner_of
 from veneer_server.tenancy.scopes import Scope
 
 SECTIONS = (
@@ -140,10 +140,9 @@ class Frame:
             return self._refuse(visit, api_error, getattr(error, "reason", None))
 
     def _identify(self, request: Request) -> Principal:
-        who = self._sessions.find(cookie_of(request) or "")
+        key = configured_key(self._server)
+        who = self._sessions.find(cookie_of(request) or "", owner_of(key or ""))
         if who is None:
-            configured = self._server.settings.server.api_key
-            key = configured.get_secret_value() if configured else None
             who = authenticate("", key, self._server.keyring)
         request.state.principal = who
         if who.key_id is not None:
@@ -166,6 +165,12 @@ class Frame:
 def _told(response: Response) -> Response:
     response.headers.update(HEADERS)
     return response
+
+
+def configured_key(server: Server) -> str | None:
+    """Return the key that the settings name, if they do."""
+    found = server.settings.server.api_key
+    return found.get_secret_value() if found else None
 
 
 def is_keyless(server: Server) -> bool:

@@ -32,14 +32,17 @@ class Sessions:
         self._kept[_digest(text)] = who
         return text
 
-    def find(self, text: str) -> Principal | None:
+    def find(self, text: str, operator: str = "") -> Principal | None:
         """Return who has the session; None when there is none, or its key is no good any more.
 
-        One that began without any key ends when the first key is made.
+        ``operator`` is the owner that the configured key stands for, empty when there is none: then
+        any text signs in, and such a session ends when the first key is made.
         """
         who = self._kept.get(_digest(text))
-        if who is None or who.key_id is None:
-            is_good = who is None or bool(who.owner) or self._keyring.is_empty
+        if who is None:
+            return None
+        if who.key_id is None:
+            is_good = who.owner == operator if operator else self._keyring.is_empty
             return who if is_good else None
         key = self._keyring.by_id(who.key_id)
         return key.principal() if key else None

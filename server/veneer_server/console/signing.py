@@ -3,7 +3,7 @@
 from fastapi.responses import RedirectResponse, Response
 
 from veneer_server.console.forms import read_form, text_of
-from veneer_server.console.frame import SECTIONS, Visit, cookie_name, cookie_of
+from veneer_server.console.frame import SECTIONS, Visit, configured_key, cookie_name, cookie_of
 from veneer_server.console.sessions import LASTS_S
 from veneer_server.tenancy.authenticating import identify
 from veneer_server.tenancy.errors import Unauthorized
@@ -24,8 +24,7 @@ async def sign_in(visit: Visit) -> Response:
     """
     request, server = visit.request, visit.server
     given = text_of(await read_form(request), "key")
-    configured = server.settings.server.api_key
-    key = configured.get_secret_value() if configured else None
+    key = configured_key(server)
     address = request.client.host if request.client else ""
     try:
         who = identify(given, address, key, server.keyring, server.failures)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from support.clock import Clock
@@ -55,15 +56,25 @@ async def test_a_session_ends_with_its_key(keyring: Keyring) -> None:
     assert sessions.find(text) is None
 
 
+@pytest.mark.parametrize("owner", ["", "a digest of what was typed"])
 async def test_a_session_that_began_without_any_key_ends_with_the_first_one(
+    keyring: Keyring, owner: str
+) -> None:
+    sessions = Sessions(keyring)
+    text = sessions.begin(Principal(owner=owner))
+    assert sessions.find(text) == Principal(owner=owner)
+    await keyring.create(tenant=None, name="", scopes=(Scope.INFER,), patterns=None, expires=None)
+    assert sessions.find(text) is None
+
+
+async def test_a_session_of_the_configured_key_ends_when_another_one_is_configured(
     keyring: Keyring,
 ) -> None:
     sessions = Sessions(keyring)
-    keyless, operator = sessions.begin(Principal()), sessions.begin(Principal(owner="o"))
-    assert sessions.find(keyless) == Principal()
+    text = sessions.begin(Principal(owner="o"))
     await keyring.create(tenant=None, name="", scopes=(Scope.INFER,), patterns=None, expires=None)
-    assert sessions.find(keyless) is None
-    assert sessions.find(operator) is not None
+    assert sessions.find(text, "o") == Principal(owner="o")
+    assert sessions.find(text, "another") is None
 
 
 async def test_the_oldest_session_makes_room(keyring: Keyring) -> None:
