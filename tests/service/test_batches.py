@@ -1,7 +1,6 @@
 """``/v1/batches`` over HTTP on the echo engine: answered, refused, cancelled, expired, resumed."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,35 +11,8 @@ import pytest
 import pytest_asyncio
 
 from support import builders
-from support.batching import CHAT, create, ended, line, look, read, to_jsonl, upload
+from support.batching import CHAT, Gated, create, ended, line, look, read, slow, to_jsonl, upload
 from support.serving import POLL_S, Served, serve_echo, until_served
-from veneer_server.engine.base import Answer, Call, EngineLost, Frames
-from veneer_server.engine.echo import EchoEngine
-
-
-class Gated(EchoEngine):
-    """Answers a request that has the word ``slow`` only when the test says so."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.begun = asyncio.Event()
-        self.go = asyncio.Event()
-        self.lost = 0
-        """How many more requests with the word ``lost`` end with the engine's death."""
-
-    async def respond(self, call: Call) -> Answer | Frames:
-        said = json.dumps(dict(call.body))
-        if "slow" in said:
-            self.begun.set()
-            await self.go.wait()
-        if "lost" in said and self.lost:
-            self.lost -= 1
-            raise EngineLost("the engine stopped while it was answering", retry_after_s=0.1)
-        return await super().respond(call)
-
-
-def slow(number: int, word: str = "slow") -> dict[str, Any]:
-    return line(number, messages=[{"role": "user", "content": word}])
 
 
 @asynccontextmanager

@@ -8,9 +8,32 @@ from typing import Any
 import httpx
 
 from support.serving import POLL_S
+from veneer_server.engine.base import Answer, Call, EngineLost, Frames
+from veneer_server.engine.echo import EchoEngine
 
 CHAT = "/v1/chat/completions"
 ENDED = ("completed", "failed", "expired", "cancelled")
+
+
+class Gated(EchoEngine):
+    """Answers a request that has the word ``slow`` only when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = asyncio.Event()
+        self.go = asyncio.Event()
+        self.lost = 0
+        """How many more requests with the word ``lost`` end with the engine's death."""
+
+    async def respond(self, call: Call) -> Answer | Frames:
+        said = json.dumps(dict(call.body))
+        if "slow" in said:
+            self.begun.set()
+            await self.go.wait()
+        if "lost" in said and self.lost:
+            self.lost -= 1
+            raise EngineLost("the engine stopped while it was answering", retry_after_s=0.1)
+        return await super().respond(call)
 
 
 def line(number: int, model: str | None = "echo", url: str = CHAT, **body: Any) -> dict[str, Any]:
@@ -20,6 +43,10 @@ def line(number: int, model: str | None = "echo", url: str = CHAT, **body: Any) 
     if model is not None:
         asked["model"] = model
     return {"custom_id": f"line-{number}", "method": "POST", "url": url, "body": asked}
+
+
+def slow(number: int, word: str = "slow") -> dict[str, Any]:
+    return line(number, messages=[{"role": "user", "content": word}])
 
 
 def to_jsonl(lines: Iterable[Mapping[str, Any] | str]) -> bytes:

@@ -9,6 +9,7 @@ from veneer_server.api.errors import BodyTooLarge, InvalidRequest
 
 MOST_BYTES = 16_384
 _MOST_FIELDS = 50
+_MOST_DIGITS = 18
 
 
 async def read_form(request: Request) -> dict[str, str]:
@@ -39,3 +40,15 @@ def text_of(form: Mapping[str, str], field: str) -> str:
     if not found:
         raise InvalidRequest(f"Please fill in '{field}'.", param=field)
     return found
+
+
+def number_of(form: Mapping[str, str], field: str) -> int:
+    """Return the whole number that was filled in.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    text = text_of(form, field)
+    if not text.isdecimal() or len(text) > _MOST_DIGITS:
+        raise InvalidRequest(f"'{field}' must be a number.", param=field)
+    return int(text)

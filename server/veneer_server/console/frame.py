@@ -16,6 +16,7 @@ from veneer_server.console.advice import what_to_do
 from veneer_server.console.doors import HEADERS, NotLetIn, let_in
 from veneer_server.console.pages import render
 from veneer_server.console.sessions import Sessions
+from veneer_server.console.terminal import Terminal
 from veneer_server.tenancy.authenticating import authenticate, require
 from veneer_server.tenancy.errors import Unauthorized
 from veneer_server.tenancy.principals import Principal, owner_of
@@ -26,6 +27,8 @@ SECTIONS = (
     ("variants", "Variants", Scope.ADAPTERS_READ),
     ("compare", "Compare", Scope.INFER),
     ("rollouts", "Rollouts", Scope.ADAPTERS_READ),
+    ("training", "Training", Scope.ADAPTERS_WRITE),
+    ("batches", "Batches", Scope.INFER),
     ("keys", "Keys", Scope.KEYS_ADMIN),
     ("usage", "Usage", Scope.USAGE),
 )
@@ -193,3 +196,9 @@ def _ask_for_key(visit: Visit) -> Response:
     if visit.is_part:  # the whole page must ask, not the part of it that a script wants
         response.headers["hx-refresh"] = "true"
     return response
+
+
+def terminal(visit: Visit) -> Terminal:
+    """Return who writes for a terminal what the page does."""
+    url = visit.request.url
+    return Terminal(f"{url.scheme}://{url.netloc}", with_key=not is_keyless(visit.server))

@@ -7,10 +7,14 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from veneer_server.api.deps import Server
 from veneer_server.console import comparing, keys, signing, static_files, usage
+from veneer_server.console.batches import pages as batches
+from veneer_server.console.batches import results
 from veneer_server.console.figures.recent import Recent
 from veneer_server.console.frame import Frame, Visit
 from veneer_server.console.overview import page as overview
 from veneer_server.console.rollouts import pages as rollouts
+from veneer_server.console.training import acting as training_acting
+from veneer_server.console.training import pages as training
 from veneer_server.console.variants import acting, listing, showing
 from veneer_server.tenancy.scopes import Scope
 
@@ -36,6 +40,16 @@ def _pages(server: Server) -> list[BaseRoute]:
         frame.script_route("/compare/answers", comparing.ask, Scope.INFER),
         frame.route("/rollouts", rollouts.show, Scope.ADAPTERS_READ),
         frame.route("/rollouts", rollouts.move, Scope.ADAPTERS_WRITE, "POST"),
+        frame.route("/training", training.show, Scope.ADAPTERS_WRITE),
+        *(
+            frame.route(f"/training/{name}", act, Scope.ADAPTERS_WRITE, "POST")
+            for name, act in training_acting.ACTIONS.items()
+        ),
+        frame.route("/training/{job_id}", training.show_job, Scope.ADAPTERS_WRITE),
+        frame.route("/batches", batches.show, Scope.INFER),
+        frame.route("/batches/cancel", batches.cancel, Scope.INFER, "POST"),
+        frame.route("/batches/{batch_id}", batches.show_batch, Scope.INFER),
+        frame.route("/files/{file_id}", results.send, Scope.INFER),
         frame.route("/keys", keys.show, Scope.KEYS_ADMIN),
         frame.route("/keys", keys.create, Scope.KEYS_ADMIN, "POST"),
         frame.route("/keys/revoke", keys.revoke, Scope.KEYS_ADMIN, "POST"),

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from veneer_server.api.deps import ServerDep, needs
-from veneer_server.api.files.form import FORM_BYTES, read_form
+from veneer_server.api.files.form import Form
+from veneer_server.api.files.receiving import receive
 from veneer_server.api.files.sending import FileContent
 from veneer_server.api.noting.answering import owner_of
-from veneer_server.files.contents import too_large
 from veneer_server.files.files import Named
 from veneer_server.files.records import Page, StoredFile
 from veneer_server.files.rules import lasts_of, name_of, purpose_of
@@ -36,19 +36,12 @@ _UPLOAD = {"requestBody": {"required": True, "content": {"multipart/form-data": 
 @router.post("/v1/files", openapi_extra=_UPLOAD)
 async def upload(request: Request, server: ServerDep) -> dict[str, Any]:
     """Keep the file of the form; when this answers, the file survives a power loss."""
-    files, owner = server.files, owner_of(request)
-    declared = request.headers.get("content-length", "0")
-    most = files.bounds.max_bytes
-    if declared.isdigit() and int(declared) > most + FORM_BYTES:
-        raise too_large(most)
-    await files.require_room(owner)
-    async with files.receiving(owner) as arriving:
-        content_type = request.headers.get("content-type", "")
-        form = await read_form(content_type, request.stream(), arriving)
-        purpose = purpose_of(form.fields.get("purpose"))
-        lasts_s = lasts_of(form.fields, purpose)
-        named = Named(name_of(form.filename), purpose, lasts_s)
-        return to_document(await files.add(owner, arriving, named))
+    return to_document(await receive(request, server, _named))
+
+
+def _named(form: Form) -> Named:
+    purpose = purpose_of(form.fields.get("purpose"))
+    return Named(name_of(form.filename), purpose, lasts_of(form.fields, purpose))
 
 
 @router.get("/v1/files", response_model=None)

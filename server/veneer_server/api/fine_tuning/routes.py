@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from veneer_server.api.deps import STREAMED, BodyDep, PrincipalDep, ServerDep, needs, with_body
-from veneer_server.api.fine_tuning.bodies import CreateBody, to_asked, to_filter
+from veneer_server.api.deps import STREAMED, BodyDep, ServerDep, needs, with_body
+from veneer_server.api.fine_tuning.bodies import CreateBody, to_filter
 from veneer_server.api.fine_tuning.following import FollowedEvents, is_wanted
+from veneer_server.api.fine_tuning.making import make
 from veneer_server.api.fine_tuning.views import (
     to_checkpoints,
     to_document,
@@ -21,7 +22,6 @@ from veneer_server.api.noting.answering import owner_of
 from veneer_server.api.noting.auditing import audited
 from veneer_server.api.streams import EventStream
 from veneer_server.tenancy.scopes import Scope
-from veneer_server.training.evaluating.asked import Then
 
 router = APIRouter(dependencies=[needs(Scope.ADAPTERS_WRITE)])
 _JOBS = "/v1/fine_tuning/jobs"
@@ -45,19 +45,9 @@ _Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 @router.post(_JOBS, openapi_extra=_NEW)
-async def create(
-    request: Request, body: BodyDep, who: PrincipalDep, server: ServerDep
-) -> dict[str, Any]:
+async def create(request: Request, body: BodyDep, server: ServerDep) -> dict[str, Any]:
     """Make a job; its files are validated whole before this answers."""
-    chosen = server.settings.training
-    asked = to_asked(body, Then(chosen.then), chosen.graders)
-    if asked.evaluation.publish_to is not None:
-        who.require_owner(asked.evaluation.publish_to)
-    server.requests.require_known({"model": asked.model}, who)
-    async with audited(request, server, "training.create", "") as change:
-        job = await server.jobs.create(who, asked)
-        change.object = job.id
-    return to_document(job)
+    return to_document(await make(request, server, body))
 
 
 @router.get(_JOBS, response_model=None)

@@ -1,6 +1,5 @@
 """Follows a job to its end, and shows it: a bar, what is said of it, the curve and the table."""
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,9 +17,9 @@ from veneer_server.commands.client.documents import Evaluation
 from veneer_server.commands.client.failures import LeftTraining, TrainingFailed, plain
 from veneer_server.commands.client.jobs import Event, Job, TrainingApi
 from veneer_server.commands.client.tables import table
+from veneer_server.training.rows import checking
 
 LOOK_EVERY_S = 1.0
-_ROW_BYTES = 4 * 2**20
 _PARTS = 10
 """Without a terminal, about so many steps are told."""
 
@@ -38,13 +37,7 @@ class Seen:
 def method_of(path: Path) -> str:
     """Return the method that the first row of a file is for; the server checks all of them."""
     with path.open("rb") as file:
-        rows = iter(lambda: file.readline(_ROW_BYTES), b"")
-        first = next((row for row in rows if row.strip()), b"")
-    try:
-        found = json.loads(first)
-    except (ValueError, RecursionError):
-        return "supervised"
-    return "dpo" if isinstance(found, dict) and "input" in found else "supervised"
+        return str(checking.method_of(file))
 
 
 def follow(api: TrainingApi, job: Job) -> Iterator[Seen]:

@@ -59,6 +59,17 @@ def check(path: Path, method: Method, bounds: Bounds | None = None) -> Checked:
     return Checked(path, method, tuple(digests))
 
 
+def method_of(file: BinaryIO, bounds: Bounds | None = None) -> Method:
+    """Return the method that the first row of ``file`` is for; ``check`` looks at all of them."""
+    first = next((one for one in lines(file, bounds or Bounds())), None)
+    if first is None or isinstance(first, Fault):
+        return Method.SUPERVISED
+    try:
+        return Method.DPO if "input" in parse_line(first[1]) else Method.SUPERVISED
+    except InvalidRow:
+        return Method.SUPERVISED
+
+
 def rows(checked: Checked, bounds: Bounds | None = None) -> Iterator[NumberedRow]:
     """Yield the rows of a file that was checked."""
     with checked.path.open("rb") as file:

@@ -1,0 +1,1 @@
+"""Batches: how far each is, and the files of their answers."""
