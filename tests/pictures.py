@@ -78,6 +78,10 @@ async def take(browser: Browser, url: str, scheme: str, names: tuple[str, ...]) 
             await save(page, f"{name.replace('/', '-') or 'overview'}-{scheme}")
         await compare(page)
         await save(page, f"compare-{scheme}")
+        if scheme == "light":
+            await page.get_by_role("button", name="This one is best: pirate").click()
+            await page.get_by_text("Start a job from the votes").click()
+            await page.locator("#votes").screenshot(path=IMAGES / "console-votes-light.png")
 
 
 async def follow(browser: Browser, url: str, job: str) -> None:

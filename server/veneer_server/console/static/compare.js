@@ -59,7 +59,7 @@ function toColumn(model) {
   section.setAttribute("aria-label", model);
   section.append(heading, adapter, output, figures);
   answers.append(section);
-  return { model, adapter, output, text, figures };
+  return { model, section, adapter, output, text, figures, said: "", isVotable: true };
 }
 
 function onChunk(column, chunk) {
@@ -67,7 +67,9 @@ function onChunk(column, chunk) {
     const delta = choice.delta;
     column.text.appendData(delta.reasoning_content ?? "");
     column.text.appendData(delta.content ?? "");
+    column.said += delta.content ?? "";
     for (const call of delta.tool_calls ?? []) {
+      column.isVotable = false; // a row of votes has answers of text
       column.text.appendData(call.function?.name ? `${call.function.name} ` : "");
       column.text.appendData(call.function?.arguments ?? "");
     }
@@ -97,6 +99,7 @@ const ON = {
     told.textContent = `The answer of ${column.model} is complete.`;
   },
   "variant.failed": (column, event) => {
+    column.isVotable = false;
     column.adapter.textContent = "";
     column.figures.className = "notice wrong";
     column.figures.textContent = event.error.message;
@@ -143,6 +146,7 @@ async function ask() {
   if (!response.ok) throw new Error((await response.json()).error.message);
   await read(response);
   told.textContent = "All answers are complete.";
+  form.dispatchEvent(new CustomEvent("answered", { detail: { body, columns } }));
 }
 
 function onWrong(error) {
