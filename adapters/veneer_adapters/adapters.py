@@ -6,11 +6,12 @@ HTTP.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from veneer_adapters.catalog.alias import Alias
 from veneer_adapters.catalog.catalog import Catalog
-from veneer_adapters.catalog.revision import Adapter, Revision
+from veneer_adapters.catalog.revision import Adapter, Revision, Source
 from veneer_adapters.doctor.report import Report
 from veneer_adapters.errors import AdapterNotFound, AdapterPinned, SlotsPinned, quoted
 from veneer_adapters.events import Level
@@ -20,6 +21,7 @@ from veneer_adapters.publishing.checkup import Checkup
 from veneer_adapters.publishing.intake import source_of
 from veneer_adapters.publishing.publishing import Publishing, Wanted
 from veneer_adapters.publishing.staging import Offer, Staging
+from veneer_adapters.publishing.uploads import Upload
 from veneer_adapters.residency.residency import Residency
 
 
@@ -175,6 +177,31 @@ class Adapters:
         self._catalog.revisions(name)
         offer = Offer(name, source_of(location), alias, allow_no_effect=allow_no_effect)
         return await self._stage(offer, wait=wait)
+
+    def receiving(self) -> AbstractAsyncContextManager[Upload]:
+        """Give an upload to which the files of an adapter may come; they end with the block.
+
+        Raises:
+            StagingFull: as many uploads come in already as may.
+            AdapterUnavailable: there is no room for it on the disk.
+        """
+        return self._staging.receiving()
+
+    async def publish_upload(
+        self,
+        name: str,
+        upload: Upload,
+        *,
+        alias: str | None = LIVE,
+        allow_no_effect: bool = False,
+    ) -> Revision:
+        """Make what was uploaded a revision of ``name``, which may be new, and move ``alias``.
+
+        Raises:
+            AdapterRejected, AdapterUnavailable: as for ``add``; no alias moved.
+        """
+        offer = Offer(name, Source("upload", ""), alias, allow_no_effect=allow_no_effect)
+        return await self._staging.stage_upload(offer, upload)
 
     async def put(self, name: str, location: str) -> None:
         """Make the artifact at ``location`` the live revision of ``name`` and load it.

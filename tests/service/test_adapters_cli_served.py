@@ -53,6 +53,20 @@ def test_a_revision_is_published_tried_rolled_back_and_found_again(
     assert parsed(url, "revisions", "story", "--limit", "2")["has_more"] is True
 
 
+def test_a_folder_of_this_machine_is_uploaded_and_a_missing_file_named(
+    served: Served, tmp_path: Path
+) -> None:
+    url, folder = served.url, builders.write(tmp_path / "sent", seed=11)
+    assert "sent@1" in done(url, "upload", "sent", str(folder))
+    other = builders.write(tmp_path / "other", seed=12)
+    assert parsed(url, "upload", "sent", str(other), "--alias", "next")["number"] == 2
+    assert parsed(url, "show", "sent")["live"] == 1
+    (other / "adapter_model.safetensors").unlink()
+    assert "adapter_model.safetensors cannot be read" in failed(
+        url, "upload", "sent", str(other), code=2
+    )
+
+
 def test_an_adapter_is_pinned_from_the_start_until_it_is_let_go(
     served: Served, folders: list[str]
 ) -> None:

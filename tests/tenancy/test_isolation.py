@@ -118,6 +118,7 @@ async def test_a_tenant_publishes_in_its_own_namespace_only(tenants: Tenants, na
     for path, body in (
         ("/v1/adapters", {"name": name, "source": source}),
         ("/v1/load_lora_adapter", {"lora_name": name, "lora_path": source}),
+        (on_name("/v1/adapters/{name}/upload", name), {}),
     ):
         answer = await tenants.acme.post(path, json=body)
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "not_your_namespace")

@@ -13,7 +13,7 @@ from veneer_adapters.lifecycle import State
 _ENGINE_HEX = 24
 _LABEL_HEX = 12
 
-SourceKind = Literal["folder", "path", "hf", "https", "s3", "gs", "az"]
+SourceKind = Literal["folder", "path", "upload", "hf", "https", "s3", "gs", "az"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +22,10 @@ class Source:
 
     kind: SourceKind
     """``folder`` is a watched folder: when it is removed, the adapter is removed. All others were
-    added by request."""
+    added by request; what was uploaded (``upload``) is only in the store."""
     location: str
     """The folder on this server, or a URL without credentials; operators may see it, clients may
-    not."""
+    not. Empty for an upload."""
     read_only: bool = False
 
 

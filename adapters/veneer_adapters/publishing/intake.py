@@ -4,7 +4,6 @@ The copy is verified, never the source, so nothing can change between the check 
 are copied, hashed and verified in threads of their own, by default at most four adapters at a time.
 """
 
-import asyncio
 import errno
 import os
 import shutil
@@ -27,14 +26,20 @@ from veneer_adapters.errors import (
     PathNotAllowed,
     SourceNotAllowed,
     SourceUnavailable,
+    StagingFull,
     quoted,
 )
+from veneer_adapters.publishing.uploads import Upload
 from veneer_adapters.sources.base import Root
 from veneer_adapters.sources.fetching import Fetching, OnBytes
 from veneer_adapters.store.store import Store
-from veneer_adapters.threads import Threads
+from veneer_adapters.threads import Threads, in_thread
 
 logger = structlog.get_logger(__name__)
+
+MOST_UPLOADS = 4
+"""How many uploads come in at a time."""
+_LOCAL = ("folder", "path", "upload")
 
 Verify = Callable[[Path], Manifest]
 """Reads the files of a folder and returns their facts, or raises AdapterRejected."""
@@ -73,7 +78,7 @@ def source_of(text: str) -> Source:
     scheme, separator, _ = text.partition("://")
     if not separator:
         return Source("path", text)
-    if scheme not in get_args(SourceKind) or scheme in ("folder", "path"):
+    if scheme not in get_args(SourceKind) or scheme in _LOCAL:
         raise SourceNotAllowed(f"Adapters cannot come from {quoted(scheme)} URLs.")
     return Source(cast(SourceKind, scheme), text)
 
@@ -100,6 +105,7 @@ class Intake:
         self._roots = tuple(root.resolved() for root in roots)
         self._fetching = fetching
         self._threads = Threads("intake", workers)
+        self._receiving = 0
 
     async def take(
         self, source: Source, *, root: Root | None = None, on_bytes: OnBytes = _unheard
@@ -107,14 +113,14 @@ class Intake:
         """Return what ``source`` holds now, verified and stored.
 
         A local folder must, after links are resolved, lie inside ``root``, which is resolved;
-        without ``root``, inside one of the roots.
+        without ``root``, inside one of the roots. An upload needs its folder as the ``root``.
 
         Raises:
             Refused: its ``error`` says why; nothing was kept.
         """
         try:
             with source_errors():
-                if source.kind in ("folder", "path"):
+                if source.kind in _LOCAL:
                     return await self._threads.run(self._take_folder, source, root)
                 async with self.borrowed(source, on_bytes) as (at, exact):
                     return await self._threads.run(self._keep, at, exact)
@@ -179,14 +185,41 @@ class Intake:
         """
         if self._fetching is None:
             raise SourceNotAllowed("This server does not fetch adapters over a network.")
-        into = await asyncio.to_thread(self._store.make_folder)
-        try:
+        async with self._lent_folder() as into:
             fetched = await self._fetching.fetch(source.location, into, on_bytes)
             yield fetched.folder, replace(source, location=fetched.pinned)
+
+    @asynccontextmanager
+    async def receiving(self) -> AsyncIterator[Upload]:
+        """Give an upload to which files may come; what came is removed after the block.
+
+        Raises:
+            StagingFull: as many uploads come in already as may.
+            StorageFailed: there is no room for it.
+        """
+        if self._receiving >= MOST_UPLOADS:
+            raise StagingFull(f"{MOST_UPLOADS} adapters are being uploaded already; try again.")
+        self._receiving += 1
+        try:
+            async with self._lent_folder() as into:
+                yield Upload(into, max_bytes=self._store.max_bytes)
         finally:
-            await asyncio.to_thread(shutil.rmtree, into, ignore_errors=True)
+            self._receiving -= 1
+
+    @asynccontextmanager
+    async def _lent_folder(self) -> AsyncIterator[Path]:
+        into = self._store.free_path()
+        try:
+            await in_thread(self._store.make_folder, into)  # whoever goes meanwhile leaves nothing
+            yield into
+        finally:
+            await in_thread(shutil.rmtree, into, ignore_errors=True)
 
     def _take_folder(self, source: Source, watched: Root | None) -> Taken:
+        if source.kind == "upload":
+            if watched is None:
+                raise ContentLost("The files were uploaded, and nobody else has them.")
+            return self._keep(watched.path, source, watched.path)
         path = Path(source.location)
         # A watched folder may be gone only for a moment; a path in a request is simply wrong.
         found = _existing(path, self._roots) if watched is None else _inside(path, (watched,))

@@ -8,6 +8,7 @@ the catalog and logged.
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ from veneer_adapters.names import LIVE, is_adapter_name
 from veneer_adapters.publishing.allowances import Allowances
 from veneer_adapters.publishing.intake import Intake, Refused, Taken
 from veneer_adapters.publishing.publishing import Publishing
+from veneer_adapters.publishing.uploads import Upload
 from veneer_adapters.publishing.withdrawing import Withdrawable
 from veneer_adapters.sources.base import Root
 from veneer_adapters.sources.fetching import OnBytes
@@ -110,6 +112,15 @@ class Staging:
             raise refused.error from refused
         finally:
             self._progress.pop(offer.name, None)
+
+    async def stage_upload(self, offer: Offer, upload: Upload) -> Revision:
+        """Publish the files that came with ``upload``; raises as ``stage``."""
+        await asyncio.to_thread(upload.require_whole)
+        return await self.stage(offer, root=Root(upload.folder).resolved())
+
+    def receiving(self) -> AbstractAsyncContextManager[Upload]:
+        """Give an upload to which files may come; see ``Intake.receiving``."""
+        return self._intake.receiving()
 
     def start(self, offer: Offer) -> None:
         """Start what ``stage`` does and return; ``progress`` and the catalog show how it goes on.

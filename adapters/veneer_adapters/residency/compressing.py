@@ -110,7 +110,8 @@ class Compressing:
         return copy.serves(facts) and self._store.check(copy.digest)
 
     def _make(self, revision: Revision, facts: BaseFacts) -> Copy:
-        out = self._store.make_folder()
+        out = self._store.free_path()
+        self._store.make_folder(out)
         try:
             found = self._compress(revision.path, out, facts)
             received = self._store.receive(out)

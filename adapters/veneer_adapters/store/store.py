@@ -10,8 +10,8 @@ Rule 3: it leaves by one rename, and only when it is damaged or nobody needs it.
 
 import errno
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +48,7 @@ class Store:
         stay.
         """
         self._tmp = root / "tmp"
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         # Safe because the state folder is locked: no other server's copies can lie here.
         shutil.rmtree(self._tmp, ignore_errors=True)
         self._tmp.mkdir(parents=True, exist_ok=True)
@@ -85,10 +85,14 @@ class Store:
         if self._inventory.use(digest):
             self._contents.mark(digest)
 
-    def make_folder(self) -> Path:
-        """Return a new empty folder on the store's disk. The caller fills it and removes it."""
+    def free_path(self) -> Path:
+        """Return where a folder can be made on the store's disk; nobody else gets this path."""
+        return self._tmp / secrets.token_hex(16)
+
+    def make_folder(self, path: Path) -> None:
+        """Make a folder at a ``free_path``. The caller fills it and removes it."""
         with _storage_errors():
-            return Path(tempfile.mkdtemp(dir=self._tmp))
+            path.mkdir(mode=0o700)
 
     def receive(self, folder: Path, root: Path | None = None) -> Received:
         """Return a copy of the artifact in ``folder`` as it was at one instant.
@@ -142,7 +146,7 @@ class Store:
         shutil.rmtree(received.path, ignore_errors=True)
 
     def _receive(self, folder: Path, root: Path | None = None) -> Received:
-        return receive(folder, self._tmp, max_bytes=self._max_bytes, root=root)
+        return receive(folder, self._tmp, max_bytes=self.max_bytes, root=root)
 
     def _keep(self, received: Received) -> None:
         try:

@@ -1,6 +1,7 @@
 """``veneer adapters``: read the arguments, call a running server, print its answer."""
 
 import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -139,6 +140,28 @@ def publish(
         adapter = watch(begin, api, name, timeout, look)
     revision = outcome(api, before, adapter, moved)
     _print_made(name, revision or adapter if as_json else None, revision)
+
+
+@command("upload")
+def upload(
+    api: AdaptersApi,
+    name: Name,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A folder on this machine, with both files.")
+    ],
+    alias: Annotated[str, typer.Option("--alias", help="Alias that moves to the revision.")] = LIVE,
+    allow_no_effect: NoEffect = False,
+    as_json: Json = False,
+) -> None:
+    """Send an adapter's two files to the server and publish them; the name may be new.
+
+    Use it when the server runs on another machine. The command returns when the engine has proved
+    the revision and the alias points to it.
+
+    Example: veneer adapters upload pirate ./out/pirate
+    """
+    made = api.upload(name, folder, alias=alias, allow_no_effect=allow_no_effect)
+    _print_made(name, made if as_json else None, made)
 
 
 @command("revisions")

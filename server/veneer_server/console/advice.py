@@ -92,7 +92,8 @@ ADVICE = {
     ),
     "load_failed": "The engine refused the adapter: the log has its reason.",
     "staging_full": (
-        "A hundred adapters that were added without waiting are still being staged: try again."
+        "A hundred adapters that were added without waiting are still being staged, or four are "
+        "being uploaded: try again."
     ),
     "checkups_full": "Thirty-two adapters are being checked or wait for it: try again.",
     "load_timed_out": "The machine is too busy, or adapters.load_timeout_s is too short.",

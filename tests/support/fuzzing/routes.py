@@ -120,6 +120,7 @@ NAMED = [
     ("DELETE", "/v1/adapters/{}"),
     ("POST", "/v1/adapters/{}/load"),
     ("POST", "/v1/adapters/{}/unload"),
+    ("POST", "/v1/adapters/{}/upload"),
     ("GET", "/v1/adapters/one/revisions"),
     ("GET", "/v1/adapters/one/aliases/{}"),
     ("DELETE", "/v1/adapters/one/aliases/{}"),

@@ -12,13 +12,17 @@ from veneer_server.api.admin.bodies import Body, described, parse, require_alias
 from veneer_server.api.admin.offering import require_location, require_offer
 from veneer_server.api.admin.once import once
 from veneer_server.api.admin.pages import page
-from veneer_server.api.admin.paths import AdapterRoute, NameDep, OwnNameDep
+from veneer_server.api.admin.paths import AdapterRoute, NameDep, NewNameDep, OwnNameDep
+from veneer_server.api.admin.uploading import SCHEMA, publish, receive
 from veneer_server.api.admin.views import adapter_json, revision_json
 from veneer_server.api.deps import BodyDep, PrincipalDep, ServerDep, needs
 from veneer_server.api.noting.auditing import audited
 from veneer_server.tenancy.scopes import Scope
 
 router = APIRouter(route_class=AdapterRoute)
+_UPLOAD = {
+    "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": SCHEMA}}}
+}
 _READ, _WRITE = [needs(Scope.ADAPTERS_READ)], [needs(Scope.ADAPTERS_WRITE)]
 
 _Source = Annotated[str, Field(min_length=1, max_length=2048)]
@@ -154,6 +158,18 @@ async def publish_revision(
         return _answer(revision_json(published), 201)
 
     return await once(request, server, body, act)
+
+
+@router.post("/v1/adapters/{name}/upload", openapi_extra=_UPLOAD, dependencies=_WRITE)
+async def upload_revision(
+    request: Request, name: NewNameDep, server: ServerDep, who: PrincipalDep
+) -> Response:
+    """Publish the two files of the form as a revision of an adapter, which may be new."""
+    async with server.adapters.receiving() as upload:
+        fields = await receive(request, upload)
+        return _answer(
+            revision_json(await publish(request, server, who, name, upload, fields)), 201
+        )
 
 
 @router.post("/v1/adapters/{name}/load", dependencies=_WRITE)

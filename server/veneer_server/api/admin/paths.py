@@ -45,6 +45,16 @@ NameDep = Annotated[str, Depends(_name)]
 """The name of the adapter in the path, with its slash; it exists for the client."""
 
 
+def _new_name(request: Request, who: PrincipalDep) -> str:
+    name: str = request.path_params["name"].replace(_SLASH, "/")
+    who.require_owner(name)
+    return name
+
+
+NewNameDep = Annotated[str, Depends(_new_name)]
+"""A name that the client may publish under, whether there is such an adapter or not."""
+
+
 def _own_name(name: NameDep, who: PrincipalDep) -> str:
     who.require_owner(name)
     return name

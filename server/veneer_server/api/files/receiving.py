@@ -5,7 +5,8 @@ from collections.abc import Callable
 from fastapi import Request
 
 from veneer_server.api.deps import Server
-from veneer_server.api.files.form import FORM_BYTES, Form, read_form
+from veneer_server.api.files.form import Form, read_form
+from veneer_server.api.multipart import FORM_BYTES
 from veneer_server.api.noting.answering import owner_of
 from veneer_server.files.contents import too_large
 from veneer_server.files.files import Named

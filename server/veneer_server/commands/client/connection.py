@@ -6,7 +6,8 @@ It repeats requests that are safe to repeat, and turns every error into a plain 
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
@@ -87,17 +88,19 @@ class Connection:
         repeat_on = _CONNECTION_LOST if repeat else _NOTHING_SENT
         return self._send("POST", path, body=body or {}, headers=headers, repeat_on=repeat_on)
 
-    def upload(self, path: str, file: Path, fields: Mapping[str, str]) -> Any:
-        """Send a file with ``fields`` as a form; return the answer.
+    def upload(self, path: str, files: Sequence[Path], fields: Mapping[str, str]) -> Any:
+        """Send files with ``fields`` as a form; return the answer.
 
         It is sent again only while nothing of it can have arrived.
         """
-        try:
-            with file.open("rb") as content:
-                form = {"data": fields, "files": {"file": (file.name, content)}}
-                return self._send("POST", path, form=form, repeat_on=_NOTHING_SENT)
-        except OSError as error:
-            raise BadArgument(f"{file.name} cannot be read: {error.strerror}.") from error
+        with ExitStack() as stack:
+            try:
+                opened = [(file.name, stack.enter_context(file.open("rb"))) for file in files]
+            except OSError as error:
+                name = Path(error.filename).name
+                raise BadArgument(f"{name} cannot be read: {error.strerror}.") from error
+            form = {"data": fields, "files": [("file", each) for each in opened]}
+            return self._send("POST", path, form=form, repeat_on=_NOTHING_SENT)
 
     def patch(self, path: str, body: Mapping[str, Any]) -> Any:
         """Set members of the document at ``path``; a repeated request changes nothing more."""

@@ -83,7 +83,7 @@ class TrainingApi(_Api):
 
     def upload(self, path: Path) -> str:
         """Send a file of rows; return its id."""
-        return str(self._connection.upload("/v1/files", path, {"purpose": "fine-tune"})["id"])
+        return str(self._connection.upload("/v1/files", [path], {"purpose": "fine-tune"})["id"])
 
     def create(self, body: Mapping[str, Any]) -> Job:
         """Make a job; the server looks at the whole file before it answers."""

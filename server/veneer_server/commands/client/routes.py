@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
+from veneer_adapters.artifact.files import FILES
 from veneer_server.commands.client.connection import Connection
 from veneer_server.commands.client.documents import (
     Adapter,
@@ -99,6 +101,15 @@ class AdaptersApi(_Api):
             "wait": False,
         }
         self._connection.post(_path(name, "revisions"), body)
+
+    def upload(
+        self, name: str, folder: Path, *, alias: str, allow_no_effect: bool = False
+    ) -> Revision:
+        """Send the two files in ``folder``; return the revision that they became, proved."""
+        fields = {"alias": alias, "allow_no_effect": str(allow_no_effect).lower()}
+        files = [folder / each for each in FILES]
+        answer = self._connection.upload(_path(name, "upload"), files, fields)
+        return self._to(Revision, answer)
 
     def revisions(self, name: str, at_most: int | None = None) -> Listing[Revision]:
         """Return all revisions of an adapter, or the first ``at_most``, the newest first."""

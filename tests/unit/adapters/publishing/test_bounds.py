@@ -1,6 +1,7 @@
 """What stagings leave behind: nothing, and never more of them at a time than may be."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ class Rig:
         self.root = Root(tmp_path / "adapters")
         self.root.path.mkdir()
         self.catalog = catalog
-        store = Store(tmp_path / "store", needed=catalog.digests)
+        store = self.store = Store(tmp_path / "store", needed=catalog.digests)
         intake = Intake(store, lambda folder: verify(folder, builders.FACTS), roots=[self.root])
         self.publishing = Publishing(catalog, self.prove)
         self.staging = Staging(intake, catalog, self.publishing)
@@ -73,3 +74,30 @@ async def test_only_so_many_stagings_begin_without_anybody_waiting(rig: Rig) -> 
     assert len(rig.catalog.adapters()) == MOST_STARTED
     rig.staging.start(rig.offer("one-more"))
     await rig.staging.close()
+
+
+async def test_an_upload_that_is_cancelled_as_it_begins_leaves_nothing(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, gate, make = threading.Event(), threading.Event(), rig.store.make_folder
+
+    def slowly(path: Path) -> None:
+        began.set()
+        gate.wait(5)
+        make(path)
+
+    async def upload() -> None:
+        async with rig.staging.receiving():
+            pytest.fail("it was cancelled before")
+
+    monkeypatch.setattr(rig.store, "make_folder", slowly)
+    uploading = asyncio.create_task(upload())
+    async with asyncio.timeout(30):
+        await asyncio.to_thread(began.wait, 5)
+        uploading.cancel()
+        await asyncio.wait((uploading,), timeout=0.2)
+        assert not uploading.done(), "it waits for the thread, which nobody can stop"
+        gate.set()
+        await asyncio.wait((uploading,))
+    assert uploading.cancelled()
+    assert list((tmp_path / "store" / "tmp").iterdir()) == []

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from veneer_server.api.errors import InvalidRequest
-from veneer_server.api.files.form import FORM_BYTES, Form, read_form
+from veneer_server.api.files.form import Form, read_form
+from veneer_server.api.multipart import FORM_BYTES
 from veneer_server.files.contents import Arriving
 from veneer_server.files.errors import FileTooLarge
 
