@@ -322,3 +322,5 @@ class Adapters:
             return adapter.state
         in_engine = self._residency.state_of(adapter.live)
         return adapter.live.state if in_engine is State.READY else in_engine
+        if (state, progress, compressed) == (adapter.state, None, None):
+            return adapter  # as most of a thousand are

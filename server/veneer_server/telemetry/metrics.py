@@ -42,7 +42,7 @@ class Metrics:
     ) -> None:
         self.registry = registry
         self._labels = AdapterLabels()
-        self._scraped = CollectorRegistry()
+        self._scraped: list[AtScrape] = []
         self._existing: Callable[[], Collection[str]] | None = None
         self.training = TrainingMetrics(registry)
         self._requests = RequestMetrics(registry, self._labels, clock)
@@ -198,16 +198,20 @@ class Metrics:
         labels: list[str],
         read: Callable[[], Mapping[tuple[str, ...], float]],
     ) -> None:
-        self._scraped.register(AtScrape(name, text, labels, read))
+        self._scraped.append(AtScrape(name, text, labels, read))
 
-    def snapshot(self) -> Collector:
+    def snapshot(self, only: Collection[str] | None = None) -> Collector:
         """Return what to export now, without the series of deleted adapters.
 
-        Call this on the event loop; then a thread may collect the result.
+        With ``only``, nothing but the samples of these names, which costs less. Call this on the
+        event loop; then a thread may collect the result.
         """
         if self._existing is not None:
             self._forget(self._labels.retain(self._existing()))
-        return Snapshot(list(self._scraped.collect()), self.registry)
+        wanted = [one for one in self._scraped if only is None or one.name in only]
+        read = [family for one in wanted for family in one.collect()]
+        counts = self.registry if only is None else self.registry.restricted_registry(only)
+        return Snapshot(read, counts)
 
     def _forget(self, gone: Iterable[str]) -> None:
         per_adapter = (*self._requests.per_adapter, *self._adapters.per_adapter)

@@ -5,7 +5,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client.registry import Collector, RestrictedRegistry
 
 
 class AtScrape(Collector):
@@ -18,6 +18,7 @@ class AtScrape(Collector):
         labels: list[str],
         read: Callable[[], Mapping[tuple[str, ...], float]],
     ) -> None:
+        self.name = name
         self._family = partial(GaugeMetricFamily, name, text, labels=labels)
         self._read = read
 
@@ -32,7 +33,7 @@ class AtScrape(Collector):
 class Snapshot(Collector):
     """The values of one scrape, and all counts, without their ``_created`` series."""
 
-    def __init__(self, read: list[Metric], counts: CollectorRegistry) -> None:
+    def __init__(self, read: list[Metric], counts: CollectorRegistry | RestrictedRegistry) -> None:
         self._read = read
         self._counts = counts
 

@@ -8,6 +8,20 @@ from prometheus_client import Metric
 
 from veneer_server.telemetry.labels import OTHER
 
+READ = frozenset(
+    {
+        "veneer_adapter_slots",
+        "veneer_sequences_waiting",
+        "veneer_requests_in_flight",
+        "veneer_engine_restarts_total",
+        "veneer_refusals_total",
+        "veneer_requests_total",
+        "veneer_adapter_cold_starts_total",
+        "veneer_time_to_first_token_seconds_bucket",
+        "veneer_inter_token_latency_seconds_bucket",
+    }
+)
+"""The samples that ``read`` looks at."""
 Buckets = Mapping[float, float]
 """How many observations were at most as large as each bound."""
 

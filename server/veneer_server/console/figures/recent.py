@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-from veneer_server.console.figures.reading import Counts, Reading, Traffic, between, read
+from veneer_server.console.figures.reading import READ, Counts, Reading, Traffic, between, read
 from veneer_server.telemetry.metrics import Metrics
 
 WINDOW_S = 60.0
@@ -62,9 +62,9 @@ class Recent:
         async with self._turn:
             now_s = self._clock()
             if not self._kept or now_s - self._kept[-1].at_s >= FRESH_S:
-                snapshot = self._metrics.snapshot()
+                snapshot = self._metrics.snapshot(READ)
                 # With many adapters this takes tens of milliseconds, and no stream should wait.
-                self._kept.append(await asyncio.to_thread(_read, snapshot, now_s))
+                self._kept.append(await asyncio.to_thread(read_now, snapshot, now_s))
             return self._lately()
 
     def _lately(self) -> Lately:
@@ -73,7 +73,8 @@ class Recent:
         return Lately(next(within, self._begin), now)
 
 
-def _read(snapshot: Collector, now_s: float) -> Reading:
+def read_now(snapshot: Collector, now_s: float) -> Reading:
+    """Return what ``snapshot`` says; with many adapters this takes tens of milliseconds."""
     return read(_families(snapshot), now_s)
 
 
