@@ -13,7 +13,13 @@ from veneer_adapters.catalog.alias import Alias
 from veneer_adapters.catalog.catalog import Catalog
 from veneer_adapters.catalog.revision import Adapter, Revision, Source
 from veneer_adapters.doctor.report import Report
-from veneer_adapters.errors import AdapterNotFound, AdapterPinned, SlotsPinned, quoted
+from veneer_adapters.errors import (
+    AdapterFailed,
+    AdapterNotFound,
+    AdapterPinned,
+    SlotsPinned,
+    quoted,
+)
 from veneer_adapters.events import Level
 from veneer_adapters.lifecycle import State
 from veneer_adapters.names import LIVE, Selector
@@ -121,6 +127,21 @@ class Adapters:
             AdapterUnavailable: the source or the disk does not work now.
         """
         return await self._checkup.examine(source_of(location))
+
+    async def report(self, name: str) -> Report:
+        """Return what the doctor says of the newest revision of ``name``, from the store.
+
+        If no content of it was ever accepted, its source is examined as ``check`` does.
+
+        Raises:
+            AdapterNotFound: there is no such adapter.
+            AdapterRejected, AdapterUnavailable: as for ``check``.
+        """
+        try:
+            newest = self._catalog.revisions(name)[-1]
+        except AdapterFailed:
+            return await self._checkup.examine(self._catalog.get(name).source)
+        return await self._checkup.examine_stored(newest.path)
 
     # Publish.
 
@@ -314,6 +335,8 @@ class Adapters:
         progress = self._staging.progress().get(adapter.name)
         compressed = self._error_of(adapter.live) if adapter.live else None
         state = self._state_of(adapter)
+        if (state, progress, compressed) == (adapter.state, None, None):
+            return adapter  # as most of a thousand are
         return replace(adapter, state=state, progress=progress, compressed=compressed)
 
     def _state_of(self, adapter: Adapter) -> State:
@@ -322,5 +345,3 @@ class Adapters:
             return adapter.state
         in_engine = self._residency.state_of(adapter.live)
         return adapter.live.state if in_engine is State.READY else in_engine
-        if (state, progress, compressed) == (adapter.state, None, None):
-            return adapter  # as most of a thousand are

@@ -4,6 +4,8 @@ An examination may read gigabytes, and whoever asks for one can ask for a hundre
 have a thread of their own, take turns, and leave the sandbox's other readers to publishing.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from veneer_adapters.artifact.manifest import BaseFacts
@@ -38,11 +40,21 @@ class Checkup:
             CheckupsFull: too many examinations wait already.
             AdapterUnavailable: the source or the disk does not work now.
         """
+        with self._place():
+            return await self._examine(source)
+
+    async def examine_stored(self, folder: Path) -> Report:
+        """Return what the doctor says of content of the store; raises as ``examine``."""
+        with self._place():
+            return await self._threads.run(self._look_into, folder, folder)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
         if self._asked >= MOST_WAITING:
             raise CheckupsFull(f"{MOST_WAITING} adapters are being checked already; try again.")
         self._asked += 1
         try:
-            return await self._examine(source)
+            yield
         finally:
             self._asked -= 1
 

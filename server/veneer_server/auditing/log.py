@@ -11,11 +11,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from veneer_adapters.catalog.database import Database
 from veneer_adapters.catalog.repository import Replaced
-from veneer_server.auditing.entries import FIRST, Change, Entry, chained
+from veneer_server.auditing.entries import ASKED, DONE, FIRST, Change, Entry, chained
 from veneer_server.auditing.tables import audit_entries
-from veneer_server.auditing.unasked import unasked
+from veneer_server.auditing.unasked import CANCELLED, GUARD, unasked
 
 logger = structlog.get_logger(__name__)
+
+PUBLISHING = ("adapter.add", "adapter.publish", "training.publish")
+_HARMLESS = (ASKED, DONE, CANCELLED, "adapter_exists", "invalid_request")
+"""Outcomes after which nobody needs to look."""
+_LOOKED_AT = 2000
 
 
 class AuditLog:
@@ -63,6 +68,23 @@ class AuditLog:
         follow = sa.select(audit_entries).where(audit_entries.c.number > after)
         async with self._database.reading() as connection:
             rows = await connection.execute(follow.order_by(audit_entries.c.number).limit(limit))
+            return [_to_entry(row) for row in rows]
+
+    async def troubles(self, limit: int) -> list[Entry]:
+        """Return the newest canaries that a guard took back and contents that were refused.
+
+        Only the newest ``_LOOKED_AT`` entries of the log are looked at.
+
+        Raises:
+            AdapterUnavailable: the database cannot be read.
+        """
+        columns = audit_entries.c
+        refused = sa.and_(columns.action.in_(PUBLISHING), columns.outcome.not_in(_HARMLESS))
+        wrong = sa.or_(sa.and_(columns.actor == GUARD, columns.outcome == DONE), refused)
+        async with self._database.reading() as connection:
+            newest, _ = await _last(connection)
+            asked = sa.select(audit_entries).where(columns.number > newest - _LOOKED_AT, wrong)
+            rows = await connection.execute(asked.order_by(columns.number.desc()).limit(limit))
             return [_to_entry(row) for row in rows]
 
 

@@ -16,7 +16,7 @@ from veneer_server.auditing.entries import ASKED, DONE, Change
 FOLDER, GUARD, SERVER = "folder", "guard", "server"
 """Who changes something without a request: a watched folder, the guard of an alias, and the server
 itself, because of a setting."""
-_CANCELLED = "cancelled"
+CANCELLED = "cancelled"
 
 
 def unasked(before: Entry | None, after: Entry, now: int) -> list[Change]:
@@ -65,7 +65,7 @@ def _proving(before: Entry | None, after: Entry) -> Iterator[_Told]:
         if _waits(revision) and not waited:
             yield revision.label, ASKED, {"alias": revision.becomes}
         elif waited and not _waits(revision) and revision.number not in live:
-            yield revision.label, revision.reason or _CANCELLED, {}
+            yield revision.label, revision.reason or CANCELLED, {}
 
 
 def _removed(before: Entry | None, after: Entry) -> Iterator[_Told]:

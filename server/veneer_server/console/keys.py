@@ -11,7 +11,8 @@ from veneer_server.api.admin.making import KeyBody, make
 from veneer_server.api.errors import InvalidRequest
 from veneer_server.api.noting.auditing import audited
 from veneer_server.console.forms import read_form, text_of
-from veneer_server.console.frame import Visit, is_keyless
+from veneer_server.console.frame import Visit, is_keyless, terminal
+from veneer_server.console.terminal import Equal
 from veneer_server.tenancy.scopes import DEFAULT_SCOPES, Scope
 
 MOST_KEYS = 500
@@ -79,8 +80,14 @@ def _page(visit: Visit, text: str | None, made: str | None) -> Response:
         usual=DEFAULT_SCOPES,
         is_first=is_keyless(visit.server),
         api=f"{url.scheme}://{url.netloc}/v1/keys",
+        revoking={key.id: _revoking(visit, key.id) for key in every[:MOST_KEYS]},
         now_s=time.time(),
     )
+
+
+def _revoking(visit: Visit, key_id: str) -> Equal:
+    line = terminal(visit).curl("DELETE", f"/v1/keys/{key_id}")
+    return Equal(line, f"veneer keys revoke {key_id}")
 
 
 def _number(form: Mapping[str, str], name: str) -> int | None:

@@ -9,13 +9,14 @@ from veneer_server.api.deps import Server
 from veneer_server.console import comparing, keys, signing, static_files, usage
 from veneer_server.console.batches import pages as batches
 from veneer_server.console.batches import results
+from veneer_server.console.figures.history import History
 from veneer_server.console.figures.recent import Recent
 from veneer_server.console.frame import Frame, Visit
 from veneer_server.console.overview import page as overview
 from veneer_server.console.rollouts import pages as rollouts
 from veneer_server.console.training import acting as training_acting
 from veneer_server.console.training import pages as training
-from veneer_server.console.variants import acting, listing, showing
+from veneer_server.console.variants import acting, dropping, examining, listing, showing
 from veneer_server.tenancy.scopes import Scope
 
 PATH = "/console"
@@ -27,15 +28,18 @@ def console(server: Server) -> list[BaseRoute]:
 
 
 def _pages(server: Server) -> list[BaseRoute]:
-    frame, recent = Frame(server), Recent(server.metrics)
+    frame, recent, history = Frame(server), Recent(server.metrics), History(server.metrics)
+    server.background.start("figures of the console", history.run)
     return [
-        frame.route("/", overview.page(recent), Scope.METRICS),
+        frame.route("/", overview.page(recent, history), Scope.METRICS),
         frame.route("/variants", listing.page(recent), Scope.ADAPTERS_READ),
         *(
             frame.route(f"/variants/{name}", act, Scope.ADAPTERS_WRITE, "POST")
             for name, act in acting.ACTIONS.items()
         ),
-        frame.route("/variants/{name:path}", showing.page(recent), Scope.ADAPTERS_READ),
+        frame.route("/variants/upload", dropping.drop, Scope.ADAPTERS_WRITE, "POST"),
+        frame.route("/variants/{name:path}", showing.page(recent, history), Scope.ADAPTERS_READ),
+        frame.route("/reports/{name:path}", examining.show, Scope.ADAPTERS_WRITE),
         frame.route("/compare", comparing.show, Scope.INFER),
         frame.script_route("/compare/answers", comparing.ask, Scope.INFER),
         frame.route("/rollouts", rollouts.show, Scope.ADAPTERS_READ),

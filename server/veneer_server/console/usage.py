@@ -4,7 +4,8 @@ from fastapi.responses import Response
 
 from veneer_server.accounting.queries import Group, Question
 from veneer_server.api.errors import InvalidRequest
-from veneer_server.console.frame import Visit
+from veneer_server.console.frame import Visit, terminal
+from veneer_server.console.terminal import Equal
 
 DAYS = (7, 31)
 """How many days a page may cover."""
@@ -36,6 +37,7 @@ async def show(visit: Visit) -> Response:
         chosen=days,
         by_whom=by_whom[:MOST_ROWS],
         in_all=len(by_whom),
+        equal=Equal(terminal(visit).curl("GET", f"/v1/usage?start_time={begin}"), "veneer usage"),
     )
 
 

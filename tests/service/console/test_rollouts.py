@@ -1,5 +1,9 @@
 """Rollouts in the console: both sides of an alias, and the moves."""
 
+import html
+import json
+import re
+import shlex
 from pathlib import Path
 
 import httpx
@@ -109,3 +113,38 @@ async def test_a_tenant_moves_only_what_is_its_own(tmp_path: Path) -> None:
         await sign_in(client, await make_key(echo, *scopes, tenant="acme", patterns=("acme/*",)))
         assert (await move(client, version=version, share=10)).status_code == 404
         assert live(echo, "pirate").version == version
+
+
+async def test_each_move_shows_the_same_for_a_terminal_with_the_version_it_saw(
+    tmp_path: Path,
+) -> None:
+    roots = {"roots": [tmp_path / "shelf"]}
+    async with serve_echo(tmp_path, adapters=roots) as echo, browser(echo.url) as client:
+        await two_revisions(echo, client, "pirate")
+        version = live(echo, "pirate").version
+        page = html.unescape((await client.get("/console/variants/pirate")).text)
+        assert f"veneer adapters alias pirate@live --if-version {version} --split 1=90,2=10" in page
+        await move(client, version=version, share=25, min_requests=9, margin=5, sticky="user")
+        page = html.unescape((await client.get("/console/rollouts")).text)
+        seen = f"veneer adapters alias pirate@live --if-version {version + 1}"
+        options = "--sticky user --guard-requests 9 --guard-margin 0.05"
+        assert f"{seen} --split 1=75,2=25 {options}" in page
+        assert f"{seen} 2\n" in page.replace("</pre>", "\n")
+        lines = re.findall(r"<pre id=\"promote-1-curl\">(.*)</pre>", page)
+        words = shlex.split(lines[0])
+        sent = {word.partition(": ")[0]: word.partition(": ")[2] for word in words if ": " in word}
+        assert words[:3] == ["curl", "-X", "PUT"]
+        body = json.loads(words[words.index("-d") + 1])
+        headers = {"if-match": sent["If-Match"]}
+        assert (await client.put(words[3], json=body, headers=headers)).status_code == 200
+        assert [t.revision for t in live(echo, "pirate").targets] == [2]
+        assert (await client.put(words[3], json=body, headers=headers)).status_code == 412
+
+
+async def test_a_rollout_shows_the_last_moves_of_its_alias(tmp_path: Path) -> None:
+    roots = {"roots": [tmp_path / "shelf"]}
+    async with serve_echo(tmp_path, adapters=roots) as echo, browser(echo.url) as client:
+        await two_revisions(echo, client, "pirate")
+        await move(client, version=live(echo, "pirate").version, share=10)
+        page = (await client.get("/console/rollouts")).text
+    assert "1 (weight 90), 2 (weight 10)</td><td>move</td>" in page

@@ -10,8 +10,11 @@ import pytest
 from support import builders
 from support.console import KEY, browser, make_key, sign_in
 from support.serving import POLL_S, Served, serve_echo, until_served
+from veneer_adapters.artifact.files import FILES
 from veneer_adapters.catalog.entry import Arrival
 from veneer_adapters.catalog.revision import Source
+from veneer_server.console.advice import ADVICE
+from veneer_server.console.figures import history
 from veneer_server.tenancy.scopes import Scope
 
 HELLO = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
@@ -304,3 +307,90 @@ async def test_a_table_of_a_thousand_reads_each_thing_once_and_writes_one_page(
         assert "every 30s" in whole
         last = (await client.get("/console/variants?page=10")).text
         assert "901 to 1,000" in last
+
+
+async def drop(client: httpx.AsyncClient, folder: Path, *names: str, **form: str) -> httpx.Response:
+    files = [("file", (name, (folder / name).read_bytes())) for name in names]
+    return await client.post(
+        "/console/variants/upload", data=form, files=files, follow_redirects=True
+    )
+
+
+async def test_two_files_that_are_dropped_become_an_adapter(echo: Served, tmp_path: Path) -> None:
+    first, second = builders.write(tmp_path / "a"), builders.write(tmp_path / "b", seed=7)
+    async with browser(echo.url) as client:
+        page = await drop(client, first, *FILES, name="pirate")
+        assert page.url.path == "/console/variants/pirate"
+        assert "Uploaded, verified and proved" in page.text
+        assert "live is revision 1" in page.text
+        assert "live is revision 2" in (await drop(client, second, *FILES, name="pirate")).text
+
+
+async def test_what_was_dropped_and_cannot_serve_is_refused_with_what_to_do(
+    echo: Served, tmp_path: Path
+) -> None:
+    folder = builders.write(tmp_path / "cut", weights=b"short")
+    async with browser(echo.url) as client:
+        refused = await drop(client, folder, *FILES, name="pirate")
+        assert refused.status_code == 400
+        assert ADVICE["truncated"] in refused.text
+        assert (await drop(client, folder, *FILES)).status_code == 400, "it needs a name"
+        assert "no adapter_model" in (await drop(client, folder, FILES[0], name="x")).text
+        for name in XSS:
+            named = await drop(client, folder, *FILES, name=name)
+            assert named.status_code == 400
+            assert html.escape(name) == name or name not in named.text
+
+
+async def test_a_tenant_drops_under_its_own_names_only(tmp_path: Path) -> None:
+    folder = builders.write(tmp_path / "a")
+    async with (
+        serve_echo(tmp_path, server={"api_key": KEY}) as served,
+        browser(served.url) as client,
+    ):
+        scopes = (Scope.ADAPTERS_READ, Scope.ADAPTERS_WRITE)
+        await sign_in(client, await make_key(served, *scopes, tenant="acme"))
+        assert (await drop(client, folder, *FILES, name="pirate")).status_code == 403
+        assert (await drop(client, folder, *FILES, name="acme/pirate")).status_code == 200
+        await sign_in(client, await make_key(served, Scope.ADAPTERS_READ, tenant="acme"))
+        assert (await drop(client, folder, *FILES, name="acme/pirate")).status_code == 403
+
+
+async def test_the_page_draws_the_last_hour_beside_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "STEP_S", 0.05)
+    async with serve_echo(tmp_path) as served, browser(served.url) as client:
+        await add(served, "pirate")
+        await client.post("/v1/chat/completions", json={"model": "pirate", **HELLO})
+        page = await until_listed(client, "pirate", "by minute")
+        assert "<polyline points=" in page
+        assert "The minutes with requests" in page
+
+
+async def test_the_doctor_reports_on_what_serves_and_on_what_was_refused(echo: Served) -> None:
+    await add(echo, "pirate")
+    builders.write(echo.adapters / "cut", weights=b"short")
+    async with browser(echo.url) as client:
+        await until_listed(client, "cut", "truncated")
+        well = (await client.get("/console/reports/pirate")).text
+        assert "It loads." in well
+        assert "veneer adapters check" in well
+        bad = (await client.get("/console/reports/cut")).text
+        assert "It does not load." in bad
+        assert ADVICE["truncated"] in bad
+        assert (await client.get("/console/reports/nobody")).status_code == 404
+
+
+async def test_the_doctor_reports_to_owners_only(tmp_path: Path) -> None:
+    async with (
+        serve_echo(tmp_path, server={"api_key": KEY}) as served,
+        browser(served.url) as client,
+    ):
+        await add(served, "plain", "acme/pirate")
+        await sign_in(
+            client,
+            await make_key(served, Scope.ADAPTERS_WRITE, tenant="acme", patterns=("*", "acme/*")),
+        )
+        assert (await client.get("/console/reports/acme/pirate")).status_code == 200
+        assert (await client.get("/console/reports/plain")).status_code == 403

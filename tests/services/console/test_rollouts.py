@@ -35,12 +35,25 @@ async def test_a_rollout_from_its_beginning_to_its_promotion(
         assert await violations(page) == []
         await page.goto("/console/variants/pirate")
         assert await violations(page) == []
-        slider = page.get_by_label("Share of the canary")
-        await slider.focus()
+        number = page.get_by_label("Share of the canary, in %")
+        await page.get_by_label("as a slider").focus()
         await page.keyboard.press("ArrowRight")
-        assert await page.locator("output").inner_text() == "11"
+        assert await number.input_value() == "11"
+        await number.fill("40")
+        assert await page.get_by_label("as a slider").input_value() == "40"
+        await number.fill("11")
         await page.get_by_role("button", name="Begin").click()
         await page.get_by_role("cell", name="11 %").wait_for()
+        for summary in await page.locator("summary").all():
+            await summary.click()
         assert await violations(page) == []
+        other_tab = await page.context.new_page()
+        await other_tab.goto("/console/rollouts")
         await page.get_by_role("button", name="Promote revision 2").click()
         await page.get_by_text("live is revision 2").wait_for()
+        await other_tab.get_by_role("button", name="Return to revision 1").click()
+        await other_tab.get_by_role("heading", name="This did not work").wait_for()
+        await page.reload()
+        assert await page.get_by_text("live is revision 2").is_visible(), (
+            "who was late moved nothing"
+        )

@@ -2,20 +2,25 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 from fastapi.responses import Response
 
+from veneer_adapters.errors import AdapterUnavailable
 from veneer_server.api.deps import Server
 from veneer_server.api.errors import to_api_error
 from veneer_server.api.readiness import require_ready
+from veneer_server.console.figures.history import History
 from veneer_server.console.figures.recent import Recent
 from veneer_server.console.frame import Page, Visit
+from veneer_server.console.overview.incidents import MOST, Incident, incidents
 from veneer_server.console.overview.verdicts import judge
+from veneer_server.training.jobs.errors import JobsUnavailable
 
 _MOST_REFUSALS = 8
 
 
-def page(recent: Recent) -> Page:
+def page(recent: Recent, history: History) -> Page:
     """Return the page that says how this server does."""
 
     async def show(visit: Visit) -> Response:
@@ -28,6 +33,7 @@ def page(recent: Recent) -> Page:
             "overview_part.html" if visit.is_part else "overview.html",
             verdict=judge(trouble, lately, states),
             trouble=trouble,
+            incidents=await _incidents(visit, history),
             lately=lately,
             whole=lately.whole(),
             states=states,
@@ -37,6 +43,20 @@ def page(recent: Recent) -> Page:
         )
 
     return show
+
+
+async def _incidents(visit: Visit, history: History) -> Sequence[Incident] | None:
+    server, who = visit.server, visit.who
+    try:
+        entries, jobs = await server.audit.troubles(MOST), await server.jobs.failed(MOST)
+    except (AdapterUnavailable, JobsUnavailable):
+        return None  # this page is what people look at then
+    return incidents(
+        (adapter for adapter in server.adapters.every() if who.sees(adapter.name)),
+        (one for one in entries if who.sees(one.change.object.partition("@")[0])),
+        (job for job in jobs if who.tenant in (None, job.tenant)),
+        ((step.until_s, step.restarts) for step in history.steps if step.restarts),
+    )
 
 
 async def _trouble(server: Server) -> str | None:

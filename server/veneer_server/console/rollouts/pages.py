@@ -8,12 +8,17 @@ from veneer_adapters.catalog.alias import Alias
 from veneer_server.api.admin.bodies import require_alias_name
 from veneer_server.api.noting.auditing import audited
 from veneer_server.console.forms import read_form, text_of
-from veneer_server.console.frame import Visit
+from veneer_server.console.frame import Visit, terminal
+from veneer_server.console.rollouts.lines import moves_of
 from veneer_server.console.rollouts.shares import Side, sides_of, to_wanted
+from veneer_server.console.terminal import Equal
 from veneer_server.tenancy.scopes import Scope
 
 MOST = 100
 """Rollouts that the page shows."""
+MOST_MOVES = 20
+SIDES = 2
+"""A form moves an alias between a baseline and one canary."""
 
 
 async def show(visit: Visit) -> Response:
@@ -21,7 +26,7 @@ async def show(visit: Visit) -> Response:
     found = _shared(visit)
     return visit.show(
         "rollouts_part.html" if visit.is_part else "rollouts.html",
-        rollouts=found[:MOST],
+        rollouts=[await _whole(visit, *one) for one in found[:MOST]],
         in_all=len(found),
         may_change=visit.who.may(Scope.ADAPTERS_WRITE),
         who=visit.who,
@@ -47,6 +52,14 @@ async def move(visit: Visit) -> Response:
         await server.adapters.move(name, alias, wanted)
     to = "rollouts" if len(targets) > 1 else f"variants/{quote(name)}"
     return RedirectResponse(f"{visit.root}/{to}", 303)
+
+
+async def _whole(
+    visit: Visit, name: str, alias: Alias, sides: list[Side]
+) -> tuple[str, Alias, list[Side], list[Alias], dict[str, Equal]]:
+    moves = (await visit.server.adapters.history(name, alias.name))[:MOST_MOVES]
+    equals = moves_of(terminal(visit), name, alias) if len(sides) == SIDES else {}
+    return name, alias, sides, moves, equals
 
 
 def _shared(visit: Visit) -> list[tuple[str, Alias, list[Side]]]:

@@ -4,6 +4,14 @@
 const place = document.getElementById("chart");
 const table = document.getElementById("by-day");
 
+const DAY_S = 86400;
+const DAYS = [1, 2, 7, 14];
+
+// A day is a date, never an hour of it.
+function toDate(at) {
+  return new Date(at * 1000).toISOString().slice(5, 10);
+}
+
 function toSeries(column) {
   return [...table.tBodies[0].rows].map((row) => Number(row.cells[column].dataset.value));
 }
@@ -16,10 +24,15 @@ function draw() {
   place.replaceChildren();
   new uPlot({
     width: Math.min(place.clientWidth, 900),
+    legend: { live: false },
+    cursor: { show: false },
     height: 240,
     tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
-    axes: [axis, { ...axis, size: 80 }],
-    series: [{ label: titles[0] }, line(2), line(4, [6, 4])],
+    axes: [
+      { ...axis, incrs: DAYS.map((days) => days * DAY_S), values: (_, days) => days.map(toDate) },
+      { ...axis, size: 90, label: "Tokens", values: (_, counts) => counts.map((n) => n.toLocaleString("en")) },
+    ],
+    series: [{ label: "Day, in UTC" }, line(2), line(4, [6, 4])],
   }, [toSeries(0), toSeries(2), toSeries(4)], place);
 }
 

@@ -15,6 +15,11 @@ document.addEventListener("click", async (event) => {
 });
 
 document.addEventListener("input", (event) => {
-  const slider = event.target.closest("input[type=range]");
-  if (slider) document.querySelector(`output[for="${slider.id}"]`).textContent = slider.value;
+  const slider = event.target.closest("input[data-number]");
+  if (slider) document.getElementById(slider.dataset.number).value = slider.value;
+  const twin = event.target.id && document.querySelector(`input[data-number="${CSS.escape(event.target.id)}"]`);
+  if (twin) twin.value = event.target.value;
 });
+
+// A slider only writes into the number beside it, so without this script there is none.
+for (const slider of document.querySelectorAll("input[data-number]")) slider.hidden = false;

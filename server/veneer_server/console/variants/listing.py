@@ -33,6 +33,8 @@ def page(recent: Recent) -> Page:
             may_change=visit.who.may(Scope.ADAPTERS_WRITE),
             folder=visit.server.settings.adapters.dir if visit.who.tenant is None else None,
             adding=terminal(visit).adding(),
+            uploading=terminal(visit).uploading(),
+            most_bytes=visit.server.settings.sources.max_bytes,
             done=DONE.get(visit.request.query_params.get("done", "")),
         )
 

@@ -23,6 +23,11 @@ class KeptJobs(KeptWork[FineTuningJob]):
         """Keep rows in ``database``."""
         super().__init__(database, rows.work, _unavailable, now=now)
 
+    async def failed(self, limit: int) -> list[FineTuningJob]:
+        """Return the newest failed jobs, whoever's they are."""
+        async with self._reading() as connection:
+            return await rows.failed(connection, limit)
+
     async def published(self, job_id: str) -> list[Published]:
         """Return every checkpoint of a job, the newest first."""
         async with self._reading() as connection:

@@ -91,6 +91,7 @@ async def test_content_that_the_engine_refuses_ends_with_the_reason(
         ("folder", "adapter.publish", label(2, "2"), "asked"),
         ("folder", "adapter.publish", label(2, "2"), "no_effect"),
     ]
+    assert [entry.change.outcome for entry in await log.troubles(10)] == ["no_effect"]
 
 
 async def test_what_is_in_the_folder_still_after_a_restart_is_not_written_again(
@@ -126,6 +127,7 @@ async def test_a_canary_that_the_guard_takes_back_is_written_down(
     assert await told(log) == [("guard", "alias.rollback", "acme/a@live", "done")]
     [entry] = await log.page(0, 10)
     assert entry.change.details == {"revisions": [1]}
+    assert await log.troubles(10) == [entry]
 
 
 async def test_many_at_once_are_one_chain_in_one_transaction(

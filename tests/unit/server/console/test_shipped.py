@@ -12,7 +12,7 @@ from veneer_server.console import pages, static_files
 from veneer_server.console.advice import ADVICE
 
 OWN = {
-    *("chart.js", "compare.js", "console.js", "loss.js", "votes.js"),
+    *("chart.js", "compare.js", "console.js", "drop.js", "loss.js", "votes.js"),
     *("console.css", "icon.svg", "SOURCES.md"),
 }
 TEMPLATES = sorted(pages.FOLDER.glob("*.html"))

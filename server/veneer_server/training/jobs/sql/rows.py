@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from veneer_server.training.jobs.records import UNFINISHED, FineTuningJob
+from veneer_server.training.jobs.records import UNFINISHED, FineTuningJob, Status
 from veneer_server.training.jobs.sql.conversions import to_job, to_row
 from veneer_server.training.jobs.sql.tables import checkpoints, events, jobs, labels
 from veneer_server.worklist.pages import Page
@@ -50,6 +50,12 @@ async def page(
         terms.append(~_labelled())
     number = None if after is None else after.number
     return await work.page(connection, owner, *terms, after=number, limit=limit)
+
+
+async def failed(connection: AsyncConnection, limit: int) -> list[FineTuningJob]:
+    """Return the newest jobs that failed."""
+    asked = sa.select(jobs).where(jobs.c.status == Status.FAILED).order_by(jobs.c.number.desc())
+    return [to_job(row) for row in (await connection.execute(asked.limit(limit))).mappings()]
 
 
 def _labelled(*terms: Any) -> Any:

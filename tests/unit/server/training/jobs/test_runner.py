@@ -230,6 +230,7 @@ async def test_a_trainer_that_dies_again_and_again_fails_the_job(made: Bench) ->
     async with made.running("--die-at", "45", "--die-always"):
         done = await made.ended(job)
     assert done.status is Status.FAILED
+    assert [one.id for one in await made.jobs.failed(5)] == [done.id]
     assert done.failure is not None
     assert done.failure.code == "server_error"
     assert done.progress.deaths == 3
