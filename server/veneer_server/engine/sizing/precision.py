@@ -9,7 +9,7 @@ figures.
 
 from dataclasses import replace
 
-from veneer_server.engine.processor import lacks
+from veneer_server.engine.cpu import lacks
 from veneer_server.engine.sizing.shapes import Base
 from veneer_server.engine.sizing.sizes import Asked, Device
 

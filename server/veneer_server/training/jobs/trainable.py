@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from veneer_server.engine import processor
+from veneer_server.engine import cpu
 from veneer_server.engine.base import Engine
 from veneer_server.engine.starting import model_on_disk
 from veneer_server.settings import Settings
@@ -52,7 +52,7 @@ def find_trainable(
             )
     if engine.lora_op() != NO_MODEL:
         folder, width = _base_folder(settings)
-    precision = to_precision(chosen.precision, chosen.device, processor.instructions())
+    precision = to_precision(chosen.precision, chosen.device, cpu.instructions())
     means = Means(device=chosen.device, threads=chosen.threads, precision=precision)
     return Trainable(_base(engine, folder, width), engine.rows, means)
 
@@ -63,7 +63,7 @@ def to_precision(
     """Return what is multiplied in on ``device``, beside a processor with ``instructions``."""
     if asked != "auto":
         return asked
-    slow = device == "cpu" and processor.lacks("bfloat16", instructions)
+    slow = device == "cpu" and cpu.lacks("bfloat16", instructions)
     return "fp32" if slow else "bf16"
 
 

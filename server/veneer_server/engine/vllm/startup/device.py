@@ -6,7 +6,7 @@ On CUDA vLLM asks the driver (NVML), so this process makes no CUDA context.
 import os
 from pathlib import Path
 
-from veneer_server.engine.processor import instructions
+from veneer_server.engine.cpu import instructions
 from veneer_server.engine.sizing.sizes import Device
 
 

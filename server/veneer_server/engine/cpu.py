@@ -1,4 +1,4 @@
-"""What this machine's processor can do, as Linux tells it."""
+"""What the CPU of this machine can do, as Linux tells it."""
 
 from collections.abc import Set
 from pathlib import Path
