@@ -26,6 +26,8 @@ SCREENS = (
     "rollouts",
     "keys",
     "usage",
+    "training",
+    "batches",
     "nothing-is-here",
 )
 LONG = "a-variant-with-a-rather-long-name-as-teams-like-to-give-them-01"
@@ -121,7 +123,8 @@ async def test_the_keyboard_reaches_everything_sees_where_it_is_and_gets_out_aga
             for _ in range(stops + 5):
                 await page.keyboard.press("Tab")
                 at = await page.evaluate(FOCUSED)
-                if at["is_body"]:
+                # Behind the last stop is the browser's own bar; without one it begins again.
+                if at["is_body"] or at["what"] in reached[:1]:
                     break
                 assert at["seen"], (screen, at)
                 assert at["outlined"], (screen, at)
