@@ -57,6 +57,8 @@ async def test_files_are_chosen_by_keyboard_alone(
 
     folder = builders.write(tmp_path / "a")
     async with visiting(browser, echo.url) as page:
+        # The browser shows its own dialog until somebody listens, which it learns with a delay.
+        page.on("filechooser", lambda chooser: None)
         await page.goto("/console/variants")
         await page.locator("#drop-name").focus()
         await page.keyboard.type("pirate")
