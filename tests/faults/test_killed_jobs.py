@@ -58,7 +58,7 @@ def told(served: Served, job_id: str) -> list[str]:
 
 
 def test_d1_a_job_survives_a_kill_of_the_server_with_every_step_told_once(tmp_path: Path) -> None:
-    with start_process(tmp_path, flags=FLAGS, environ=variables(0.1), ends_with=KILLED) as served:
+    with start_process(tmp_path, flags=FLAGS, environ=variables(0.3), ends_with=KILLED) as served:
         job_id = make(served)
         until(served, job_id, lambda job: job["veneer"]["step"] > 25)
         assert served.process is not None
