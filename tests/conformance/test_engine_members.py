@@ -201,7 +201,7 @@ async def test_every_chunk_has_the_usage_so_far_only_where_both_are_asked_for(
 ) -> None:
     options = {"include_usage": wanted, "continuous_usage_stats": True}
     said = {"messages": HI} if path == CHAT else {"prompt": "One, two,"}
-    body = {"model": BASE, "max_tokens": 4, "temperature": 0, "stream_options": options, **said}
+    body = {"model": BASE, "max_tokens": 4, "ignore_eos": True, "stream_options": options, **said}
     *chunks, _done = await stream(engine_url, path, body)
     counted = [chunk.get("usage") for chunk in chunks]
     if not wanted:
