@@ -1,5 +1,6 @@
 """``veneer adapters`` against a server as a user starts it, on the echo engine."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,7 +58,9 @@ def test_a_folder_of_this_machine_is_uploaded_and_a_missing_file_named(
     served: Served, tmp_path: Path
 ) -> None:
     url, folder = served.url, builders.write(tmp_path / "sent", seed=11)
-    assert "sent@1" in done(url, "upload", "sent", str(folder))
+    told = done(url, "upload", "sent", str(folder))
+    assert "sent@1" in told
+    assert re.search(r"source +upload", told)
     other = builders.write(tmp_path / "other", seed=12)
     assert parsed(url, "upload", "sent", str(other), "--alias", "next")["number"] == 2
     assert parsed(url, "show", "sent")["live"] == 1

@@ -14,6 +14,7 @@ from veneer_server.commands.client.documents import (
     ApiKey,
     AuditEntry,
     Revision,
+    Source,
     Training,
     UsageBucket,
 )
@@ -35,7 +36,7 @@ def adapters_table(adapters: Iterable[Adapter]) -> Table:
                 number(adapter.live),
                 str(adapter.revisions),
                 "yes" if adapter.pinned else "",
-                adapter.source.location if adapter.source else _NOTHING,
+                _place(adapter.source) or _NOTHING,
                 adapter.reason or "",
             )
             for adapter in adapters
@@ -159,7 +160,7 @@ def adapter_facts(adapter: Adapter) -> Table:
         ("compressed", _error(adapter.compressed)),
         ("pinned", "yes" if adapter.pinned else "no"),
         ("read only", "yes" if adapter.read_only else "no"),
-        ("source", adapter.source.location if adapter.source else None),
+        ("source", _place(adapter.source)),
         ("created", moment(adapter.created)),
     )
 
@@ -178,10 +179,15 @@ def revision_facts(name: str, revision: Revision) -> Table:
         ("target modules", ", ".join(revision.target_modules) or None),
         ("base", revision.base),
         ("dtype", revision.dtype),
-        ("source", revision.source.location if revision.source else None),
+        ("source", _place(revision.source)),
         ("largest change", None if change is None else f"{change:.3g}"),
         *_training_facts(revision.training),
     )
+
+
+def _place(source: Source | None) -> str | None:
+    """Return where content came from; what was uploaded has no place."""
+    return (source.location or source.kind) if source else None
 
 
 def _training_facts(found: Training | None) -> Iterator[tuple[str, str | None]]:
