@@ -13,7 +13,7 @@ import httpx
 from prometheus_client import CollectorRegistry
 
 from support.filing import BOUNDS
-from support.serving import POLL_S
+from support.serving import POLL_S, serve_echo
 from support.training_rows import numbered
 from veneer_adapters.catalog.database import Database
 from veneer_adapters.catalog.revision import Revision
@@ -262,6 +262,17 @@ async def bench(where: str | Path, folder: Path, unfinished: int = 5) -> AsyncIt
 
 
 BOUNDS_FOR_ROWS = type(BOUNDS)(max_bytes=1 << 20, tenant_bytes=1 << 24, tenant_files=100)
+
+
+@asynccontextmanager
+async def asking(folder: Path, *options: str, **sections: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a server on the echo engine, with ``options`` for the stand-in trainer."""
+    training = {"command": [*STAND_IN, *options], **sections.pop("training", {})}
+    async with (
+        serve_echo(folder, training=training, **sections) as served,
+        httpx.AsyncClient(base_url=served.url, timeout=30) as client,
+    ):
+        yield client
 
 
 async def upload(client: httpx.AsyncClient, rows: Iterable[Any]) -> str:
