@@ -6,10 +6,13 @@ from typing import Any
 
 import httpx
 
-from support.serving import Served
+from support import builders
+from support.serving import Served, until_served
 from veneer_server.tenancy.scopes import Scope
 
 KEY = "a-key-that-nobody-guesses-in-time"
+XSS = "<img src=x onerror=alert(1)>"
+"""A name, a reason or an answer that would run a script, if a page believed it."""
 SAME = {"sec-fetch-site": "same-origin"}
 
 
@@ -18,6 +21,13 @@ async def browser(url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client that sends what a browser sends from a page of the console."""
     async with httpx.AsyncClient(base_url=url, headers=SAME, timeout=60) as client:
         yield client
+
+
+async def add(served: Served, *names: str) -> None:
+    """Put a sound adapter of each name into the watched folder, and wait until all are served."""
+    for number, name in enumerate(names):
+        builders.write(served.adapters / name, seed=number)
+    await until_served(served, *names)
 
 
 async def sign_in(client: httpx.AsyncClient, key: str) -> httpx.Response:

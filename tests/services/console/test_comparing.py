@@ -4,21 +4,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import builders
-from support.serving import Served, until_served
+from support.console import XSS, add
+from support.serving import Served
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
 pytestmark = pytest.mark.services
-
-XSS = "<img src=x onerror=alert(1)>"
-
-
-async def add(served: Served, *names: str) -> None:
-    for number, name in enumerate(names):
-        builders.write(served.adapters / name, seed=number)
-    await until_served(served, *names)
 
 
 async def ask(page: "Page", prompt: str) -> None:

@@ -7,24 +7,15 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from support import builders
-from support.console import KEY, make_key
+from support.console import KEY, XSS, add, make_key
 from support.fine_tuning import STAND_IN
-from support.serving import Served, serve_echo, until_served
+from support.serving import Served, serve_echo
 from veneer_server.tenancy.scopes import Scope
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
 pytestmark = pytest.mark.services
-
-XSS = "<img src=x onerror=alert(1)>"
-
-
-async def add(served: Served, *names: str) -> None:
-    for number, name in enumerate(names):
-        builders.write(served.adapters / name, seed=number)
-    await until_served(served, *names)
 
 
 async def ask(page: "Page", prompt: str) -> None:
