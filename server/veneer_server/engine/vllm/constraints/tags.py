@@ -13,7 +13,13 @@ from typing import Any
 
 from veneer_server.engine.base import NotSupported
 from veneer_server.engine.vllm.constraints.schemas import check_schema, on_one_line
-from veneer_server.engine.vllm.constraints.xml import STYLES, Parameter, Style, parameters
+from veneer_server.engine.vllm.constraints.xml import (
+    STYLES,
+    Parameter,
+    Style,
+    parameters,
+    refuse_tags,
+)
 
 _ANY = r"(.|\n)*"
 _DEFAULTS: Mapping[str, Any] = {
@@ -116,6 +122,7 @@ class _Writer:
             return f"{self._literal(begin + style.json)} {inside}"
         inside = self._until(style.end, {"excludes": style.never})
         if parameter.texts:
+            refuse_tags(parameter, style)
             texts = _either(self._literal(text) or '""' for text in parameter.texts)
             inside = f"{texts} {self._literal(style.end)}"
         return f"{self._literal(begin + style.text)} {inside}"

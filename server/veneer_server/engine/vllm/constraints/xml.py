@@ -54,19 +54,20 @@ _SAY_NOTHING = frozenset(
 _OBJECT = _SAY_NOTHING | {"type", "properties", "required", "additionalProperties"}
 _SHARED = ("$defs", "definitions")
 _JSON = frozenset({"integer", "number", "boolean", "null", "array", "object"})
-_MOST_REFS = 20
+_MOST_LOOKS = 200
+"""How many parts of a parameter are looked at: names may refer to each other in circles."""
 
 
-def parameters(schema: _Part) -> list[Parameter]:
+def parameters(schema: Any) -> list[Parameter]:
     """Return the parameters of a tool, in the order in which they are written.
 
     Raises:
         UnsupportedSchema: the schema says something of them that this form cannot keep.
     """
+    properties, required = _members(schema)
     for keyword in schema:
         if keyword not in _OBJECT and keyword not in _SHARED:
             raise UnsupportedSchema(f"{_FORM} '{keyword}' of the parameters cannot be kept.")
-    properties, required = schema.get("properties", {}), schema.get("required", [])
     if missing := [name for name in required if name not in properties]:
         raise UnsupportedSchema(f"{_FORM} the required '{missing[0]}' needs a property.")
     shared = {name: schema[name] for name in _SHARED if name in schema}
@@ -76,13 +77,37 @@ def parameters(schema: _Part) -> list[Parameter]:
     ]
 
 
+def refuse_tags(parameter: Parameter, style: Style) -> None:
+    """Return if the parser would read each text of ``parameter`` as it was written.
+
+    Raises:
+        UnsupportedSchema: it would take a part of one for a tag.
+    """
+    if any(tag in text for text in parameter.texts for tag in (*style.never, style.end)):
+        raise UnsupportedSchema(f"{_FORM} a text of '{parameter.name}' has a tag in it.")
+
+
+def _members(schema: Any) -> tuple[Mapping[str, Any], list[str]]:
+    if not isinstance(schema, Mapping) or schema.get("type", "object") != "object":
+        raise UnsupportedSchema(f"{_FORM} the parameters must be an object.")
+    properties, required = schema.get("properties", {}), schema.get("required", [])
+    if not isinstance(properties, Mapping):
+        raise UnsupportedSchema(f"{_FORM} 'properties' must be an object.")
+    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+        raise UnsupportedSchema(f"{_FORM} 'required' must be a list of names.")
+    if not all(isinstance(schema.get(name, {}), Mapping) for name in _SHARED):
+        raise UnsupportedSchema(f"{_FORM} {' and '.join(_SHARED)} must be objects.")
+    return properties, required
+
+
 _FORM = "In this model's form of tool calls, which is XML,"
 
 
 def _parameter(name: str, part: Any, *, required: bool, shared: _Part) -> Parameter:
     if not name or set(name) & set('<>"\n'):
         raise UnsupportedSchema(f"{_FORM} '{name}' cannot be the name of a parameter.")
-    options = [option for option in _options(part, shared) if option != {"type": "null"}]
+    looks = iter(range(_MOST_LOOKS))
+    options = [option for option in _options(part, shared, looks) if option != {"type": "null"}]
     texts = [_texts(option) for option in options]
     if not any(text is not None for text in texts) and all(map(_is_json, options)):
         return Parameter(name, required, {**part, **shared})
@@ -94,16 +119,16 @@ def _parameter(name: str, part: Any, *, required: bool, shared: _Part) -> Parame
     )
 
 
-def _options(part: Any, shared: _Part, refs: int = 0) -> Iterator[Any]:
-    """Yield what a parameter may be, each of one type."""
+def _options(part: Any, shared: _Part, looks: Iterator[int]) -> Iterator[Any]:
+    """Yield what a parameter may be, each of one type, or {} for what is not understood."""
     part = {} if part is True else part
-    if not isinstance(part, Mapping):
+    if next(looks, None) is None or not isinstance(part, Mapping):
         yield {}
-    elif "$ref" in part and refs < _MOST_REFS:
-        yield from _options(_target(part["$ref"], shared), shared, refs + 1)
+    elif "$ref" in part:
+        yield from _options(_target(part["$ref"], shared), shared, looks)
     elif isinstance(found := part.get("anyOf", part.get("oneOf")), list):
         for option in found:
-            yield from _options(option, shared, refs)
+            yield from _options(option, shared, looks)
     elif isinstance(kinds := part.get("type"), list):
         yield from ({**_said(part), "type": kind} for kind in kinds)
     else:
@@ -122,7 +147,7 @@ def _target(ref: Any, shared: _Part) -> Any:
 
 def _texts(option: _Part) -> tuple[str, ...] | None:
     """Return the texts that ``option`` takes, () for any; None where it is no plain text."""
-    values: Sequence[Any] = option.get("enum", [option["const"]] if "const" in option else [])
+    values = _values(option)
     said = option.keys() - {"enum", "const", "type"}
     if said or option.get("type", "string") != "string":
         return None
@@ -132,7 +157,12 @@ def _texts(option: _Part) -> tuple[str, ...] | None:
 
 
 def _is_json(option: _Part) -> bool:
-    values = option.get("enum", [option["const"]] if "const" in option else [])
-    if values:
+    if values := _values(option):
         return not any(isinstance(value, str) for value in values)
-    return option.get("type") in _JSON
+    return isinstance(kind := option.get("type"), str) and kind in _JSON
+
+
+def _values(option: _Part) -> Sequence[Any]:
+    found = option.get("enum", [option["const"]] if "const" in option else [])
+    # What is no list is no schema; a mixture is neither a text nor JSON, so it is refused.
+    return found if isinstance(found, list) else ["", 0]

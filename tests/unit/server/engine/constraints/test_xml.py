@@ -167,6 +167,37 @@ def test_what_a_parameter_may_be(schema: dict[str, Any], is_as: Parameter) -> No
 
 
 @pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        (False, "must be an object"),
+        ({"type": "string"}, "must be an object"),
+        ({"properties": []}, "'properties'"),
+        ({"properties": {}, "required": [["a"]]}, "'required'"),
+        ({"properties": {}, "required": "a"}, "'required'"),
+        ({"properties": {}, "$defs": []}, "must be objects"),
+    ],
+    ids=str,
+)
+def test_what_is_no_schema_of_parameters_is_the_clients_fault(schema: Any, why: str) -> None:
+    with pytest.raises(RequestRejected, match=why):
+        parameters(schema)
+
+
+@pytest.mark.parametrize("text", ["</parameter>", "a<parameter=b>", "\n</function>"])
+async def test_a_text_to_choose_that_has_a_tag_in_it_is_refused(
+    constraints: Any, text: str
+) -> None:
+    schema = {"type": "object", "properties": {"a": {"enum": ["x", text]}}, "required": ["a"]}
+    with pytest.raises(RequestRejected, match="a text of 'a' has a tag in it"):
+        await constraints.admit(structural_tag=tag_of("qwen_3_coder", schema))
+
+
+WIDE = {str(at): {"anyOf": [{"$ref": f"#/$defs/{at + 1}"}] * 3} for at in range(25)}
+"""3**25 ways to nothing."""
+WIDE["25"] = {"anyOf": []}
+
+
+@pytest.mark.parametrize(
     "schema",
     [
         {"properties": {"bad": {"type": "string", "maxLength": 3}}},
@@ -179,8 +210,13 @@ def test_what_a_parameter_may_be(schema: dict[str, Any], is_as: Parameter) -> No
         {"properties": {"bad>": {"type": "string"}}},
         {"properties": {}, "required": ["bad"]},
         {"properties": {}, "patternProperties": {"bad": {}}, "bad": 1},
+        {"properties": {"bad": {"enum": "xy"}}},
+        {"properties": {"bad": {"type": {}}}},
+        {"properties": {"bad": {"type": [{}]}}},
+        {"properties": {"bad": {"anyOf": [{"type": "integer"}] * 300}}},
+        {"properties": {"bad": {"$ref": "#/$defs/0"}}, "$defs": WIDE},
     ],
-    ids=str,
+    ids=lambda schema: str(schema)[:80],
 )
 def test_what_this_form_cannot_keep_is_refused_by_name(schema: dict[str, Any]) -> None:
     with pytest.raises(RequestRejected, match=r"which is XML, .*('bad|patternProperties)"):
