@@ -38,7 +38,7 @@ class Means(_Part):
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     threads: int = Field(default=1, ge=1, le=1024)
     idle: bool = True
-    """Whether it runs only when nothing else wants the CPU (Linux's SCHED_IDLE)."""
+    """Whether it runs only when nothing else wants the CPU (Linux's SCHED_IDLE and autogroups)."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """What matrices are multiplied in; weights, gradients and the loss stay fp32."""
 

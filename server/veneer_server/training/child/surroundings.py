@@ -6,6 +6,8 @@ from pathlib import Path
 from veneer_server.training.job import Means
 
 _FIRST_TO_DIE = "1000"
+_AUTOGROUP = Path("/proc/self/autogroup")
+_LEAST_WEIGHT = "19"
 
 
 def environment(means: Means) -> dict[str, str]:
@@ -23,11 +25,13 @@ def environment(means: Means) -> dict[str, str]:
 def yield_to_others(means: Means) -> list[str]:
     """Let the calling thread, and those it starts, run after all others; return what failed.
 
-    Where memory ends, the system ends this process first.
+    Where memory ends, the system ends this process first. A session that only this process leads
+    yields as a whole; that of whoever started the process by hand is left alone.
     """
     steps = {"oom_score_adj": _die_first}
     if means.idle:
         steps["SCHED_IDLE"] = _run_when_idle
+        steps["autogroup"] = _weigh_little
     refused = []
     for name, step in steps.items():
         try:
@@ -43,3 +47,10 @@ def _die_first() -> None:
 
 def _run_when_idle() -> None:
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def _weigh_little() -> None:
+    # Linux shares the CPU among sessions first (sched_autogroup), and inside them among threads: in
+    # a session of its own the idle class counts for nothing against the server.
+    if os.getsid(0) == os.getpid() and _AUTOGROUP.exists():
+        _AUTOGROUP.write_text(_LEAST_WEIGHT)

@@ -215,6 +215,30 @@ def test_the_trainer_runs_after_all_others_and_dies_before_them(tmp_path: Path, 
         assert Path(f"/proc/{process.pid}/oom_score_adj").read_text() == "1000\n"
 
 
+AUTOGROUP = Path("/proc/self/autogroup")
+
+
+@pytest.mark.skipif(not AUTOGROUP.exists(), reason="this kernel does not group by session")
+@pytest.mark.parametrize("leads", [True, False])
+def test_a_session_of_the_trainer_alone_has_the_least_weight(
+    tmp_path: Path, base: Path, leads: bool
+) -> None:
+    folder, before = tmp_path / "job", AUTOGROUP.read_text()
+    job(folder, base)
+    stop = stuck_at(1, tmp_path / "stuck")
+
+    def begin() -> None:
+        if leads:
+            os.setsid()
+        stop()
+
+    with running(folder, before=begin) as process:
+        wait_for(tmp_path / "stuck")
+        told = Path(f"/proc/{process.pid}/autogroup").read_text()
+    assert told.endswith(" nice 19\n") if leads else told == before
+    assert AUTOGROUP.read_text() == before
+
+
 def test_a_second_trainer_leaves_the_folder_alone(tmp_path: Path, base: Path) -> None:
     folder = tmp_path / "job"
     job(folder, base)
