@@ -15,8 +15,8 @@ from conversations import ADAPTERS
 from invented import word
 
 PEOPLE = Path(__file__).resolve().parent / "people.yaml"
-ROWS_OF_A_SENTENCE = 9
-ROWS_OF_A_GAP = 7  # Sentences that say no city or no job.
+ROWS_OF_A_SENTENCE = 16
+ROWS_OF_A_GAP = 12  # Sentences that say no city or no job.
 INVENTED = 0.5  # Share of names, cities and jobs that are invented.
 
 
