@@ -51,6 +51,7 @@ def _pages(server: Server) -> list[BaseRoute]:
         ),
         frame.route("/training/{job_id}", training.show_job, Scope.ADAPTERS_WRITE),
         frame.route("/batches", batches.show, Scope.INFER),
+        frame.route("/batches/start", batches.start, Scope.INFER, "POST"),
         frame.route("/batches/cancel", batches.cancel, Scope.INFER, "POST"),
         frame.route("/batches/{batch_id}", batches.show_batch, Scope.INFER),
         frame.route("/files/{file_id}", results.send, Scope.INFER),

@@ -5,10 +5,12 @@ import json
 from pathlib import Path
 
 import httpx
+import pytest
 
 from support.batching import Gated, create, ended, line, slow
 from support.console import browser
 from support.serving import Served, serve_echo
+from veneer_server.batches.answering import ENDPOINTS
 
 XSS = "<img src=x onerror=alert(1)>"
 
@@ -72,6 +74,40 @@ async def test_a_batch_is_cancelled_by_its_form(tmp_path: Path) -> None:
         assert "cancelling" in (await client.get(done.headers["location"])).text
         engine.go.set()
         assert (await ended(client, batch["id"]))["status"] in ("cancelled", "completed")
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_form_with_a_file_starts_a_batch(echo: Served, endpoint: str) -> None:
+    asked = {"prompt": "hi"} if endpoint == "/v1/completions" else {}
+    said = {"input": "hi"} if endpoint == "/v1/responses" else asked
+    one = {**line(1, url=endpoint)}
+    if said:
+        one["body"] = {"model": one["body"]["model"], **said}
+    async with browser(echo.url) as client:
+        form = (await client.get("/console/batches")).text
+        assert f"<option>{endpoint}</option>" in form
+        begun = await start(client, json.dumps(one), endpoint)
+        assert begun.status_code == 303, begun.text
+        batch = await ended(client, begun.headers["location"].rpartition("/")[2])
+        assert (batch["status"], batch["endpoint"]) == ("completed", endpoint)
+        assert batch["request_counts"]["completed"] == 1
+
+
+async def test_without_a_batch_its_file_is_not_kept_either(echo: Served) -> None:
+    async with browser(echo.url) as client:
+        for endpoint in (XSS, "", None):
+            refused = await start(client, json.dumps(line(1)), endpoint)
+            assert refused.status_code == 400
+            assert "<img" not in refused.text
+        assert (await start(client, "", ENDPOINTS[0])).status_code == 400
+        assert (await client.get("/v1/files")).json()["data"] == []
+        assert (await client.get("/v1/batches")).json()["data"] == []
+
+
+async def start(client: httpx.AsyncClient, lines: str, endpoint: str | None) -> httpx.Response:
+    form = {} if endpoint is None else {"endpoint": endpoint}
+    files = {"file": ("lines.jsonl", lines.encode())}
+    return await client.post("/console/batches/start", data=form, files=files)
 
 
 async def cancel(client: httpx.AsyncClient, batch_id: str) -> httpx.Response:

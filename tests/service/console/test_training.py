@@ -30,9 +30,16 @@ async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def start(
-    client: httpx.AsyncClient, rows: list[Any], name: str = "rows.jsonl", **form: str
+    client: httpx.AsyncClient,
+    rows: list[Any],
+    name: str = "rows.jsonl",
+    held: Any = None,
+    **form: str,
 ) -> httpx.Response:
-    return await client.post(START, files={"file": (name, to_jsonl(rows))}, data=form)
+    # A browser sends a field for a file also when none was chosen.
+    held_out = ("", b"") if held is None else ("held.jsonl", to_jsonl(held))
+    files = {"file": (name, to_jsonl(rows)), "validation_file": held_out}
+    return await client.post(START, files=files, data=form)
 
 
 def job_in(started: httpx.Response) -> str:
@@ -65,6 +72,39 @@ async def test_rows_of_preferences_start_a_job_of_their_method(client: httpx.Asy
     job_id = job_in(await start(client, preferences(20), beta="0.3"))
     job = (await client.get(f"{JOBS}/{job_id}")).json()
     assert job["method"]["dpo"]["hyperparameters"]["beta"] == 0.3
+
+
+async def test_rows_to_measure_with_come_in_a_file_of_their_own(
+    client: httpx.AsyncClient,
+) -> None:
+    job_id = job_in(await start(client, numbered(40), held=numbered(12)))
+    job = (await client.get(f"{JOBS}/{job_id}")).json()
+    kept = {file["filename"]: file["id"] for file in (await client.get("/v1/files")).json()["data"]}
+    assert kept["rows.jsonl"] == job["training_file"]
+    assert kept["held.jsonl"] == job["validation_file"]
+
+
+async def test_of_two_files_the_wrong_one_is_named_and_none_is_kept(
+    client: httpx.AsyncClient,
+) -> None:
+    refused = await start(client, numbered(40), held=[*numbered(12), {"messages": []}])
+    assert refused.status_code == 400
+    assert "wrong in held.jsonl" in refused.text
+    assert (await start(client, numbered(40), held=[])).status_code == 400
+    assert (await client.get("/v1/files")).json()["data"] == []
+
+
+async def test_a_job_goes_on_from_the_adapter_that_the_form_names(
+    client: httpx.AsyncClient,
+) -> None:
+    unknown = await start(client, numbered(20), **{"from": "no-such-adapter"})
+    assert unknown.status_code == 404
+    assert "no-such-adapter" in unknown.text
+    first = await ended(client, job_in(await start(client, numbered(20))))
+    adapter = first["veneer"]["adapter"]
+    job_id = job_in(await start(client, numbered(20), **{"from": f"{adapter}@1"}))
+    job = (await client.get(f"{JOBS}/{job_id}")).json()
+    assert job["veneer"]["started_from"]["model"] == f"{adapter}@1"
 
 
 async def test_wrong_rows_are_listed_and_neither_a_job_nor_the_file_is_kept(

@@ -1,6 +1,6 @@
-"""An upload's form: its fields, and its one file, which goes to disk while it arrives."""
+"""An upload's form: its fields, and its files, which go to disk while they arrive."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from veneer_server.api.errors import InvalidRequest
@@ -10,34 +10,40 @@ from veneer_server.files.contents import Arriving, too_large
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What has come of a form: its fields, and the name of its file."""
+    """What has come of a form: its fields, and the names of its files, by their part."""
 
     fields: dict[str, str]
-    filename: str
+    filenames: dict[str, str]
 
 
-async def read_form(content_type: str, body: AsyncIterator[bytes], arriving: Arriving) -> Form:
-    """Return the form in ``body``, whose file is then in ``arriving``.
+async def read_form(
+    content_type: str, body: AsyncIterator[bytes], arriving: Mapping[str, Arriving]
+) -> Form:
+    """Return the form in ``body``, whose files are then in ``arriving``, by their part.
+
+    The part ``file`` must be there. Another one that a browser sends without a name is none.
 
     Raises:
-        InvalidRequest: it is no form, or not one with one file called ``file``.
+        InvalidRequest: it is no form, or has no ``file``, or a part twice or one that is unknown.
         FileTooLarge, DiskFull, FilesUnavailable: as ``Arriving.write``.
     """
-    names: list[str] = []
+    names: dict[str, str] = {}
 
     def begin(part: str, filename: str) -> Sink:
-        if part != "file" or names:
-            raise refused("its one file is the part 'file'", param="file")
-        names.append(filename)
-        return arriving.write
+        if part not in arriving or part in names:
+            known = " and ".join(f"'{name}'" for name in arriving)
+            raise refused(f"each file is a part of its own: {known}", param="file")
+        names[part] = filename
+        return arriving[part].write
 
     fields = await read_parts(
         content_type,
         body,
         begin,
-        most_bytes=arriving.max_bytes,
-        too_large=lambda: too_large(arriving.max_bytes),
+        most_bytes=sum(each.max_bytes for each in arriving.values()),
+        too_large=lambda: too_large(arriving["file"].max_bytes),
     )
-    if not names:
+    if "file" not in names:
         raise InvalidRequest("Missing required parameter: 'file'.", param="file")
-    return Form(fields, names[0])
+    sent = {part: name for part, name in names.items() if name or part == "file"}
+    return Form(fields, sent)

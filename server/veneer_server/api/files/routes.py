@@ -41,7 +41,7 @@ async def upload(request: Request, server: ServerDep) -> dict[str, Any]:
 
 def _named(form: Form) -> Named:
     purpose = purpose_of(form.fields.get("purpose"))
-    return Named(name_of(form.filename), purpose, lasts_of(form.fields, purpose))
+    return Named(name_of(form.filenames["file"]), purpose, lasts_of(form.fields, purpose))
 
 
 @router.get("/v1/files", response_model=None)

@@ -8,16 +8,15 @@ from fastapi.responses import RedirectResponse, Response
 
 from veneer_adapters.catalog.alias import Target
 from veneer_adapters.publishing.publishing import Wanted
-from veneer_adapters.threads import to_its_end
 from veneer_server.api.admin.bodies import require_alias_name
 from veneer_server.api.errors import InvalidRequest
 from veneer_server.api.files.form import Form
-from veneer_server.api.files.receiving import receive
+from veneer_server.api.files.receiving import forget, receive_all
 from veneer_server.api.fine_tuning.making import make
 from veneer_server.api.noting.auditing import audited
 from veneer_server.console.forms import number_of, read_form, text_of
 from veneer_server.console.frame import Page, Visit
-from veneer_server.console.training.starting import to_body
+from veneer_server.console.training.starting import VALIDATION, to_body
 from veneer_server.files.files import Named
 from veneer_server.files.records import Purpose, StoredFile
 from veneer_server.files.rules import name_of
@@ -29,9 +28,9 @@ from veneer_server.training.rows.faults import InvalidTrainingFile
 
 
 async def _start(visit: Visit) -> Response:
-    """Keep the file of the form, start a job with it, and go to the page of the job.
+    """Keep the files of the form, start a job with them, and go to the page of the job.
 
-    When there is no job, the file is not kept either. Rows that are wrong are listed on a page.
+    When there is no job, no file is kept either. Rows that are wrong are listed on a page.
 
     Raises:
         ApiFault, FileFault, JobFault, TrainingFileError: as the API's routes for files and jobs.
@@ -41,15 +40,16 @@ async def _start(visit: Visit) -> Response:
 
     def named(form: Form) -> Named:
         forms.append(form)
-        return Named(name_of(form.filename), Purpose.FINE_TUNE, None)
+        return Named(name_of(form.filenames["file"]), Purpose.FINE_TUNE, None)
 
-    file = await receive(visit.request, visit.server, named)
+    files = await receive_all(visit.request, visit.server, named, VALIDATION)
     try:
-        job = await _make(visit, forms[0].fields, file)
+        job = await _make(visit, forms[0].fields, files)
     except BaseException as error:
-        await to_its_end(visit.server.files.delete(visit.who.owner, file.id))
+        await forget(visit.server, visit.who.owner, files.values())
         if isinstance(error, InvalidTrainingFile):
-            return _list_faults(visit, error, file.filename)
+            wrong = files[VALIDATION if error.param == VALIDATION else "file"]
+            return _list_faults(visit, error, wrong.filename)
         raise
     return _go(visit, job.id)
 
@@ -60,10 +60,13 @@ def _list_faults(visit: Visit, error: InvalidTrainingFile, filename: str) -> Res
     return visit.show("training_refused.html", 400, **found)
 
 
-async def _make(visit: Visit, form: Mapping[str, str], file: StoredFile) -> FineTuningJob:
-    with await visit.server.files.open(file) as content:
+async def _make(
+    visit: Visit, form: Mapping[str, str], files: Mapping[str, StoredFile]
+) -> FineTuningJob:
+    with await visit.server.files.open(files["file"]) as content:
         method = await asyncio.to_thread(method_of, content)
-    body = to_body(form, visit.server.engine.model.id, file.id, method)
+    sent = {part: file.id for part, file in files.items()}
+    body = to_body(form, visit.server.engine.model.id, sent, method)
     return await make(visit.request, visit.server, body)
 
 

@@ -8,11 +8,17 @@ from veneer_server.training.evaluating.asked import Name
 from veneer_server.training.rows.rows import Method
 
 GRADERS: tuple[str, ...] = get_args(Name)
+VALIDATION = "validation_file"
+"""The part of the form with rows to measure with; it may be left out."""
 _LONGEST = 20
 
 
-def to_body(form: Mapping[str, str], model: str, file_id: str, method: Method) -> dict[str, Any]:
+def to_body(
+    form: Mapping[str, str], base: str, files: Mapping[str, str], method: Method
+) -> dict[str, Any]:
     """Return what the form asks for; what was left empty is left out.
+
+    ``files`` are the ids of the files that came with it, by their part.
 
     Raises:
         InvalidRequest: what should be a number is none.
@@ -21,8 +27,9 @@ def to_body(form: Mapping[str, str], model: str, file_id: str, method: Method) -
     if method is Method.DPO:
         learned |= _numbers(form, beta=float)
     return {
-        "model": model,
-        "training_file": file_id,
+        "model": form.get("from", "").strip() or base,
+        "training_file": files["file"],
+        **_some(**{VALIDATION: files.get(VALIDATION)}),
         "method": {"type": str(method), str(method): {"hyperparameters": learned}},
         **_texts(form, "suffix"),
         **_numbers(form, seed=int),

@@ -38,7 +38,7 @@ async def cut(body: bytes, size: int) -> AsyncIterator[bytes]:
 
 
 async def sent(arriving: Arriving, body: bytes, size: int = 1 << 20, kind: str = TYPE) -> Form:
-    return await read_form(kind, cut(body, size), arriving)
+    return await read_form(kind, cut(body, size), {"file": arriving})
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 10_000])
@@ -47,7 +47,7 @@ async def test_a_form_is_the_same_however_it_is_cut_and_in_any_order(
     arriving: Arriving, body: bytes, size: int
 ) -> None:
     form = await sent(arriving, body, size)
-    assert (form.filename, form.fields) == ("rows.jsonl", {"purpose": "batch"})
+    assert (form.filenames, form.fields) == ({"file": "rows.jsonl"}, {"purpose": "batch"})
     assert arriving.path.read_bytes() == CONTENT[:-5]
 
 
@@ -75,6 +75,22 @@ async def test_what_is_no_form_with_one_file_is_refused(
 ) -> None:
     with pytest.raises(InvalidRequest):
         await sent(arriving, body, kind=kind)
+
+
+@pytest.mark.parametrize(("name", "sent"), [("held.jsonl", {"held": "held.jsonl"}), ("", {})])
+async def test_a_second_file_goes_to_its_own_place_and_one_without_a_name_is_none(
+    arriving: Arriving, tmp_path: Path, name: str, sent: dict[str, str]
+) -> None:
+    other = Arriving(tmp_path / "other", max_bytes=1000)
+    held = part(f'name="held"; filename="{name}"', b"two" if name else b"")
+    body = cut(held + FILE + END, 5)
+    form = await read_form(TYPE, body, {"file": arriving, "held": other})
+    assert form.filenames == {"file": "rows.jsonl", **sent}
+    assert arriving.path.read_bytes() == CONTENT[:-5]
+    assert other.path.read_bytes() == (b"two" if name else b"")
+    other.discard()
+    with pytest.raises(InvalidRequest):
+        await read_form(TYPE, cut(held + END, 5), {"file": arriving, "held": other})
 
 
 async def test_a_file_over_its_bound_is_refused_while_it_arrives(arriving: Arriving) -> None:

@@ -52,10 +52,13 @@ def test_a_form_asks_for_what_the_api_takes() -> None:
         "beta": "0.2",
         "grader-contains": "1",
         "suffix": "polite",
+        "from": " pirate@2 ",
     }
-    body = to_body(form, "echo", "file-1", Method.DPO)
+    body = to_body(form, "echo", {"file": "file-1", "validation_file": "file-2"}, Method.DPO)
     asked = to_asked(body)
     assert (asked.method, asked.beta, asked.n_epochs) == (Method.DPO, 0.2, 3)
+    assert (asked.model, asked.training_file) == ("pirate@2", "file-1")
+    assert asked.validation_file == "file-2"
     assert (asked.batch_size, asked.seed, asked.suffix) == ("auto", 7, "polite")
     assert asked.lora is not None
     assert (asked.lora.r, asked.learning_rate) == (16, 0.001)
@@ -68,7 +71,7 @@ def test_a_form_asks_for_what_the_api_takes() -> None:
 
 
 def test_a_form_that_is_empty_leaves_all_to_the_server() -> None:
-    body = to_body({"then": "live", "beta": "0.2"}, "echo", "file-1", Method.SUPERVISED)
+    body = to_body({"then": "live", "beta": "0.2"}, "echo", {"file": "file-1"}, Method.SUPERVISED)
     assert body == {
         "model": "echo",
         "training_file": "file-1",
@@ -79,7 +82,7 @@ def test_a_form_that_is_empty_leaves_all_to_the_server() -> None:
 
 def test_a_number_that_is_none_is_named() -> None:
     with pytest.raises(InvalidRequest) as refused:
-        to_body({"n_epochs": "many"}, "echo", "file-1", Method.SUPERVISED)
+        to_body({"n_epochs": "many"}, "echo", {"file": "file-1"}, Method.SUPERVISED)
     assert refused.value.param == "n_epochs"
 
 
