@@ -18,6 +18,8 @@ async def ask(visit: Visit) -> Response:
 async def sign_in(visit: Visit) -> Response:
     """Begin a session with the key that was filled in, and go to the first page it may see.
 
+    The session that this browser had before ends, whoever it was of.
+
     Raises:
         RateLimited: too many wrong keys came from this address.
         InvalidRequest: nothing was filled in.
@@ -30,6 +32,7 @@ async def sign_in(visit: Visit) -> Response:
         who = identify(given, address, key, server.keyring, server.failures)
     except Unauthorized as error:
         return visit.show("sign_in.html", 401, told=str(error))
+    visit.sessions.end(cookie_of(request) or "")
     response = RedirectResponse(f"{visit.root}/{_first_page(who)}", 303)
     response.set_cookie(
         cookie_name(request),

@@ -122,6 +122,23 @@ async def test_signing_out_ends_the_session_on_the_server(tmp_path: Path) -> Non
         assert kept.status_code == 401
 
 
+async def test_signing_in_again_makes_a_new_session_and_ends_the_one_before(
+    tmp_path: Path,
+) -> None:
+    async with (
+        serve_echo(tmp_path, server={"api_key": KEY}) as served,
+        browser(served.url) as client,
+    ):
+        planted = {"cookie": f"veneer_session_{client.base_url.port}=of-somebody-else"}
+        first = await client.post("/console/sign-in", data={"key": KEY}, headers=planted)
+        before = first.headers["set-cookie"].partition(";")[0]
+        assert before != planted["cookie"]
+        assert (await sign_in(client, KEY)).headers["set-cookie"].partition(";")[0] != before
+        client.cookies.clear()
+        for cookie in (planted["cookie"], before):
+            assert (await client.get("/console/", headers={"cookie": cookie})).status_code == 401
+
+
 async def test_a_part_of_a_page_that_needs_a_key_lets_the_whole_page_ask(tmp_path: Path) -> None:
     async with (
         serve_echo(tmp_path, server={"api_key": KEY}) as served,
