@@ -61,13 +61,25 @@ async def visiting(
     assert [c for c in complaints if not any(text in c for text in expected)] == []
 
 
-async def violations(page: Page) -> list[str]:
-    """Return what axe-core holds against the page as it is now."""
+async def opened(page: Page) -> None:
+    """Open all that can be unfolded."""
+    for summary in await page.locator("summary").all():
+        await summary.click()
+
+
+async def axe(page: Page) -> dict[str, Any]:
+    """Return axe-core's report on the page as it is now."""
     source = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
     await page.evaluate(source)
-    found = await page.evaluate(
+    found: dict[str, Any] = await page.evaluate(
         "rules => axe.run(document, {runOnly: {type: 'tag', values: rules}})", _RULES
     )
+    return found
+
+
+async def violations(page: Page) -> list[str]:
+    """Return what axe-core holds against the page as it is now."""
+    found = await axe(page)
     return [
         f"{one['id']}: {one['help']}: {node['html'][:200]}"
         for one in found["violations"]

@@ -4,33 +4,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 import pytest_asyncio
 
-from support import builders
-from support.serving import Served, serve_echo, until_served
+from support.living import LivedIn, living_in
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
 pytestmark = pytest.mark.services
 
-SCREENS = (
-    "",
-    "variants",
-    "variants/pirate",
-    "variants/cut",
-    "reports/pirate",
-    "compare",
-    "rollouts",
-    "keys",
-    "usage",
-    "training",
-    "batches",
-    "nothing-is-here",
-)
-LONG = "a-variant-with-a-rather-long-name-as-teams-like-to-give-them-01"
 SIZES = {
     "zoom": {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2},
     "phone": {"viewport": {"width": 320, "height": 640}, "has_touch": True},
@@ -52,69 +35,61 @@ MOVING = """() => [...document.querySelectorAll("*")].filter((one) => {
 
 
 @pytest_asyncio.fixture
-async def lived_in(tmp_path: Path) -> AsyncIterator[Served]:
-    """A server with a rollout, a failed adapter, a long name, and some usage."""
-    other = builders.write(tmp_path / "shelf" / "other", seed=3)
-    async with serve_echo(tmp_path, adapters={"roots": [tmp_path / "shelf"]}) as served:
-        builders.write(served.adapters / "pirate")
-        builders.write(served.adapters / LONG, seed=5)
-        builders.write(served.adapters / "cut", weights=b"short")
-        await until_served(served, "pirate", LONG)
-        async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
-            body = {"source": str(other), "alias": "next"}
-            made = await client.post("/v1/adapters/pirate/revisions", json=body)
-            assert made.status_code == 201, made.text
-            targets = [{"revision": 1, "weight": 90}, {"revision": 2, "weight": 10}]
-            moved = await client.put("/v1/adapters/pirate/aliases/live", json={"targets": targets})
-            assert moved.status_code == 200, moved.text
-            said = {"model": "pirate", "messages": [{"role": "user", "content": "hi"}]}
-            assert (await client.post("/v1/chat/completions", json=said)).status_code == 200
-        assert served.parts is not None
-        await served.parts.server.ledger.flush()
-        yield served
+async def lived_in(tmp_path: Path) -> AsyncIterator[LivedIn]:
+    async with living_in(tmp_path) as found:
+        yield found
 
 
-async def every_screen(page: "Page") -> AsyncIterator[str]:
-    for screen in SCREENS:
-        await page.goto(f"/console/{screen}")
+async def every_screen(page: "Page", lived_in: LivedIn) -> AsyncIterator[str]:
+    for screen, path in lived_in.screens.items():
+        await page.goto(f"/console/{path}")
         yield screen
 
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_nothing_scrolls_sideways_or_is_cut_off(
-    browser: "Browser", lived_in: Served, size: str
+    browser: "Browser", lived_in: LivedIn, size: str
 ) -> None:
-    from support.browsing import violations, visiting
+    from support.browsing import opened, violations, visiting
 
     async with visiting(browser, lived_in.url, expected=("404",), **SIZES[size]) as page:
         width = page.viewport_size["width"] if page.viewport_size else 0
-        async for screen in every_screen(page):
-            for summary in await page.locator("summary").all():
-                await summary.click()
+        async for screen in every_screen(page, lived_in):
+            await opened(page)
             assert await page.evaluate("document.documentElement.scrollWidth") <= width, screen
             assert await violations(page) == [], screen
 
 
+async def test_every_column_of_the_variants_is_seen_on_a_small_laptop(
+    browser: "Browser", lived_in: LivedIn
+) -> None:
+    from support.browsing import visiting
+
+    async with visiting(browser, lived_in.url, viewport={"width": 1024, "height": 768}) as page:
+        await page.goto("/console/variants")
+        table = page.get_by_role("region", name="All variants")
+        assert await table.evaluate("region => region.scrollWidth - region.clientWidth") <= 0
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_axe_has_nothing_against_any_screen(
-    browser: "Browser", lived_in: Served, scheme: str
+    browser: "Browser", lived_in: LivedIn, scheme: str
 ) -> None:
-    from support.browsing import violations, visiting
+    from support.browsing import opened, violations, visiting
 
     async with visiting(browser, lived_in.url, expected=("404",), color_scheme=scheme) as page:
-        async for screen in every_screen(page):
-            for summary in await page.locator("summary").all():
-                await summary.click()
+        async for screen in every_screen(page, lived_in):
+            await opened(page)
             assert await violations(page) == [], screen
 
 
 async def test_the_keyboard_reaches_everything_sees_where_it_is_and_gets_out_again(
-    browser: "Browser", lived_in: Served
+    browser: "Browser", lived_in: LivedIn
 ) -> None:
     from support.browsing import visiting
 
     async with visiting(browser, lived_in.url, expected=("404",)) as page:
-        async for screen in every_screen(page):
+        async for screen in every_screen(page, lived_in):
             stops = await page.locator(
                 "a[href]:visible, button:enabled:visible, input:not([type=hidden]):enabled:visible,"
                 " select:visible, textarea:visible, summary:visible, [tabindex='0']:visible"
@@ -134,9 +109,9 @@ async def test_the_keyboard_reaches_everything_sees_where_it_is_and_gets_out_aga
             assert len(reached) >= stops, (screen, len(reached), stops)
 
 
-async def test_with_reduced_motion_nothing_moves(browser: "Browser", lived_in: Served) -> None:
+async def test_with_reduced_motion_nothing_moves(browser: "Browser", lived_in: LivedIn) -> None:
     from support.browsing import visiting
 
     async with visiting(browser, lived_in.url, expected=("404",), reduced_motion="reduce") as page:
-        async for screen in every_screen(page):
+        async for screen in every_screen(page, lived_in):
             assert await page.evaluate(MOVING) == [], screen

@@ -1,12 +1,12 @@
 """What the console ships: whose files they are, how large, and that its pages carry no script."""
 
-import gzip
 import hashlib
 import re
 from pathlib import Path
 
 import pytest
 
+import console_report
 from support.tables import rows
 from veneer_server.console import pages, static_files
 from veneer_server.console.advice import ADVICE
@@ -31,8 +31,16 @@ def test_every_file_of_others_is_what_was_published_and_has_its_licence() -> Non
 
 
 def test_what_a_browser_loads_is_small() -> None:
-    loaded = [p for p in static_files.FOLDER.iterdir() if p.suffix in (".js", ".css", ".svg")]
-    assert sum(len(gzip.compress(path.read_bytes())) for path in loaded) < 100_000
+    assert sum(compressed for _, _, compressed in console_report.sizes()) < 100_000
+
+
+def test_the_report_has_every_file_and_every_screen_without_a_violation() -> None:
+    page = "docs/console-report.md"
+    shipped = {f"`{name}`": f"{raw:,}" for name, raw, _ in console_report.sizes()}
+    assert {cells[0]: cells[1] for cells in rows(page, "file") if cells[0] != "all"} == shipped
+    found = {cells[0]: cells[1:] for cells in rows(page, "screen")}
+    assert [*found] == [*console_report.SCREENS]
+    assert all(cell.startswith("0 violations") for cells in found.values() for cell in cells)
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
