@@ -16,8 +16,11 @@ from typing import Any
 import pytest
 
 import veneer_server.engine.vllm as package
+from veneer_server.engine.sizing.here import device_here
+from veneer_server.engine.sizing.shapes import OWN_DTYPE
 from veneer_server.engine.vllm import options
 from veneer_server.engine.vllm.rendering.lanes import give_lanes
+from veneer_server.engine.vllm.startup.device import this_device
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(120)]
 
@@ -261,3 +264,13 @@ def test_a_renderer_tokenizes_by_the_name_we_replace() -> None:
     assert "await self._tokenize_prompt_async(prompt, params)" in calls
     params = TokenizeParams(max_total_tokens=100)
     assert (params.max_input_tokens, params.truncate_prompt_tokens) == (100, None)
+
+
+def test_vllm_computes_on_the_device_and_takes_the_dtype_that_we_believe() -> None:
+    import torch
+    from vllm.config.model import _resolve_auto_dtype
+
+    told, believed = this_device(), device_here()
+    assert (told.kind, told.instructions) == (believed.kind, believed.instructions)
+    taken = _resolve_auto_dtype("llama", torch.float32, is_pooling_model=False)
+    assert str(taken) == f"torch.{OWN_DTYPE}"

@@ -20,7 +20,6 @@ from veneer_adapters.errors import AdapterRejected, BaseUnreadable
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
-_FLOATS = frozenset({"float32", "float16", "bfloat16"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +29,18 @@ class BaseModel:
     config: Mapping[str, object]
     tensors: Mapping[str, tuple[Path, Tensor]]
 
-    def facts(self, *, name: str, max_rank: int, dtype: str = "auto") -> BaseFacts:
-        """Return what the engine would report of this base.
+    def facts(self, *, name: str, max_rank: int, dtype: str) -> BaseFacts:
+        """Return what the engine would report of this base, which it serves in ``dtype``.
 
         Raises:
             BaseUnreadable: the engine has no LoRA for this kind of model, only the engine can read
-                these weights, or there is no linear layer or no known dtype.
+                these weights, or there is no linear layer.
         """
         headers = {name: tensor for name, (_, tensor) in self.tensors.items()}
         modules = adaptable_modules(self.config, headers, self._bytes)
         if not modules:
             raise BaseUnreadable("The files of the base model contain no linear layer.")
-        return BaseFacts(name, modules, max_rank, self._dtype() if dtype == "auto" else dtype)
+        return BaseFacts(name, modules, max_rank, dtype)
 
     def weight(self, name: str) -> NDArray[np.float32] | None:
         """Return the tensor ``name``, or None when there is none.
@@ -61,16 +60,6 @@ class BaseModel:
         with path.open("rb") as file:
             file.seek(tensor.start)
             return file.read(tensor.stop - tensor.start)
-
-    def _dtype(self) -> str:
-        part = self.config.get("text_config")
-        places = (self.config, part if isinstance(part, Mapping) else {})
-        said = [place.get(key) for place in places for key in ("dtype", "torch_dtype")]
-        found = next((name for name in said if name), None)
-        if found not in _FLOATS:
-            raise BaseUnreadable("The base model's config.json names no dtype that is known here.")
-        # The engine serves a float32 checkpoint in bfloat16, unless a setting says otherwise.
-        return "bfloat16" if found == "float32" else str(found)
 
 
 def open_base(folder: Path) -> BaseModel:

@@ -25,6 +25,8 @@ from veneer_adapters.doctor.report import Repaired, Report
 from veneer_adapters.errors import AdapterError
 from veneer_adapters.sandbox.sandbox import Sandbox
 from veneer_server.engine.sizing.asking import asked_in
+from veneer_server.engine.sizing.here import dtype_here
+from veneer_server.engine.sizing.shapes import WIDTHS
 from veneer_server.engine.sizing.sizes import USUAL_RANK
 from veneer_server.engine.starting import model_on_disk
 from veneer_server.settings import Settings, SettingsError
@@ -169,8 +171,10 @@ def prepare(
             "The base model is not on this machine yet. Run 'make setup', or start 'veneer serve'"
             " once, or name the folder of a model with --model."
         )
-    dtype = "auto" if model else settings.model.dtype
-    rank = max_rank or asked_in(settings).max_rank or USUAL_RANK
+    asked = asked_in(settings)
+    rank, dtype = max_rank or asked.max_rank or USUAL_RANK, dtype_here(folder, asked)
+    if dtype not in WIDTHS:
+        raise NotChecked(f"{dtype!r} is no dtype in which an engine computes.")
     facts = open_base(folder).facts(name=name, max_rank=rank, dtype=dtype)
     return Asked(folder, replace(facts, compress=settings.adapters.compress), fix)
 

@@ -286,8 +286,8 @@ def plan(
     from veneer_server.commands import plan as command
     from veneer_server.commands.planning import DoesNotFit, Memory
     from veneer_server.engine.base import EngineNotStarted
+    from veneer_server.engine.sizing.asking import asked_in
     from veneer_server.engine.sizing.shapes import ModelNotUnderstood
-    from veneer_server.engine.sizing.sizes import USUAL_SEQUENCES
     from veneer_server.engine.starting import model_folder
     from veneer_server.wiring import roots
 
@@ -300,11 +300,11 @@ def plan(
         )
     memory = Memory(int(memory_gib * 2**30), int(host_gib * 2**30))
     try:
-        made = command.plan_for(
+        made, dtype = command.plan_for(
             model_folder(settings),
             ranks,
+            asked=asked_in(settings),
             skew=skew,
-            at_once=settings.limits.max_seqs or USUAL_SEQUENCES,
             memory=memory,
             cold=cold,
         )
@@ -312,7 +312,8 @@ def plan(
         raise _failure(f"There is no plan: {error}.", 1) from error
     except EngineNotStarted as error:
         raise _failure(f"There is no plan: {error}", 1) from error
-    typer.echo(command.to_json(made) if as_json else command.to_text(made, len(ranks)))
+    said = command.to_json(made, dtype) if as_json else command.to_text(made, len(ranks), dtype)
+    typer.echo(said)
 
 
 def _assumed(text: str) -> list[int]:

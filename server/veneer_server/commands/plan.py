@@ -7,13 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from veneer_server.commands.planning import Demand, Memory, Plan, make_plan, zipf
-from veneer_server.engine.sizing.shapes import ModelNotUnderstood, Shape
+from veneer_server.engine.sizing.here import dtype_here
+from veneer_server.engine.sizing.shapes import WIDTHS, ModelNotUnderstood, Shape, text_part
+from veneer_server.engine.sizing.sizes import USUAL_SEQUENCES, Asked
 
 
 def plan_for(
-    model: Path, ranks: Sequence[int], *, skew: float, at_once: int, memory: Memory, cold: float
-) -> Plan:
-    """Return the plan for adapters of ``ranks``; the first one gets the most requests.
+    model: Path,
+    ranks: Sequence[int],
+    *,
+    asked: Asked,
+    skew: float,
+    memory: Memory,
+    cold: float,
+) -> tuple[Plan, str]:
+    """Return the plan for adapters of ``ranks`` and the dtype in which a server would compute.
+
+    The first adapter gets the most requests.
 
     Raises:
         ModelNotUnderstood: ``model`` has no config.json that says its sizes.
@@ -22,8 +32,10 @@ def plan_for(
     config = _read(model / "config.json")
     if config is None:
         raise ModelNotUnderstood(f"{model} is not a folder with a config.json on this machine")
-    demand = Demand(ranks, zipf(len(ranks), skew), at_once)
-    return make_plan(Shape.of(config), demand, memory, cold)
+    demand = Demand(ranks, zipf(len(ranks), skew), asked.max_seqs or USUAL_SEQUENCES)
+    dtype = dtype_here(model, asked)
+    shape = Shape.of(text_part(config), WIDTHS.get(dtype, 2))
+    return make_plan(shape, demand, memory, cold), dtype
 
 
 def ranks_in(folders: Sequence[Path]) -> list[int]:
@@ -47,14 +59,14 @@ def _read(file: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def to_text(plan: Plan, adapters: int) -> str:
-    """Return ``plan`` as the settings to write, and what they lead to."""
+def to_text(plan: Plan, adapters: int, dtype: str) -> str:
+    """Return ``plan`` in ``dtype`` as the settings to write, and what they lead to."""
     return (
         f"adapters:  # for {adapters} adapters\n"
         f"  device_slots: {plan.device_slots}\n"
         f"  host_slots: {plan.host_slots}\n"
         f"  max_rank: {plan.max_rank}\n\n"
-        f"The device slots take {_gib(plan.device_bytes)}, the host slots "
+        f"In {dtype} the device slots take {_gib(plan.device_bytes)}, the host slots "
         f"{_gib(plan.host_bytes)}.\n"
         f"The rest of the memory holds a KV cache of {plan.kv_tokens:,} tokens.\n"
         f"Of the requests for adapters, {plan.cold_share:.1%} start cold, "
@@ -62,9 +74,9 @@ def to_text(plan: Plan, adapters: int) -> str:
     )
 
 
-def to_json(plan: Plan) -> str:
-    """Return ``plan`` for programs."""
-    return json.dumps(asdict(plan))
+def to_json(plan: Plan, dtype: str) -> str:
+    """Return ``plan`` in ``dtype`` for programs."""
+    return json.dumps(asdict(plan) | {"dtype": dtype})
 
 
 def _gib(size: int) -> str:

@@ -1,16 +1,16 @@
 """In which dtype a base model is computed, where nobody said it.
 
 Rule 1: this file computes and reads nothing, as ``sizes``.
-Rule 2: the dtype of the checkpoint is kept, except on a CPU that has no instructions for it. There
-oneDNN computes bfloat16 in float32 after all, and converts every weight for it: float32 is faster
-from two requests on, and gives the same answer whoever else is served. tests/bench/LOG.md has the
-figures.
+Rule 2: what the engine takes by itself is kept, except on a CPU that has no instructions for it.
+There oneDNN computes bfloat16 in float32 after all, and converts every weight for it: float32 is
+faster from two requests on, and gives the same answer whoever else is served. tests/bench/LOG.md
+has the figures.
 """
 
 from dataclasses import replace
 
 from veneer_server.engine.cpu import lacks
-from veneer_server.engine.sizing.shapes import Base
+from veneer_server.engine.sizing.shapes import OWN_DTYPE, Base
 from veneer_server.engine.sizing.sizes import Asked, Device
 
 FLOAT32_SHARE = 0.25
@@ -25,6 +25,11 @@ def choose_dtype(device: Device, base: Base, asked: Asked) -> tuple[Base, Asked]
     if (wide.weight_bytes or device.memory_bytes) > FLOAT32_SHARE * device.memory_bytes:
         return base, asked
     return wide, replace(asked, dtype="float32")
+
+
+def dtype_of(base: Base, asked: Asked) -> str:
+    """Return the dtype in which the engine computes, after ``choose_dtype``."""
+    return base.dtype or OWN_DTYPE if asked.dtype == "auto" else asked.dtype
 
 
 def _lacks(device: Device, dtype: str | None) -> bool:

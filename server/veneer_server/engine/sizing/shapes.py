@@ -1,16 +1,25 @@
 """What a base model's folder says about the memory that it needs: no engine, no framework."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from veneer_adapters.artifact.tensors import read_header
+from veneer_adapters.errors import AdapterRejected
 
 _INDEX = "model.safetensors.index.json"
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 """The files of the weights; of several kinds in a folder the engine reads the first."""
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a value by the name of its dtype."""
+OWN_DTYPE = "bfloat16"
+"""In which the engine computes a float32 checkpoint, unless told otherwise.
+
+Source: vLLM 0.32, ``_resolve_auto_dtype`` in config/model.py."""
+_STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+"""The dtypes as safetensors name them."""
 
 
 class ModelNotUnderstood(ValueError):
@@ -61,7 +70,7 @@ class Base:
     """As they will be in memory."""
     shape: Shape | None = None
     dtype: str | None = None
-    """The dtype of the checkpoint, as its config.json names it."""
+    """The dtype that the engine takes by itself: the checkpoint's, or ``OWN_DTYPE``."""
     is_quantized: bool = False
 
     def in_float32(self) -> "Base":
@@ -79,17 +88,37 @@ def read_base(folder: Path | None, dtype: str = "auto") -> Base:
     config = _read_object(folder / "config.json") if folder else None
     if folder is None or config is None:
         return Base()
-    stored = config.get("dtype") or config.get("torch_dtype")
-    text = config.get("text_config")
-    inner = text if isinstance(text, dict) else config
-    stored = stored or inner.get("dtype") or inner.get("torch_dtype")
-    stored = stored if stored in WIDTHS else None
-    served = stored if dtype == "auto" else dtype
-    width = WIDTHS.get(served or "", 2)
+    files, inner = list(_weight_files(folder)), text_part(config)
+    stored = _named_dtype(config, inner) or _dtype_in(files)
+    own = stored if stored in WIDTHS and stored != "float32" else OWN_DTYPE
+    width = WIDTHS.get(own if dtype == "auto" else dtype, 2)
     is_quantized = "quantization_config" in config
-    grows = width / WIDTHS[stored] if stored and not is_quantized else 1
-    on_disk = sum(path.stat().st_size for path in _weight_files(folder))
-    return Base(int(on_disk * grows) or None, _shape(inner, width), stored, is_quantized)
+    grows = width / WIDTHS.get(stored or "", width) if not is_quantized else 1
+    on_disk = sum(path.stat().st_size for path in files)
+    return Base(int(on_disk * grows) or None, _shape(inner, width), own, is_quantized)
+
+
+def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what ``config`` says of the language model, where it also says more."""
+    text = config.get("text_config")
+    return text if isinstance(text, dict) else config
+
+
+def _named_dtype(*configs: Mapping[str, Any]) -> str | None:
+    named = (config.get(key) for config in configs for key in ("dtype", "torch_dtype"))
+    return next((str(name) for name in named if name), None)
+
+
+def _dtype_in(files: Sequence[Path]) -> str | None:
+    """Return the dtype of the first file's tensors, the wider one of two; None if unreadable."""
+    if not files or files[0].suffix != ".safetensors":
+        return None
+    try:
+        with files[0].open("rb") as file:
+            kinds = {tensor.dtype for tensor in read_header(file).values()} & _STORED.keys()
+    except (OSError, AdapterRejected):
+        return None
+    return _STORED[next(iter(kinds))] if len(kinds) == 1 else "float32"
 
 
 def _shape(config: Mapping[str, Any], width: int) -> Shape | None:

@@ -17,9 +17,11 @@ from typer.testing import CliRunner, Result
 from support import builders
 from support.checkpoints import checkpoint
 from support.places import REPOSITORY
+from unit.server.engine.sizing.test_precision import OLD
 from veneer_adapters.sandbox.sandbox import Sandbox
 from veneer_server.commands import check as adapters_check
 from veneer_server.commands.main import app
+from veneer_server.engine.sizing import here
 from veneer_server.engine.sizing.shapes import Shape
 from veneer_server.settings import Settings
 
@@ -145,7 +147,8 @@ def test_another_provider_can_bring_the_folder(tmp_path: Path) -> None:
     assert events == ["hf://someone/something", "removed"]
 
 
-def test_the_cost_is_the_one_the_plan_computes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("dtype", "width"), [("bfloat16", 2), ("float32", 4)])
+def test_the_cost_is_the_one_the_plan_computes(tmp_path: Path, dtype: str, width: int) -> None:
     """All seven modules of a Llama: the sum the plan takes from config.json."""
     config = {
         "hidden_size": 64,
@@ -169,9 +172,35 @@ def test_the_cost_is_the_one_the_plan_computes(tmp_path: Path) -> None:
         for name, shape in shapes.items()
     }
     base = checkpoint(tmp_path / "llama", tensors, **config)
-    asked = adapters_check.prepare(Settings.load(environ={}), base, 32, None)
+    settings = Settings.load(environ={}, flags={"model": {"dtype": dtype}})
+    asked = adapters_check.prepare(settings, base, 32, None)
     report, _ = adapters_check.examine(str(builders.write(tmp_path / "a")), asked)
-    assert report.cost.device_slot_bytes == Shape.of(config).adapter_bytes(32)
+    assert report.cost.device_slot_bytes == Shape.of(config, width).adapter_bytes(32)
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({}, "float32"),
+        ({"VENEER_MODEL__DTYPE": "bfloat16"}, "bfloat16"),
+        ({"VENEER_ENGINE__ARGS": '{"dtype": "half"}'}, "float16"),
+    ],
+)
+def test_an_adapter_is_checked_in_the_dtype_that_the_server_would_choose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], said: str
+) -> None:
+    monkeypatch.setattr(here, "this_cpu", lambda: OLD)
+    base = checkpoint(tmp_path / "tiny")
+    done = check(builders.write(tmp_path / "a"), "--model", base, **environ)
+    assert done.exit_code == 0
+    assert f"tiny, {said}" in done.stdout
+
+
+def test_a_dtype_in_which_nothing_is_computed_is_said_plainly(tmp_path: Path) -> None:
+    base, environ = checkpoint(tmp_path / "tiny"), {"VENEER_ENGINE__ARGS": '{"dtype": "int3"}'}
+    done = check(builders.write(tmp_path / "a"), "--model", base, **environ)
+    assert done.exit_code == 2
+    assert "'int3' is no dtype" in done.stderr
 
 
 def test_every_flag_is_documented() -> None:

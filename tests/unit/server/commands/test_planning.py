@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from support import builders
+from support.checkpoints import layer
+from unit.server.engine.sizing.test_precision import OLD
 from veneer_adapters.catalog.revision import Revision
 from veneer_adapters.residency.residency import Residency
 from veneer_server.commands.main import app
@@ -21,6 +23,7 @@ from veneer_server.commands.planning import (
     zipf,
 )
 from veneer_server.engine.echo import EchoEngine
+from veneer_server.engine.sizing import here
 from veneer_server.engine.sizing.shapes import ModelNotUnderstood, Shape
 
 SMOL = {
@@ -146,6 +149,19 @@ def test_the_command_reads_the_ranks_of_a_folder(model: Path) -> None:
     assert code == 0
     plan = json.loads(text)
     assert (plan["max_rank"], plan["device_slots"], plan["host_slots"]) == (32, 2, 3)
+
+
+@pytest.mark.parametrize(("dtype", "width"), [("auto", 4), ("bfloat16", 2)])
+def test_the_command_reckons_in_the_dtype_that_the_server_would_choose(
+    model: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, width: int
+) -> None:
+    (model / "model.safetensors").write_bytes(builders.safetensors(layer()))
+    monkeypatch.setattr(here, "this_cpu", lambda: OLD)
+    monkeypatch.setenv("VENEER_MODEL__DTYPE", dtype)
+    plan = json.loads(run(model, "--assume", "40x16", "--json")[1])
+    assert plan["dtype"] == {4: "float32", 2: "bfloat16"}[width]
+    assert plan["device_bytes"] == plan["device_slots"] * width * 16 * 305_280
+    assert f"In {plan['dtype']} the device slots take" in run(model, "--assume", "40x16")[1]
 
 
 def test_the_command_prints_settings_that_can_be_pasted(model: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from veneer_server.api.official.bounds import BOUNDS
+from veneer_server.engine.sizing.here import available_memory_bytes
 from veneer_server.engine.vllm.options import (
     EXTENSION,
     STEP_TOKENS,
@@ -14,7 +15,6 @@ from veneer_server.engine.vllm.options import (
     engine_fields,
     environment,
 )
-from veneer_server.engine.vllm.startup.device import available_memory_bytes
 
 GIB = 2**30
 

@@ -89,7 +89,7 @@ def _stored_layers(folder: Path) -> Mapping[str, tuple[int, int]]:
         base = open_base(folder)
         if "quantization_config" in base.config:
             return {}
-        return base.facts(name=folder.name, max_rank=1, dtype="auto").modules
+        return base.facts(name=folder.name, max_rank=1, dtype="float32").modules
     except BaseUnreadable:
         return {}  # the engine can read more than this
 
