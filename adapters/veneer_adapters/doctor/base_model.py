@@ -19,6 +19,7 @@ from veneer_adapters.errors import AdapterRejected, BaseUnreadable
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
+_CONFIG = "config.json"
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
@@ -69,7 +70,7 @@ def open_base(folder: Path) -> BaseModel:
         BaseUnreadable: these files are not there, or not as they should be.
     """
     try:
-        config = _read_object(folder / "config.json")
+        config = _read_object(folder / _CONFIG)
         tensors = {
             name: (path, tensor)
             for path in _weight_files(folder)
@@ -89,6 +90,11 @@ def _weight_files(folder: Path) -> list[Path]:
             sorted({str(n) for n in weight_map.values()}) if isinstance(weight_map, dict) else []
         )
         return [folder / Path(name).name for name in names]
+    if not (folder / _SINGLE).exists() and (folder / _CONFIG).exists():
+        raise BaseUnreadable(
+            "The base model has no model.safetensors, which is what the doctor reads; a server that"
+            " runs this model can check adapters of it, at POST /v1/adapters/check."
+        )
     return [folder / _SINGLE]
 
 

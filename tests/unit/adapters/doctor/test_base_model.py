@@ -77,6 +77,12 @@ def test_a_base_only_the_engine_understands_is_refused(
         of(checkpoint(tmp_path, tensors, **config))
 
 
+def test_a_base_in_another_format_is_left_to_a_server(tmp_path: Path) -> None:
+    (checkpoint(tmp_path) / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(BaseUnreadable, match=r"no model\.safetensors.*POST /v1/adapters/check"):
+        open_base(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 @pytest.mark.parametrize("spoil", ["missing", "damaged"])
 def test_a_base_that_is_not_there_is_refused(tmp_path: Path, name: str, spoil: str) -> None:

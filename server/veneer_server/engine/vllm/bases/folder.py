@@ -11,12 +11,13 @@ from pathlib import Path
 from veneer_adapters.doctor.base_model import open_base
 from veneer_adapters.errors import BaseUnreadable
 from veneer_server.engine.base import EngineNotStarted
+from veneer_server.engine.vllm.bases.mistaken import mistaken
 
 _INDEX = "model.safetensors.index.json"
 _WORDS = "model.embed_tokens.weight"
 _CONFIGS = ("config.json", "params.json")
 """Transformers' file, and Mistral's."""
-_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
+_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
 _TOKENIZERS = (
     *("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json"),
     *(
@@ -35,7 +36,7 @@ class BaseUnusable(EngineNotStarted):
 
 
 def require_usable(model: str, *, tokenizer: str | None = None) -> None:
-    """Return unless ``model`` is a folder that cannot be served; a name of the Hub is none.
+    """Return unless ``model`` is a place that cannot be served; a name of the Hub is none.
 
     ``tokenizer`` is another place that has the tokenizer.
 
@@ -43,8 +44,14 @@ def require_usable(model: str, *, tokenizer: str | None = None) -> None:
         BaseUnusable: says what is wrong and what to do.
     """
     folder = Path(model)
-    if not folder.is_dir():
-        return
+    try:
+        if not folder.exists():
+            return
+        wrong = mistaken(folder)
+    except OSError as error:
+        raise BaseUnusable(f"model.path cannot be read: {error.strerror}.") from error
+    if wrong is not None:
+        raise BaseUnusable(wrong)
     if not any((folder / name).is_file() for name in _CONFIGS):
         raise BaseUnusable(
             f"{folder} has no config.json, so it is not the folder of a model; set model.path to"

@@ -46,6 +46,20 @@ def cut(folder: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-10])
 
 
+def an_adapter(config: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / "config.json").unlink()
+        (folder / "adapter_config.json").write_text(config)
+
+    return change
+
+
+def a_gguf(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "x.gguf")
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+TWO = '{"weight_map": {"a": "model-00001.safetensors", "b": "model-00002.safetensors"}}'
 INDEX = '{"weight_map": {"a.weight": "model-00001.safetensors"}}'
 SPOILED = [
     ("no config", without("config.json"), "no config.json"),
@@ -55,7 +69,13 @@ SPOILED = [
     ("config of nothing", with_text("config.json", "{}"), "model_type"),
     ("config a list", with_text("config.json", "[]"), "model_type"),
     ("weights cut", cut, "weights"),
-    ("a part missing", with_text("model.safetensors.index.json", INDEX), "weights"),
+    ("a part missing", with_text("model.safetensors.index.json", INDEX), "lacks model-00001"),
+    ("two parts missing", with_text("model.safetensors.index.json", TWO), r"001\S* and 1 more"),
+    ("an adapter", an_adapter('{"base_model_name_or_path": "org/b"}'), "base .* 'org/b', and put"),
+    ("an adapter of nothing", an_adapter("[]"), "trained on and put"),
+    ("a GGUF", a_gguf, "GGUF, which vLLM .* gguf_file='x.gguf'"),
+    ("weights not fetched", with_text("model.safetensors", POINTER), "`git lfs pull`"),
+    ("tokenizer not fetched", with_text("tokenizer.json", POINTER), "tokenizer.*`git lfs pull`"),
 ]
 
 
@@ -67,7 +87,14 @@ def test_what_is_missing_or_damaged_is_said_with_what_to_do(
     with pytest.raises(BaseUnusable, match=said) as refused:
         require_usable(str(base))
     assert "\n" not in str(refused.value)
-    assert any(verb in str(refused.value) for verb in ("opy", "set ", "download"))
+    assert any(verb in str(refused.value) for verb in ("opy", "set ", "download", "run", "serve"))
+
+
+@pytest.mark.parametrize(("name", "said"), [("x.gguf", "GGUF"), ("x.safetensors", "its folder")])
+def test_a_file_is_no_base_model(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / name).write_bytes(b"GGUF")
+    with pytest.raises(BaseUnusable, match=said):
+        require_usable(str(tmp_path / name))
 
 
 def test_a_tokenizer_may_be_elsewhere(base: Path) -> None:
@@ -75,9 +102,13 @@ def test_a_tokenizer_may_be_elsewhere(base: Path) -> None:
     require_usable(str(base), tokenizer="org/other")
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.gguf"])
-def test_weights_in_other_formats_are_left_to_the_engine(base: Path, name: str) -> None:
-    (base / "model.safetensors").rename(base / name)
+def test_a_place_that_cannot_be_read_is_said_plainly() -> None:
+    with pytest.raises(BaseUnusable, match=r"model\.path cannot be read: File name too long"):
+        require_usable("x" * 5000)
+
+
+def test_weights_in_other_formats_are_left_to_the_engine(base: Path) -> None:
+    (base / "model.safetensors").rename(base / "pytorch_model.bin")
     require_usable(str(base))
 
 
