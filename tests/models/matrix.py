@@ -15,7 +15,7 @@ from veneer_server.engine.vllm.bases.families import FAMILIES
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 STARTS = HERE / "starts.md"
-"""What ``transcript.py`` printed, shortened by hand."""
+"""What ``transcript.py --record`` saw."""
 PAGE = HERE.parents[1] / "docs" / "models.md"
 Results = dict[str, dict[str, Any]]
 CLOSE = 2e-3
@@ -94,8 +94,8 @@ def _families() -> str:
         "\n## Parsers of tool calls and of reasoning\n\n"
         "Where `engine.args.tool_call_parser` or `engine.args.reasoning_parser` is not set, the"
         " family decides, and the log says so. The model's chat template must show the form that"
-        " the parser reads; without a template there are no chats, only completions. Set either to"
-        " `null` for none.\n"
+        " the parser reads; without a template there are no chats, only completions, unless"
+        " `engine.args.chat_template` names one. Set either to `null` for none.\n"
     )
     columns = ("family", "`model_type` begins with", "tool calls", "the template has", "reasoning")
     lines = [head, _row(*columns), "|---" * len(columns) + "|"]

@@ -29,6 +29,7 @@ from veneer_server.engine.stages import Stage, Stages
 from veneer_server.engine.vllm.bases.causes import Cause, last_logged
 from veneer_server.engine.vllm.bases.explaining import explain
 from veneer_server.engine.vllm.bases.folder import require_fitting, require_usable
+from veneer_server.engine.vllm.bases.reading import missing_architectures
 from veneer_server.engine.vllm.effect import measure_effect
 from veneer_server.engine.vllm.keeping import drop_lora_gauge, forget_tokenizers
 from veneer_server.engine.vllm.loading import forget_idle_layers, load_adapter, prepare_slots
@@ -94,6 +95,8 @@ class VllmEngine:
         options = await asyncio.to_thread(with_parsers, options)
         if options.reasoning_parser:
             fields["reasoning_parser"] = options.reasoning_parser
+        if named := await asyncio.to_thread(missing_architectures, options.model):
+            fields.setdefault("hf_overrides", {"architectures": named})
         stages.begin(Stage.ENGINE)
         processes = await start_processes(fields, options.record, stages.begin)
         with last_logged():  # also what vLLM says of an engine that is ended here

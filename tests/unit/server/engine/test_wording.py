@@ -13,6 +13,9 @@ CASES = [
      "This model does not think before it answers, so it takes no budget for that."),
     ('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
      "This server does not know how this model writes tool calls, so it takes no tools."),
+    ("As of transformers v4.44, default chat template is no longer allowed, so you must provide a "
+     "chat template if the tokenizer does not define one.",
+     "This model has no chat template, so it takes no messages; ask it at /v1/completions."),
     ("You must set `--enable-prompt-embeds` to input `prompt_embeds`.",
      "This server takes no embeddings in a prompt."),
     ("None are specified: {'json': None, 'regex': None}", "None are specified."),

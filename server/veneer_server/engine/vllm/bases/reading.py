@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import cached_file
 
 _TEMPLATE, _TOKENIZER, _CONFIG = "chat_template.jinja", "tokenizer_config.json", "config.json"
@@ -12,6 +13,18 @@ _TEMPLATE, _TOKENIZER, _CONFIG = "chat_template.jinja", "tokenizer_config.json",
 def read_config(model: str) -> dict[str, Any]:
     """Return the config.json of ``model``, a folder or an id of the Hub; {} if there is none."""
     return _read_object(model, _CONFIG)
+
+
+def missing_architectures(model: str) -> list[str] | None:
+    """Return the class that writes text for a model whose config names none; else None.
+
+    vLLM would take the class without a head, which only embeds.
+    """
+    config = read_config(model)
+    if config.get("architectures"):
+        return None
+    name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(str(config.get("model_type")))
+    return [name] if name else None
 
 
 def read_template(model: str) -> str | None:

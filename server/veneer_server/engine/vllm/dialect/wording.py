@@ -14,6 +14,10 @@ _KNOWN: tuple[tuple[re.Pattern[str], str], ...] = (
         re.compile("enable-auto-tool-choice|tool-call-parser"),
         "This server does not know how this model writes tool calls, so it takes no tools.",
     ),
+    (
+        re.compile("must provide a chat template"),
+        "This model has no chat template, so it takes no messages; ask it at /v1/completions.",
+    ),
     (re.compile("enable-(prompt|mm)-embeds"), "This server takes no embeddings in a prompt."),
 )
 """What some messages mean, when all that they say is which flag is missing."""
