@@ -85,6 +85,7 @@ def engine_fields(options: EngineOptions, *, on_cpu: bool) -> dict[str, Any]:
         # -1: vLLM takes less than the model allows when the KV cache holds no more.
         "max_model_len": -1 if options.max_len is None else options.max_len,
         "max_num_seqs": options.max_seqs,
+        "runner": "generate",  # else vLLM would start an encoder, and fail in its own way
         "enable_lora": True,
         "max_loras": options.device_slots,
         "max_cpu_loras": options.host_slots,

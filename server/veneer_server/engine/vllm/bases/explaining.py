@@ -17,6 +17,10 @@ _NOT_LORA = (
     "vLLM cannot serve this kind of base model with adapters, neither with its own code nor with"
     " that of Transformers ({detail}); serve another base model."
 )
+_WRITES_NOTHING = (
+    "The base model writes no text: it embeds, classifies or ranks; serve one that generates."
+)
+_NO_LENGTH = "The base model does not say how long its context is; set `model.max_len`, in tokens."
 _UNKNOWN = (
     "The base model is of a kind that neither vLLM nor Transformers knows ({detail}); check"
     " `architectures` and `model_type` in its config.json, or serve another base model."
@@ -58,6 +62,8 @@ _OTHER = (
 _RULES: tuple[tuple[str, str], ...] = (
     (r"RuntimeError: cancelled$|EngineDeadError", _ENDED),
     (r"No supported LoRA modules found", _NOT_LINEAR),
+    (r"not support `--runner generate`", _WRITES_NOTHING),
+    (r"max_model_len must be a positive", _NO_LENGTH),
     (_NO_LORA.pattern, _NOT_LORA),
     (r"trust_remote_code|requires you to execute", _CODE),
     (r"Cannot find any model weights|no file named .*(safetensors|\.bin)", _NO_WEIGHTS),

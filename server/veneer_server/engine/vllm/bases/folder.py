@@ -15,6 +15,11 @@ from veneer_server.engine.vllm.bases.mistaken import mistaken
 
 _INDEX = "model.safetensors.index.json"
 _WORDS = "model.embed_tokens.weight"
+_WITHOUT_TEXT = (
+    *("ForSequenceClassification", "ForTokenClassification", "ForMaskedLM", "RewardModel"),
+    *("ForQuestionAnswering", "ForMultipleChoice"),
+)
+"""The endings of classes that score or classify."""
 _CONFIGS = ("config.json", "params.json")
 """Transformers' file, and Mistral's."""
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
@@ -118,6 +123,12 @@ def _require_readable(folder: Path) -> None:
         raise BaseUnusable(
             f"config.json in {folder} names neither `model_type` nor `architectures`; copy or"
             " download the one that belongs to the weights."
+        )
+    named = config.get("architectures")
+    if isinstance(named, list) and named and str(named[0]).endswith(_WITHOUT_TEXT):
+        raise BaseUnusable(
+            f"The model in {folder} writes no text ({named[0]}); set model.path to one that"
+            " generates."
         )
     if any((folder / name).exists() for name in ("model.safetensors", _INDEX)):
         _require_headers(folder)

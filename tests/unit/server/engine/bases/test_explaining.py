@@ -22,6 +22,9 @@ CAUSES = [
     (("OSError", "no/where is not a local folder and is not valid"), "check model.path"),
     (("ValueError", "1 validation error for ModelConfig\n  Value error, The dtype is odd [type="),
      "The dtype is odd"),
+    (("ValueError", "Embedding models do not support `--runner generate`. Use `--runner pooling`."),
+     "writes no text"),
+    (("ValueError", "max_model_len must be a positive integer, got int: -1."), "`model.max_len`"),
     (("ValueError", "To serve at least one request, 3 GiB is needed."), "3 GiB is needed."),
 ]  # fmt: skip
 

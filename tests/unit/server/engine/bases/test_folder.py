@@ -60,11 +60,13 @@ def a_gguf(folder: Path) -> None:
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 TWO = '{"weight_map": {"a": "model-00001.safetensors", "b": "model-00002.safetensors"}}'
+CLASSIFIER = '{"model_type": "bert", "architectures": ["BertForSequenceClassification"]}'
 INDEX = '{"weight_map": {"a.weight": "model-00001.safetensors"}}'
 SPOILED = [
     ("no config", without("config.json"), "no config.json"),
     ("no weights", without("model.safetensors"), "no weights"),
     ("no tokenizer", without("tokenizer.json"), "no tokenizer"),
+    ("a classifier", with_text("config.json", CLASSIFIER), "writes no text"),
     ("config not JSON", with_text("config.json", "{"), "config.json"),
     ("config of nothing", with_text("config.json", "{}"), "model_type"),
     ("config a list", with_text("config.json", "[]"), "model_type"),
