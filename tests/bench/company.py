@@ -1,4 +1,4 @@
-"""Does an answer depend on who else is served? By dtype: how many differ, how fast, how right.
+"""Does an answer depend on who else is served? By dtype: how many differ.
 
     python tests/bench/company.py [--dtypes bfloat16 float32] [--prompts 16] [--adapters PATH ...]
     python tests/bench/company.py --rows
@@ -7,8 +7,7 @@
 The real engine runs in this process, on the embedded model with demo adapters. Each prompt is
 answered greedily alone, alone again, in twos and fours (copies of the same request at once), and
 among requests for the base and every adapter. An answer differs when its first tokens do.
-Speed comes as tokens per second and as the worker's milliseconds of CPU for a token; beside other
-programs only the latter says something, best with one thread (VLLM_CPU_OMP_THREADS_BIND=0).
+``dtypes.py`` says how fast and how right each dtype is.
 
 ``--rows`` asks single operations instead: in which numbers of rows is a row rounded otherwise than
 among 256? ``--products`` measures how long all products of a step take, in one thread.
@@ -21,13 +20,10 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from veneer_server.engine.base import Answer, Call, Endpoint
 from veneer_server.engine.vllm import embedded
@@ -35,7 +31,6 @@ from veneer_server.engine.vllm.options import EngineOptions, environment
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "adapters" / "demo"
-HELDOUT = DEMO / "training" / "heldout" / "json-extractor.jsonl"
 FIRST = 8
 PROMPTS = [
     f"{verb} {thing}."
@@ -51,11 +46,6 @@ SHAPES = {
     "head": (576, 49152),
 }
 LAYERS = 30
-TEXT = (
-    "A lighthouse stands where the land ends. Its lamp turns all night, and each ship that passes "
-    "knows by the rhythm of the light which coast it is. The keeper writes down the weather, the "
-    "tide and the names of the ships, and in the morning he puts out the lamp and sleeps. "
-)
 
 
 @dataclass(frozen=True)
@@ -140,76 +130,6 @@ async def compare(models: Models, prompts: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def worker() -> psutil.Process:
-    """Return the process that computes."""
-    children = psutil.Process().children(recursive=True)
-    return next(child for child in children if "VLLM::Worker" in " ".join(child.cmdline()))
-
-
-def cpu_s() -> float:
-    times = worker().cpu_times()
-    return float(times.user + times.system)
-
-
-async def timed(work: Callable[[], Awaitable[Any]], tokens: int, times: int = 3) -> dict[str, Any]:
-    """Return tokens per second, the median of some tries, and the least CPU time of a token."""
-    took, used = [], []
-    for _ in range(times):
-        began, before = time.perf_counter(), cpu_s()
-        await work()
-        took.append(tokens / (time.perf_counter() - began))
-        used.append(1000 * (cpu_s() - before) / tokens)
-    return {"tok_per_s": round(sorted(took)[times // 2], 1), "cpu_ms": round(min(used), 2)}
-
-
-async def speed(models: Models) -> dict[str, Any]:
-    """Return the speed of decoding 1, 16 and 32 streams, and of a prompt of 512 tokens."""
-
-    async def one(model: str, prompt: list[int], tokens: int) -> None:
-        body = {"model": models.names[model], "prompt": prompt, "max_tokens": tokens}
-        await models.ask(Endpoint.COMPLETIONS, {**body, "temperature": 0, "ignore_eos": True})
-
-    seeds = itertools.count(1000)
-
-    async def many(model: str, streams: int, tokens: int) -> None:
-        await asyncio.gather(*(one(model, [next(seeds)] * 8, tokens) for _ in range(streams)))
-
-    found: dict[str, Any] = {}
-    for model in list(models.names)[:2]:
-        await one(model, [next(seeds)] * 4, 4)
-        found[model] = {
-            "1 stream": await timed(lambda m=model: many(m, 1, 48), 48),
-            "16 streams": await timed(lambda m=model: many(m, 16, 24), 16 * 24),
-            "32 streams": await timed(lambda m=model: many(m, 32, 16), 32 * 16),
-            "prefill of 512": await timed(
-                lambda m=model: one(m, [next(seeds), *range(600, 1111)], 1), 512
-            ),
-        }
-    return found
-
-
-async def loss(models: Models) -> float:
-    """Return the base's mean negative log-likelihood of a text, in nats a token."""
-    body = {"model": models.names["base"], "prompt": TEXT * 3, "max_tokens": 1, "temperature": 0}
-    found = await models.ask(Endpoint.COMPLETIONS, {**body, "prompt_logprobs": 0})
-    known = [v for at in found["choices"][0]["prompt_logprobs"] if at for v in at.values()]
-    return round(-sum(v["logprob"] for v in known) / len(known), 5)
-
-
-async def exact(models: Models) -> str:
-    """Return how many held-out answers of the JSON extractor are exactly right."""
-    rows = [json.loads(line) for line in HELDOUT.read_text().splitlines()]
-
-    async def right(row: dict[str, Any]) -> bool:
-        body = {"model": models.names["json-extractor"], "messages": row["messages"]}
-        found = await models.ask(Endpoint.CHAT, {**body, "max_tokens": 64, "temperature": 0})
-        with suppress(ValueError):
-            return bool(json.loads(found["choices"][0]["message"]["content"]) == row["expected"])
-        return False
-
-    return f"{sum([await right(row) for row in rows])} of {len(rows)}"
-
-
 async def measure(dtype: str, asked: argparse.Namespace) -> dict[str, Any]:
     from veneer_server.engine.vllm.engine import VllmEngine
 
@@ -229,21 +149,11 @@ async def measure(dtype: str, asked: argparse.Namespace) -> dict[str, Any]:
     engine = await VllmEngine.start(options)
     try:
         names = {"base": "base"}
-        for number, folder in enumerate((*asked.adapters, DEMO / "json-extractor"), 1):
+        for number, folder in enumerate(asked.adapters, 1):
             names[folder.name] = f"{folder.name}@sha256:{number}"
             await engine.load_adapter(number, names[folder.name], folder)
         models = Models(engine, names, itertools.count(), asked.tokens)
-        extractor = {"json-extractor": names.pop("json-extractor")}
-        found: dict[str, Any] = {}
-        if "company" in asked.only:
-            found["company"] = await compare(models, PROMPTS[: asked.prompts])
-        if "speed" in asked.only:
-            found |= {"speed": await speed(models), "nll": await loss(models)}
-            found["worker_gib"] = round(worker().memory_info().rss / 2**30, 2)
-        if "exact" in asked.only:
-            names.update(extractor)
-            found["exact"] = await exact(models)
-        return found
+        return await compare(models, PROMPTS[: asked.prompts])
     finally:
         engine.stop()
 
@@ -306,7 +216,6 @@ def main() -> None:
         "--adapters", nargs="+", type=Path, default=[DEMO / "haiku", DEMO / "pirate"]
     )
     parser.add_argument("--tokens", type=int, default=24)
-    parser.add_argument("--only", nargs="+", default=["company", "speed", "exact"])
     asked = parser.parse_args()
     if asked.rows:
         rows()

@@ -164,6 +164,7 @@ def main() -> None:
     found: dict[tuple[str, str], list[list[float]]] = {}
     chance = random.Random(5)  # noqa: S311 - repeatable on purpose
     with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "my-adapters").mkdir()
         with (
             start_process(Path(folder), roots=[DEMO]) as served,
             httpx.Client(base_url=served.url, timeout=300) as client,
@@ -182,6 +183,7 @@ def main() -> None:
                     for model, kind in cases:
                         took = ask_some(client, served, model, kind, words)
                         found.setdefault((model, kind), []).append(took)
+                        print(model, kind, [round(ms) for ms in took], flush=True)
                 started = [
                     x for x in (served.log or Path()).read_text().splitlines() if "Started in" in x
                 ]
