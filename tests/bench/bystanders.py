@@ -208,7 +208,13 @@ class Watch:
     def __init__(self, port: int) -> None:
         context = mp.get_context("spawn")
         self._ask, theirs = context.Pipe()
-        context.Process(target=stand_by, args=(port, theirs), daemon=True).start()
+        self._process = context.Process(target=stand_by, args=(port, theirs), daemon=True)
+        self._process.start()
+
+    def end(self) -> None:
+        """End both, before the server ends beneath them."""
+        self._process.kill()
+        self._process.join(10)
 
     def look(self) -> tuple[float, int, float]:
         self._ask.send(True)
@@ -278,6 +284,7 @@ def main() -> None:
                 f" {gap_ms - calm_gap_ms:+.0f} | {live_ms:.0f} |",
                 flush=True,
             )
+        watch.end()
 
 
 if __name__ == "__main__":
