@@ -2,11 +2,10 @@
 PY := .venv/bin/python
 DEMO := adapters/demo
 # The tests of one file stay together; two files for each core, for they also wait for each other's
-# clocks, disks and processes. Those of the engine share it, and so run one by one; but a start of it
-# is little more than imports on one core, so of those that start one for themselves two run at once.
+# clocks, disks and processes. Those of the engine run two at once, each with half of the cores: a
+# start is little more than imports on one core, and two threads are not twice as fast as one.
 PARALLEL := -n $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) --dist loadfile
 TWO := -n 2 --dist loadfile
-STARTS := tests/models tests/engine/starts tests/unit
 ENGINE := engine and not services and not matrix and not clients and not models
 
 serve: setup  ## Set everything up and serve the embedded model with the demo adapters
@@ -54,8 +53,7 @@ slow-tests: test-tools
 	$(PY) -m pytest $(PARALLEL) -m "slow and not engine and not services and not clients"
 
 engine-tests: test-tools
-	$(PY) -m pytest $(TWO) --durations=30 -m "$(ENGINE)" $(STARTS)
-	$(PY) -m pytest --durations=30 -m "$(ENGINE)" $(STARTS:%=--ignore %)
+	CORES=apart $(PY) -m pytest $(TWO) --durations=30 -m "$(ENGINE)"
 
 test-services:  ## Tests that need system packages (installed as root on Debian)
 	@scripts/install test

@@ -5,13 +5,14 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from tempfile import mkstemp
+from typing import Any
 
 import pytest
 import pytest_asyncio
 import structlog
 from sqlalchemy import URL
 
-from support import asked
+from support import asked, dealing
 from support.places import DEMO
 from support.postgres import database as postgres_database
 from support.postgres import postgresql
@@ -24,6 +25,7 @@ from veneer_server.engine.vllm.options import EngineOptions, environment
 
 def pytest_configure(config: pytest.Config) -> None:
     asked.note(config.option.markexpr)
+    dealing.take_a_share_of_the_cores(config)
     _trust_one_authority(config)
     # Where rich is installed structlog draws tracebacks with all locals: up to a second each.
     *usual, _ = structlog.get_config()["processors"]
@@ -44,6 +46,11 @@ def _trust_one_authority(config: pytest.Config) -> None:
     patch.setenv("SSL_CERT_FILE", name)
     config.add_cleanup(patch.undo)
     config.add_cleanup(Path(name).unlink)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Deal out whole engines, or the tests of faults one by one; else as --dist says."""
+    return dealing.scheduler(config, log)
 
 
 def pytest_collection_finish() -> None:

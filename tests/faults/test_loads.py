@@ -24,7 +24,6 @@ pytestmark = [
     pytest.mark.matrix,
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.timeout(300),
-    pytest.mark.xdist_group("loads"),  # they share an engine and what they know of it
 ]
 
 DEVICE, HOST = 4, 8
