@@ -38,6 +38,30 @@ async def count(stream: Any, is_over: Callable[[], bool]) -> int:
     return number
 
 
+async def test_a_seed_gives_the_same_answer_however_many_steps_its_prompt_takes(
+    tmp_path: Path,
+) -> None:
+    endless = {"model": "tiny", "max_tokens": 1900, "ignore_eos": True, "stream": True}
+    long = {"model": "tiny", "prompt": [5, 9] * 300, "max_tokens": 12, "ignore_eos": True}
+    seeded = {**long, "seed": 7, "temperature": 1.0}
+    args = {"enable_prefix_caching": False}
+    async with tiny.engine(tmp_path, args=args) as engine, asyncio.timeout(200):
+
+        async def ask(number: int, **more: Any) -> str:
+            answer = await engine.respond(Call(Endpoint.COMPLETIONS, seeded | more, f"s{number}"))
+            assert isinstance(answer, Answer)
+            text: str = answer.body["choices"][0]["text"]
+            return text
+
+        alone = await ask(1)
+        stream = await engine.respond(Call(Endpoint.COMPLETIONS, {**endless, "prompt": "a"}, "s"))
+        await anext(stream)
+        beside = await asyncio.gather(ask(2), ask(3), ask(4, seed=8))
+        await stream.aclose()
+    assert beside[:2] == [alone, alone]
+    assert beside[2] != alone
+
+
 async def test_late_in_a_long_prompt_steps_are_smaller_and_the_stream_has_a_token_of_each(
     tmp_path: Path,
 ) -> None:

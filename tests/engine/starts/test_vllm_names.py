@@ -83,7 +83,7 @@ ATTRIBUTES = {
         *("compile_grammar", "_build_ll_tokenizer"),
     ),
     "vllm.v1.structured_output.backend_guidance.GuidanceGrammar": ("accept_tokens",),
-    "vllm.v1.worker.cpu_model_runner.CPUModelRunner": ("_zero_block_ids",),
+    "vllm.v1.worker.cpu_model_runner.CPUModelRunner": ("_zero_block_ids", "sample_tokens"),
     "vllm.v1.worker.worker_base.WorkerWrapperBase": ("init_device", "worker"),
     "vllm.v1.worker.gpu_worker.Worker": (
         *("load_model", "determine_available_memory", "compile_or_warm_up_model"),

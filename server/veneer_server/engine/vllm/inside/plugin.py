@@ -102,9 +102,7 @@ def install() -> None:
         if _is_ours():
             _zero_new_blocks()
     if role is Role.WORKER and _is_ours():
-        _fuse_layers()
-        _rotate_every_head()
-        _count_ranks_plainly()
+        _mend_the_cpus_worker()
     if role is Role.WORKER or not _is_ours():
         # Where vLLM has no process for its worker, as on one GPU, the engine core has the model.
         _take_any_base()
@@ -156,18 +154,16 @@ def _take_any_base() -> None:
         prepare_any_base(on_cpu=_is_ours())
 
 
-def _fuse_layers() -> None:
-    """Make vLLM build the model from fused layers."""
+def _mend_the_cpus_worker() -> None:
+    """Change vLLM where it is slow, wrong or ends on a CPU; each module says where."""
     from veneer_server.engine.vllm.inside.layers_cpu import register
+    from veneer_server.engine.vllm.inside.rotary_cpu import rotate_every_head
+    from veneer_server.engine.vllm.inside.seeds_cpu import keep_seeds
 
     register()
-
-
-def _rotate_every_head() -> None:
-    """Make vLLM turn all heads of queries that come one head apart."""
-    from veneer_server.engine.vllm.inside.rotary_cpu import rotate_every_head
-
     rotate_every_head()
+    keep_seeds()
+    _count_ranks_plainly()
 
 
 def _count_ranks_plainly() -> None:
