@@ -113,8 +113,10 @@ async def veneer(model: str, core: Core, port: int) -> None:
     from veneer_server.engine.base import ModelFacts
     from veneer_server.engine.vllm.engine import VllmEngine
     from veneer_server.engine.vllm.openai import OpenAIHandlers
+    from veneer_server.engine.vllm.starting import ask_environment_once
     from veneer_server.settings import Settings
 
+    ask_environment_once()
     handlers = OpenAIHandlers(
         (made := client(model, core)),
         name=NAME,

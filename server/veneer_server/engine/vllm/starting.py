@@ -88,9 +88,16 @@ async def start_processes(
         raise EngineNotStarted(explain_without_lora(own, failed.cause)) from failed
 
 
-def _start_client(fields: Mapping[str, Any]) -> AsyncLLM:
-    # vLLM asks the environment for this at each token, which takes longer than all it then counts.
+def ask_environment_once() -> None:
+    """Keep what vLLM asks the environment for at each token.
+
+    To ask takes longer than all that it then counts.
+    """
     setattr(envs, _ASKED_OFTEN, getattr(envs, _ASKED_OFTEN))
+
+
+def _start_client(fields: Mapping[str, Any]) -> AsyncLLM:
+    ask_environment_once()
     with last_logged() as logged:
         try:
             config = AsyncEngineArgs(**fields).create_engine_config(UsageContext.API_SERVER)

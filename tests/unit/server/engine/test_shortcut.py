@@ -1,6 +1,8 @@
 """Plain text that goes to the client past its reader: the same bytes, in the same order."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncGenerator, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.asked import need
-from unit.server.engine.test_plain import CHATS, COMPLETIONS, answer, handler, metadata
+from unit.server.engine.test_plain import CHATS, COMPLETIONS, handler, metadata
 from veneer_server.engine.base import Outlet
 
 pytestmark = pytest.mark.engine
@@ -18,6 +20,8 @@ pytestmark = pytest.mark.engine
 whole = need("veneer_server.engine.vllm.dialect.whole")
 short = need("veneer_server.engine.vllm.dialect.shortcut")
 generations = need("veneer_server.engine.vllm.generations")
+detokenizing = need("vllm.v1.engine.detokenizer")
+engine_wire = need("vllm.v1.engine")
 processing = need("vllm.v1.engine.output_processor")
 sampling = need("vllm.sampling_params")
 chat_wire = need("vllm.entrypoints.openai.chat_completion.protocol")
@@ -31,18 +35,34 @@ PARTS = st.lists(st.booleans(), max_size=8)
 
 
 class Request:
-    """One request in vLLM's output processor, with a reader as vLLM's client is one."""
+    """One request in vLLM's output processor, with a reader as vLLM's client is one.
 
-    def __init__(self) -> None:
+    Its tokens are the numbers of ``texts``.
+    """
+
+    def __init__(self, texts: Sequence[str], interval: int | None = None) -> None:
         self.outlet = Outlet()
         short.shortcut.set(short.Shortcut(self.outlet))
-        processor = processing.OutputProcessor(None, log_stats=False)
         kind = sampling.RequestOutputKind.DELTA
-        self.queue = processing.RequestOutputCollector(kind, "inside")
-        self.state = SimpleNamespace(queue=self.queue)
-        processor.external_req_ids["r"].append("inside")
-        processor.request_states["inside"] = self.state
-        client = SimpleNamespace(output_processor=processor)
+        params = sampling.SamplingParams(output_kind=kind, stream_interval=interval)
+        asked = engine_wire.EngineCoreRequest(
+            request_id="inside",
+            external_req_id="r",
+            prompt_token_ids=[1, 2, 3],
+            mm_features=None,
+            sampling_params=params,
+            pooling_params=None,
+            arrival_time=0.0,
+            lora_request=None,
+            cache_salt=None,
+            data_parallel_rank=None,
+        )
+        self.processor = processing.OutputProcessor(None, log_stats=False)
+        self.queue = processing.RequestOutputCollector(params.output_kind, "inside")
+        self.processor.add_request(asked, "x", queue=self.queue)
+        self.state = self.processor.request_states["inside"]
+        self.state.detokenizer = words(asked, texts)
+        client = SimpleNamespace(output_processor=self.processor)
         self.generation = generations.Generations().add(client, self._outputs(), None, "r")
 
     async def _outputs(self) -> AsyncGenerator[Any]:
@@ -52,11 +72,16 @@ class Request:
             if output.finished:
                 return
 
-    async def put(self, output: Any) -> None:
-        """Give ``output`` as vLLM does, when everything before was read."""
+    async def read(self) -> None:
+        """Return when everything before was read, and its reader waits for more."""
         while self.queue.output is not None or not self.generation._is_read():
             await asyncio.sleep(0)
-        self.state.queue.put(output)
+
+    def step(self, token: int, *, is_last: bool = False) -> None:
+        """Let the engine core answer with ``token``."""
+        reason = engine_wire.FinishReason.LENGTH if is_last else None
+        output = engine_wire.EngineCoreOutput("inside", [token], finish_reason=reason)
+        self.processor.process_outputs([output])
 
     def chat(self, kind: type[Any], more: dict[str, Any]) -> Any:
         messages = [{"role": "user", "content": "x"}]
@@ -73,6 +98,18 @@ class Request:
         )
 
 
+def words(asked: Any, texts: Sequence[str]) -> Any:
+    """Return vLLM's detokenizer of a request whose tokens are the numbers of ``texts``."""
+
+    kind: Any = detokenizing.BaseIncrementalDetokenizer
+
+    class Words(kind):  # type: ignore[misc]
+        def decode_next(self, next_token_id: int) -> str:
+            return texts[next_token_id]
+
+    return Words(asked)
+
+
 async def read(events: Any, into: list[bytes]) -> None:
     async for event in events:
         into.append(event if isinstance(event, bytes) else event.encode())  # noqa: PERF401 - seen while it grows
@@ -82,7 +119,7 @@ async def events_of(
     ask: Any, kind: type[Any], more: dict[str, Any], texts: Sequence[str], taken: Sequence[bool]
 ) -> tuple[list[bytes], int]:
     """Return all events as they came, and how many came the short way."""
-    request, got, pushed, turns = Request(), [], [], list(taken)
+    request, got, pushed, turns = Request([*texts, "z"]), [], [], list(taken)
 
     def take(event: bytes) -> bool:
         if turns and not turns.pop():
@@ -94,8 +131,9 @@ async def events_of(
     request.outlet.open(take)
     async with asyncio.timeout(10):
         reader = asyncio.create_task(read(ask(request, kind, more), got))
-        for output in answer(texts, "z", "stop"):
-            await request.put(output)
+        for token in range(len(texts) + 1):
+            await request.read()
+            request.step(token, is_last=token == len(texts))
         await reader
     return got, len(pushed)
 
@@ -142,9 +180,9 @@ async def test_what_is_not_plain_never_takes_it(more: str) -> None:
     assert pushed == 0
 
 
-async def opened(take: Any) -> Request:
+async def opened(take: Any, interval: int | None = None) -> Request:
     """Return a request whose short way is open, and whose reader waits."""
-    request = Request()
+    request = Request(["a", "b", "c"], interval)
     request.outlet.open(bool)
     request.generation._shortcut.open(take)
     request.reader = asyncio.create_task(anext(request.generation))  # type: ignore[attr-defined]
@@ -152,34 +190,59 @@ async def opened(take: Any) -> Request:
     return request
 
 
+async def first_of(request: Request) -> Any:
+    async with asyncio.timeout(5):
+        return (await request.reader).outputs[0]  # type: ignore[attr-defined]
+
+
 async def test_nothing_overtakes_an_output_that_waits_for_its_reader() -> None:
     turns = [True, False]
-    request = await opened(lambda output: turns.pop())
-    first, second = answer(["a", "b"], "z", "stop")[:2]
-    request.state.queue.put(first)
-    request.state.queue.put(second)
-    async with asyncio.timeout(5):
-        found = await request.reader  # type: ignore[attr-defined]
-    assert found.outputs[0].text == "ab"
+    request = await opened(lambda text, tokens: turns.pop())
+    request.step(0)
+    request.step(1)
+    found = await first_of(request)
+    assert (found.text, found.token_ids) == ("ab", [0, 1])
 
 
 async def test_nothing_takes_the_short_way_while_nobody_reads() -> None:
     turns = [True, False]
-    request = await opened(lambda output: turns.pop())
-    first, second = answer(["a", "b"], "z", "stop")[:2]
-    request.state.queue.put(first)
-    async with asyncio.timeout(5):
-        assert await request.reader is first  # type: ignore[attr-defined]
-    request.state.queue.put(second)
-    assert (request.queue.output, turns) == (second, [True])
+    request = await opened(lambda text, tokens: turns.pop())
+    request.step(0)
+    assert (await first_of(request)).text == "a"
+    request.step(1)
+    assert (request.queue.output.outputs[0].text, turns) == ("b", [True])
+
+
+async def test_what_took_the_short_way_is_no_output() -> None:
+    request = await opened(lambda text, tokens: (text, tokens) == ("a", [0]))
+    request.step(0)
+    request.step(1)
+    assert (await first_of(request)).text == "b"
+
+
+async def test_a_request_that_vllm_tells_less_often_takes_the_long_way() -> None:
+    request = await opened(lambda text, tokens: True, interval=2)
+    request.step(0)
+    assert (await first_of(request)).text == "a"
+
+
+async def test_an_ended_request_is_not_held_by_its_short_way() -> None:
+    request = await opened(lambda text, tokens: True)
+    state = weakref.ref(request.state)
+    del request.state
+    gc.disable()
+    try:
+        request.step(0, is_last=True)
+        assert state() is None
+    finally:
+        gc.enable()
 
 
 async def test_an_error_on_the_short_way_is_the_requests_own() -> None:
-    def breaks(output: Any) -> bool:
+    def breaks(text: str, tokens: Sequence[int]) -> bool:
         raise ValueError
 
     request = await opened(breaks)
-    request.state.queue.put(answer(["a"], "z", "stop")[0])
-    async with asyncio.timeout(5):
-        with pytest.raises(asyncio.CancelledError):
-            await request.reader  # type: ignore[attr-defined]
+    request.step(0)
+    with pytest.raises(asyncio.CancelledError):
+        await first_of(request)

@@ -6,7 +6,7 @@ template, and the events around the stream; what comes between is the template w
 The last output brings the handler the tokens of all that it did not see, so its counts are right.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,13 +72,11 @@ class _Plain:
     template: Template | None = None
     untold: list[int] = field(default_factory=list)
 
-    def send(self, part: CompletionOutput, push: Callable[[bytes], bool]) -> bool:
-        """Push the event of ``part`` if the template has it; return whether it was pushed."""
-        if self.template is None or part.finish_reason or not part.text:
+    def send(self, text: str, tokens: Sequence[int], push: Callable[[bytes], bool]) -> bool:
+        """Push the event of ``text`` if the template is known; return whether it was pushed."""
+        if self.template is None or not push(self.template.event(text)):
             return False
-        if not push(self.template.event(part.text)):
-            return False
-        self.untold.extend(part.token_ids)
+        self.untold.extend(tokens)
         return True
 
     def tell(self, part: CompletionOutput) -> None:
@@ -109,15 +107,15 @@ async def by_template(
     async with aclosing(Paced(tell)) as handler:
         async for result in results:
             part = output_of(result).outputs[0]
-            if plain.send(part, put):
+            text = "" if part.finish_reason else part.text
+            if text and plain.send(text, part.token_ids, put):
                 yield ready.pop()
                 continue
-            text = "" if part.finish_reason else part.text
             plain.tell(part)
             async for event in handler.told(result):
                 plain.template = plain.template or Template.of(event, member, text)
                 yield event
             if plain.template is not None:
-                shortcut.open(lambda output: plain.send(output.outputs[0], shortcut.push))
+                shortcut.open(lambda text, tokens: plain.send(text, tokens, shortcut.push))
         async for event in handler.ended():
             yield event

@@ -1,21 +1,20 @@
 """A shorter way for plain text: from vLLM's output to the client without waking who reads.
 
-Each token otherwise wakes a task, which climbs through a dozen generators. An output takes the
-short way only while its reader waits for it and nothing else is on the long way, so the order of
-the events is the same.
+Each token otherwise wakes a task, which climbs through a dozen generators, and vLLM makes two
+objects for it. A text takes the short way only while its reader waits for it and nothing else is on
+the long way, so the order of the events is the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from vllm.outputs import RequestOutput
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from veneer_server.engine.base import Outlet
 
-Take = Callable[[RequestOutput], bool]
-"""Hands an output on, or returns False and does nothing with it."""
+Take = Callable[[str, Sequence[int]], bool]
+"""Hands a text and its tokens on, or returns False and does nothing with them."""
 
 
 class Shortcut:
@@ -31,40 +30,53 @@ class Shortcut:
         return self._outlet.push(event)
 
     def open(self, take: Take) -> None:
-        """Let ``take`` have the outputs that come while their reader waits."""
+        """Let ``take`` have the texts that come while their reader waits."""
         self._take = take
 
     def lead(self, client: AsyncLLM, request_id: str, is_read: Callable[[], bool]) -> None:
-        """Put the short way before the queue of the request, once, when it is open."""
+        """Put the short way before what makes the request's outputs, once, when it is open."""
         if self._take is None or self._client is not None or not self._outlet.is_open:
             return
         self._client = client
         processor = client.output_processor
         for name in processor.external_req_ids.get(request_id, ()):
             state = processor.request_states[name]
-            state.queue = Bypass(state.queue, self._take, is_read)
+            if state.stream_interval == 1:  # else vLLM counts what it has told
+                state.make_request_output = Bypass(state, self._take, is_read)
 
 
 class Bypass:
-    """The queue of a request, for who fills it; what ``take`` does not hand on goes into it."""
+    """What makes the outputs of a request; it makes none of a text that ``take`` hands on."""
 
-    def __init__(self, queue: Any, take: Take, is_read: Callable[[], bool]) -> None:
-        self._queue = queue
+    def __init__(self, state: Any, take: Take, is_read: Callable[[], bool]) -> None:
+        self._state = state
+        self._make = state.make_request_output
+        self._queue = state.queue
+        self._detokenizer = state.detokenizer
         self._take = take
         self._is_read = is_read
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._queue, name)
+    def __call__(
+        self, token_ids: list[int], pooled: Any, finish_reason: Any, *more: Any, **named: Any
+    ) -> Any:
+        """Return the output for the queue; None if its text was handed on."""
+        if finish_reason is not None:
+            vars(self._state).pop("make_request_output", None)  # else they would hold each other
+        elif self._queue.output is None and self._is_read():
+            return self._hand_on(token_ids, pooled, *more, **named)
+        return self._make(token_ids, pooled, finish_reason, *more, **named)
 
-    def put(self, output: Any) -> None:
-        """Hand ``output`` on at once if its reader waits for it, or keep it for the reader."""
-        if self._queue.output is None and self._is_read() and isinstance(output, RequestOutput):
-            try:
-                if self._take(output):
-                    return
-            except Exception as error:
-                output = error
-        self._queue.put(output)
+    def _hand_on(self, token_ids: list[int], pooled: Any, *more: Any, **named: Any) -> Any:
+        text = self._detokenizer.get_next_output_text(False, True)
+        try:
+            if text and self._take(text, token_ids):
+                return None
+        except Exception as error:
+            self._queue.put(error)
+            return None
+        output = self._make(token_ids, pooled, None, *more, **named)
+        output.outputs[0].text = text  # which the detokenizer gives only once
+        return output
 
 
 shortcut: ContextVar[Shortcut | None] = ContextVar("shortcut", default=None)
