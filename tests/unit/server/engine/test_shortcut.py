@@ -238,6 +238,13 @@ async def test_an_ended_request_is_not_held_by_its_short_way() -> None:
         gc.enable()
 
 
+async def test_a_request_on_the_short_way_is_aborted_as_any_other() -> None:
+    request = await opened(lambda text, tokens: True)
+    request.step(0)
+    assert request.processor.abort_requests(["r"], internal=False) == ["inside"]
+    assert request.queue.output.finished
+
+
 async def test_an_error_on_the_short_way_is_the_requests_own() -> None:
     def breaks(text: str, tokens: Sequence[int]) -> bool:
         raise ValueError

@@ -57,24 +57,32 @@ class Bypass:
         self._is_read = is_read
 
     def __call__(
-        self, token_ids: list[int], pooled: Any, finish_reason: Any, *more: Any, **named: Any
+        self,
+        new_token_ids: list[int],
+        pooling_output: Any,
+        finish_reason: Any,
+        *more: Any,
+        **named: Any,
     ) -> Any:
-        """Return the output for the queue; None if its text was handed on."""
+        """Return the output for the queue; None if its text was handed on.
+
+        vLLM gives the first three by position for a token, and by name when it aborts a request.
+        """
         if finish_reason is not None:
             vars(self._state).pop("make_request_output", None)  # else they would hold each other
         elif self._queue.output is None and self._is_read():
-            return self._hand_on(token_ids, pooled, *more, **named)
-        return self._make(token_ids, pooled, finish_reason, *more, **named)
+            return self._hand_on(new_token_ids, pooling_output, *more, **named)
+        return self._make(new_token_ids, pooling_output, finish_reason, *more, **named)
 
-    def _hand_on(self, token_ids: list[int], pooled: Any, *more: Any, **named: Any) -> Any:
+    def _hand_on(self, tokens: list[int], pooled: Any, *more: Any, **named: Any) -> Any:
         text = self._detokenizer.get_next_output_text(False, True)
         try:
-            if text and self._take(text, token_ids):
+            if text and self._take(text, tokens):
                 return None
         except Exception as error:
             self._queue.put(error)
             return None
-        output = self._make(token_ids, pooled, None, *more, **named)
+        output = self._make(tokens, pooled, None, *more, **named)
         output.outputs[0].text = text  # which the detokenizer gives only once
         return output
 
