@@ -98,9 +98,12 @@ async def test_the_keyboard_reaches_everything_sees_where_it_is_and_gets_out_aga
             for _ in range(stops + 5):
                 await page.keyboard.press("Tab")
                 at = await page.evaluate(FOCUSED)
-                # Behind the last stop is the browser's own bar; without one it begins again.
-                if at["is_body"] or at["what"] in reached[:1]:
+                # Behind the last stop is the browser's own bar; then it begins again. A page whose
+                # field has the focus from the start begins in its middle.
+                if at["what"] in reached[:1]:
                     break
+                if at["is_body"]:
+                    continue
                 assert at["seen"], (screen, at)
                 assert at["outlined"], (screen, at)
                 reached.append(at["what"])
