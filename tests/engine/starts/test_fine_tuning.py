@@ -23,7 +23,10 @@ from veneer_server.engine.vllm import embedded
 
 need("vllm")
 need("peft")
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+
+ENDED_S = 400
+"""A job runs after all others; a machine that is busy with something else lets it wait."""
 
 SAID = [{"role": "user", "content": "How do I boil an egg?"}]
 
@@ -65,7 +68,7 @@ async def test_from_a_file_to_an_answer_of_what_was_learned(tmp_path: Path) -> N
             lora={"r": 4, "learning_rate": 0.005},
             evaluation={"publish_to": "pirate", "then": "live", "graders": ["contains"]},
         )
-        done = await ended(client, job["id"], within_s=200)
+        done = await ended(client, job["id"], within_s=ENDED_S)
         assert done["status"] == "succeeded", done
         assert done["veneer"]["step"] == 24
         model = done["fine_tuned_model"]
@@ -111,7 +114,7 @@ async def test_what_the_server_makes_of_pairs_is_what_the_trainer_makes_of_them(
             lora={"r": 4, "learning_rate": 0.002},
             evaluation={"publish_to": "polite", "then": "live"},
         )
-        done = await ended(client, job["id"], within_s=200)
+        done = await ended(client, job["id"], within_s=ENDED_S)
         assert done["status"] == "succeeded", done
         page = (await client.get(f"{JOBS}/{job['id']}/checkpoints")).json()
         seen = page["data"][0]["metrics"]
@@ -137,7 +140,7 @@ async def went_on(client: httpx.AsyncClient, rows: str, **asked: Any) -> dict[st
         evaluation={"publish_to": "pirate", "then": "live"},
         **asked,
     )
-    done = await ended(client, job["id"], within_s=200)
+    done = await ended(client, job["id"], within_s=ENDED_S)
     assert done["status"] == "succeeded", done
     return done
 
@@ -159,7 +162,7 @@ async def test_a_job_goes_on_from_an_adapter_by_answers_and_by_preferences(tmp_p
             lora={"r": 4, "learning_rate": 0.002},
             evaluation={"publish_to": "pirate", "then": "live"},
         )
-        begun = (await ended(client, first["id"], within_s=200))["veneer"]["evaluation"]
+        begun = (await ended(client, first["id"], within_s=ENDED_S))["veneer"]["evaluation"]
         second = await went_on(client, rows, hyperparameters=numbers)
         found = second["veneer"]["evaluation"]
         assert second["veneer"]["started_from"]["model"] == "pirate@1"
