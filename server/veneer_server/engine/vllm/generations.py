@@ -20,6 +20,7 @@ from veneer_server.engine.vllm.constraints.admission import Admission
 from veneer_server.engine.vllm.dialect.shortcut import shortcut
 
 logger = logging.getLogger(__name__)
+_BAD_END = "a generation did not end as it should"
 
 
 class _Stopped(asyncio.CancelledError):
@@ -78,8 +79,11 @@ class Generation:
     async def _close(self) -> None:
         if (reader := self._reader) is not None:
             # vLLM reads several generations side by side, each in a task that it only cancels.
+            before = self._call.failure
             reader.cancel()
             await asyncio.wait([reader])
+            if (error := self._call.failure) is not before:  # nobody else is told any more
+                logger.warning(_BAD_END, exc_info=error)
         try:
             await self._outputs.aclose()
         finally:
@@ -121,7 +125,7 @@ class Generations:
         ends = [generation.aclose() for generation in begun]
         for error in await asyncio.gather(*ends, return_exceptions=True):
             if isinstance(error, Exception):
-                logger.warning("a generation did not end as it should", exc_info=error)
+                logger.warning(_BAD_END, exc_info=error)
 
 
 current: ContextVar[Generations | None] = ContextVar("generations", default=None)

@@ -82,6 +82,21 @@ async def test_one_that_does_not_end_well_leaves_none_running_and_raises_nothing
     assert sorted(client.stopped) == sorted(client.aborted) == ["0", "1"]
 
 
+async def test_an_error_while_a_reader_is_cancelled_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client = Client()
+    call, [generation] = begin(client, "bad end")
+    await anext(generation)
+    reader = asyncio.create_task(anext(generation))
+    async with asyncio.timeout(5):
+        await client.reading.wait()
+        await call.close()
+    assert reader.cancelled()
+    assert "this one does not end well" in caplog.text
+    assert client.aborted == ["0"]
+
+
 async def test_they_end_also_when_their_caller_is_cancelled_meanwhile() -> None:
     client = Client()
     call, [generation] = begin(client, None)

@@ -83,7 +83,8 @@ class Bypass:
             self._queue.put(error)
             return None
         output = self._make(tokens, pooled, None, *more, **named)
-        output.outputs[0].text = text  # which the detokenizer gives only once
+        if output is not None:
+            output.outputs[0].text = text  # which the detokenizer gives only once
         return output
 
 
