@@ -61,10 +61,12 @@ _SHOWN_CHARS = 100
 
 
 def quoted(text: object) -> str:
-    """Return ``text`` in backquotes, printable, on one line and at most 100 characters long."""
-    # A text may have megabytes, and each character may become ten.
-    plain = str(text)[: _SHOWN_CHARS + 1].encode("ascii", "backslashreplace").decode()
-    plain = "".join(char if char.isprintable() else "?" for char in plain)
+    """Return ``text`` in backquotes, printable, on one line and at most 100 characters long.
+
+    Printable is what Unicode calls so, in every script: no controls, and none that turn the line.
+    """
+    first = str(text)[: _SHOWN_CHARS + 1]  # a text may have megabytes
+    plain = "".join(char if char.isprintable() else "?" for char in first)
     return f"`{plain if len(plain) <= _SHOWN_CHARS else plain[:_SHOWN_CHARS] + '...'}`"
 
 

@@ -15,7 +15,7 @@ from veneer_adapters.artifact.manifest import BaseFacts
 from veneer_adapters.artifact.tensors import Tensor, read_header
 from veneer_adapters.artifact.values import read_values
 from veneer_adapters.doctor.base_layers import adaptable_modules
-from veneer_adapters.errors import AdapterRejected, BaseUnreadable
+from veneer_adapters.errors import AdapterRejected, BaseUnreadable, quoted
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
@@ -76,6 +76,11 @@ def open_base(folder: Path) -> BaseModel:
             for path in _weight_files(folder)
             for name, tensor in _headers(path).items()
         }
+    except FileNotFoundError as error:
+        lacks = quoted(Path(str(error.filename)).name)
+        raise BaseUnreadable(
+            f"The folder of the base model has no {lacks}; copy or download it whole."
+        ) from error
     except OSError as error:
         raise BaseUnreadable(f"The base model cannot be read: {error.strerror}.") from error
     except (ValueError, AdapterRejected) as error:

@@ -36,4 +36,6 @@ def test_every_error_is_drawn_in_the_tree() -> None:
 def test_what_a_client_typed_is_shown_short_and_printable() -> None:
     assert quoted("a\r\nb\x1b[0m") == "`a??b?[0m`"
     assert len(quoted("x" * 1000)) < 110
+    assert quoted("größe-二") == "`größe-二`"
+    assert quoted("a\u202eb\udc80\u2028") == "`a?b??`"
     assert "Did you mean `a` or `b`?" in str(AdapterNotFound("x", ("a", "b")))

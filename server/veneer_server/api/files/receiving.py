@@ -72,6 +72,10 @@ async def _keep(
 
 
 async def forget(server: Server, owner: str, kept: Iterable[StoredFile]) -> None:
-    """Remove files that nobody will use, also when the caller is cancelled meanwhile."""
-    for file in kept:
-        await to_its_end(server.files.delete(owner, file.id))
+    """Remove files that nobody will use: all of them, also when the caller is cancelled."""
+
+    async def remove() -> None:
+        for file in kept:
+            await server.files.delete(owner, file.id)
+
+    await to_its_end(remove())

@@ -93,3 +93,4 @@ def test_a_base_that_is_not_there_is_refused(tmp_path: Path, name: str, spoil: s
     with pytest.raises(BaseUnreadable) as raised:
         open_base(folder)
     assert str(tmp_path) not in str(raised.value)
+    assert spoil == "damaged" or name in str(raised.value)
