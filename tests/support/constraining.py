@@ -31,6 +31,7 @@ class Constraints:
             model_config=SimpleNamespace(get_vocab_size=lambda: len(self.tokenizer)),
         )
         self.admission = admission.Admission(config, self.tokenizer)
+        self.admission.warm_up()  # as the engine's start does: nothing is refused for slowness
 
     async def admit(self, **asked: Any) -> Any:
         """Return the constraint as the engine gets it, or raise why it does not."""

@@ -181,6 +181,8 @@ def _note(record: Path | None, folder: Path, shared: Collection[str] = ()) -> No
 
 
 def _remove(folder: Path, shared: Iterable[str], record: Path | None) -> None:
+    if os.environ.get(FOLDER) == str(folder):
+        del os.environ[FOLDER]  # whatever starts next would fail to put its sockets there
     leftovers.remove(folder, list(shared))
     if record is not None:
         record.unlink(missing_ok=True)
