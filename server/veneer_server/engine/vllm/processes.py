@@ -11,7 +11,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -26,6 +25,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from veneer_server.engine.stages import Stage
 from veneer_server.engine.vllm import leftovers
 from veneer_server.engine.vllm.bases.causes import Cause, note_started, read_cause
+from veneer_server.engine.vllm.startup.places import make_folder
 from veneer_server.engine.vllm.startup.reports import FOLDER, following
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class EngineProcesses:
         thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         if record is not None and leftovers.clear(record):
             logger.info("what an engine of a killed server left was removed")
-        folder = Path(tempfile.mkdtemp(prefix=leftovers.FOLDER_PREFIX))
+        folder = make_folder(leftovers.FOLDER_PREFIX)
         os.environ[FOLDER] = str(folder)
         starting = thread.submit(start_client)
         try:
