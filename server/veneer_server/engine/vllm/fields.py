@@ -11,17 +11,19 @@ _PROMPTS = ("messages", "prompt", "input", "tokens")
 _CONSTRAINTS = ("structured_outputs", "response_format", "text", "output_config", "tools")
 """Fields that can hold a schema or a grammar, the most direct first."""
 _WRITTEN_AS = {
+    "chat_template": ("chat_template_kwargs", *_PROMPTS),
     "logprobs": ("top_logprobs",),
     "max_tokens": ("max_completion_tokens", "max_output_tokens"),
     "messages": _PROMPTS,
     "prompt": _PROMPTS,
+    "reasoning_effort": ("reasoning", "output_config", "thinking"),
     "response_format": ("text", "output_config"),
     "structured_outputs": _CONSTRAINTS,
 }
 """vLLM's parameters, and how else a client may have written them."""
 _INSIDE = frozenset(
-    {"audio_embeds", "audio_filesize_mb", "file", "image_embeds", "tool_calls", "type", "url"}
-    | {"video_embeds"}
+    {"audio_filesize_mb", "file", "image_url", "tool_calls", "type", "url"}
+    | {"audio", "image", "video", "audio_embeds", "image_embeds", "prompt_embeds", "video_embeds"}
 )
 """What vLLM names without saying where: each stands in a message, or in a part of one."""
 _TOPICS = (
