@@ -6,10 +6,16 @@ It needs Debian's chromium, ``scripts/install browser`` and ``scripts/install tr
 """
 
 import asyncio
+import base64
+import io
+import shutil
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
+from PIL import Image
 from playwright.async_api import Browser, Page
 
 from support import batching, fine_tuning
@@ -22,11 +28,20 @@ BASE = "smollm2-135m-instruct"
 QUESTION = "What does a lighthouse do?"
 SCREENS = ("", "variants", "variants/pirate", "rollouts", "training", "batches", "keys", "usage")
 WIDE, PHONE = {"width": 1100, "height": 720}, {"width": 390, "height": 720}
+COLORS = 256
+"""Of a picture, so that it takes a third of the room."""
 
 
-async def use(url: str) -> None:
-    """Ask each variant a few times, so that there is something to see."""
+async def use(url: str, demo: Path) -> None:
+    """Let a canary answer with haiku's weights, and ask each variant a few times."""
     async with httpx.AsyncClient(base_url=url, timeout=120) as client:
+        other = {"source": str(demo / "haiku"), "alias": "next"}
+        published = await client.post("/v1/adapters/pirate/revisions", json=other)
+        assert published.status_code == 201, published.text
+        both = [{"revision": 1, "weight": 80}, {"revision": 2, "weight": 20}]
+        moving = {"targets": both, "guard": {"min_requests": 50, "margin": 0.05}}
+        moved = await client.put("/v1/adapters/pirate/aliases/live", json=moving)
+        assert moved.status_code == 200, moved.text
         for model in (BASE, "pirate", "haiku", "json-extractor", "pirate", "pirate"):
             said = [{"role": "user", "content": QUESTION}]
             body = {"model": model, "messages": said, "max_tokens": 24, "stream": True}
@@ -81,7 +96,7 @@ async def take(browser: Browser, url: str, scheme: str, names: tuple[str, ...]) 
         if scheme == "light":
             await page.get_by_role("button", name="This one is best: pirate").click()
             await page.get_by_text("Start a job from the votes").click()
-            await page.locator("#votes").screenshot(path=IMAGES / "console-votes-light.png")
+            keep(await page.locator("#votes").screenshot(), "votes-light")
 
 
 async def follow(browser: Browser, url: str, job: str) -> None:
@@ -94,20 +109,49 @@ async def follow(browser: Browser, url: str, job: str) -> None:
 
 
 async def save(page: Page, name: str) -> None:
-    await page.screenshot(path=IMAGES / f"console-{name}.png", full_page=True)
+    keep(await page.screenshot(full_page=True), name)
+
+
+def keep(png: bytes, name: str) -> None:
+    """Write a picture with the colours that it needs most."""
+    small = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLORS)
+    small.save(IMAGES / f"console-{name}.png", optimize=True)
+
+
+async def sheet(
+    browser: Browser, url: str, name: str, names: tuple[str, ...], *, shown_px: int, **context: Any
+) -> None:
+    """Take one picture of what one sees first of every screen, side by side."""
+    figures = []
+    async with visiting(browser, url, **context) as page:
+        for screen in names:
+            await page.goto(f"/console/{screen}")
+            shot = base64.b64encode(await page.screenshot()).decode()
+            figures.append(f'<img width="{shown_px}" src="data:image/png;base64,{shot}">')
+    page = await browser.new_page(viewport={"width": 4 * shown_px + 52, "height": 100})
+    style = "body{display:flex;flex-wrap:wrap;gap:12px;margin:8px;background:#888}"
+    await page.set_content(f"<style>{style}</style>{''.join(figures)}")
+    await save(page, name)
+    await page.close()
 
 
 async def main() -> None:
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        start_process(Path(folder), roots=[DEMO]) as served,
-    ):
-        await use(served.url)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        # A copy, so that no picture shows where this repository is.
+        demo = Path(shutil.copytree(DEMO, Path(folder, "demo")))
+        served = stack.enter_context(start_process(Path(folder), roots=[demo]))
+        await use(served.url, demo)
         job = await learn(served.url)
+        every = (*SCREENS, f"training/{job}", "compare")
         async with chromium() as browser:
             await take(browser, served.url, "light", SCREENS)
             await take(browser, served.url, "dark", ("variants",))
             await follow(browser, served.url, job)
+            for name, seen in (
+                ("dark", {"color_scheme": "dark", "viewport": WIDE, "shown_px": 550}),
+                ("phone", {"color_scheme": "light", "viewport": PHONE, "shown_px": 300}),
+            ):
+                await sheet(browser, served.url, f"every-screen-{name}", every, **seen)
             async with visiting(browser, served.url, viewport=PHONE) as page:
                 await page.goto("/console/variants")
                 await save(page, "variants-phone")
