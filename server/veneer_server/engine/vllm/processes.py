@@ -25,6 +25,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from veneer_server.engine.stages import Stage
 from veneer_server.engine.vllm import leftovers
 from veneer_server.engine.vllm.bases.causes import Cause, note_started, read_cause
+from veneer_server.engine.vllm.startup.half_made import close_sockets
 from veneer_server.engine.vllm.startup.places import make_folder
 from veneer_server.engine.vllm.startup.reports import FOLDER, following
 
@@ -89,6 +90,7 @@ class EngineProcesses:
             async with following(folder, on_stage):
                 client = await asyncio.wrap_future(starting)
         except BaseException as error:
+            close_sockets(error)
             # Who gives the start up, or stops the server now, waits for nothing more of it.
             starting.add_done_callback(_undo)
             shared = await asyncio.to_thread(_end_start, starting, others)
