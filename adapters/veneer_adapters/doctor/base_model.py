@@ -77,6 +77,8 @@ def open_base(folder: Path) -> BaseModel:
             for name, tensor in _headers(path).items()
         }
     except FileNotFoundError as error:
+        if not folder.is_dir():
+            raise BaseUnreadable("There is no such folder of a base model.") from error
         lacks = quoted(Path(str(error.filename)).name)
         raise BaseUnreadable(
             f"The folder of the base model has no {lacks}; copy or download it whole."

@@ -38,4 +38,5 @@ def test_what_a_client_typed_is_shown_short_and_printable() -> None:
     assert len(quoted("x" * 1000)) < 110
     assert quoted("größe-二") == "`größe-二`"
     assert quoted("a\u202eb\udc80\u2028") == "`a?b??`"
+    assert quoted("\u200b\xa0\u05d0\U0001f3f4") == "`??\u05d0\U0001f3f4`"
     assert "Did you mean `a` or `b`?" in str(AdapterNotFound("x", ("a", "b")))

@@ -94,3 +94,16 @@ def test_a_base_that_is_not_there_is_refused(tmp_path: Path, name: str, spoil: s
         open_base(folder)
     assert str(tmp_path) not in str(raised.value)
     assert spoil == "damaged" or name in str(raised.value)
+
+
+def test_a_base_whose_folder_is_not_there_is_refused_as_that(tmp_path: Path) -> None:
+    with pytest.raises(BaseUnreadable, match="no such folder"):
+        open_base(tmp_path / "nowhere")
+
+
+def test_a_part_that_the_index_names_and_nobody_copied_is_named(tmp_path: Path) -> None:
+    checkpoint(tmp_path)
+    index = {"weight_map": {"a": "model-00002-of-00002.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(BaseUnreadable, match="model-00002-of-00002"):
+        open_base(tmp_path)

@@ -10,8 +10,11 @@ import zmq
 
 
 def close_sockets(error: BaseException) -> None:
-    """Close every socket that a variable holds where ``error`` was raised, and above."""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        for value in list(frame.f_locals.values()):
-            if isinstance(value, zmq.Socket):
-                value.close(linger=0)
+    """Close each socket that a variable holds where ``error`` or an error behind it was raised."""
+    behind: BaseException | None = error
+    while behind is not None:
+        for frame, _ in traceback.walk_tb(behind.__traceback__):
+            for value in list(frame.f_locals.values()):
+                if isinstance(value, zmq.Socket):
+                    value.close(linger=0)
+        behind = behind.__cause__ or behind.__context__
