@@ -9,9 +9,10 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -58,8 +59,12 @@ from veneer_server.wiring import (
     open_keyring,
     roots,
 )
+from veneer_server.workers.dealing import Dealing
+from veneer_server.workers.keeping import Portion, Workers
 
 _BACKLOG = 2048
+_GOODBYE_S = 5.0
+"""Seconds that workers may need to leave after the time for running requests is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +230,16 @@ def _start_tracing(stack: AsyncExitStack) -> Tracing:
     return Tracing(provider)
 
 
+def start_workers(parts: Parts) -> Workers:
+    """Start the workers that the settings ask for."""
+    server = parts.server
+    workers = Workers(to_asgi(server), lambda: server.settings, server.metrics.workers_are)
+    if (count := server.settings.server.workers) > 1:
+        for number in range(1, count + 1):
+            parts.background.start(f"worker {number}", workers.keep, once=True)
+    return workers
+
+
 async def serve(
     settings: Settings,
     listener: socket.socket,
@@ -248,12 +263,16 @@ async def serve(
                 running(settings, new_catalog=new_catalog, start=start)
             )
         allow_open_files(settings.limits.max_connections)
-        http = to_listener(parts.server, read or (lambda: settings))
+        workers = start_workers(parts)
+        http = to_listener(parts.server, read or (lambda: settings), workers)
         exempt_what_lives()
         shorten_turns()
         with http.capture_signals():  # before ``on_ready`` too: a signal then is not lost
             on_ready(parts.server, listener.getsockname()[1])
             await _serve_until_over(http, listener, parts.background)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(settings.server.drain_timeout_s + _GOODBYE_S):
+                    await workers.until_left()
 
 
 async def _serve_until_over(
@@ -271,12 +290,27 @@ async def _serve_until_over(
         over.result()
 
 
-def to_listener(server: Server, read: Callable[[], Settings]) -> Listener:
-    """Return the listener that serves ``server`` over HTTP, drains it at a signal and ends."""
-    return Listener(
-        to_asgi(server),
-        draining=server.draining,
-        deadline=server.deadline,
-        settings=lambda: server.settings,
-        on_hangup=lambda: reload(server, read),
-    )
+def to_listener(
+    server: Server, read: Callable[[], Settings], workers: Workers | None = None
+) -> Listener:
+    """Return the listener that serves ``server`` over HTTP, drains it at a signal and ends.
+
+    ``workers`` get the connections, and are told of signals.
+    """
+    app = to_asgi(server)
+    told = workers or Workers(app, lambda: server.settings)
+
+    def reload_all() -> None:
+        reload(server, read)
+        told.renew()
+
+    told_of: dict[str, Any] = {
+        "draining": server.draining,
+        "deadline": server.deadline,
+        "settings": Portion(lambda: server.settings),
+        "on_hangup": reload_all,
+        "on_stop": told.drain,
+    }
+    if server.settings.server.workers > 1:
+        return Dealing(app, told.hands, **told_of)
+    return Listener(app, **told_of)

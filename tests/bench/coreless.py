@@ -1,4 +1,6 @@
-"""A server around an engine core that computes nothing: ``coreless.py veneer|vllm MODEL PORT``.
+"""A server around an engine core that computes nothing: ``coreless.py veneer|vllm MODEL PORT N``.
+
+N is the number of ``server.workers``.
 
 All that vLLM does in the API's process is vLLM's own: it reads requests, detokenises and counts.
 Only the core is not there: at each step one token for each request comes, and the next step begins
@@ -91,7 +93,7 @@ def client(model: str, core: Core) -> AsyncLLM:
     return made
 
 
-async def vllm(model: str, core: Core, port: int) -> None:
+async def vllm(model: str, core: Core, port: int, _workers: int) -> None:
     """Serve as vLLM's own server does."""
     from vllm.entrypoints.launchers.api_server.entry import build_and_serve
     from vllm.entrypoints.launchers.cli_args import make_arg_parser
@@ -104,12 +106,12 @@ async def vllm(model: str, core: Core, port: int) -> None:
     await (await build_and_serve(client(model, core), f"http://127.0.0.1:{port}", listener, args))
 
 
-async def veneer(model: str, core: Core, port: int) -> None:
+async def veneer(model: str, core: Core, port: int, count: int) -> None:
     """Serve as ``veneer serve`` does, without adapters."""
     from support.beginning import begin_state
     from veneer_adapters.artifact.manifest import BaseFacts
     from veneer_server.api.listener import bind
-    from veneer_server.app import running, to_listener
+    from veneer_server.app import running, start_workers, to_listener
     from veneer_server.engine.base import ModelFacts
     from veneer_server.engine.vllm.engine import VllmEngine
     from veneer_server.engine.vllm.openai import OpenAIHandlers
@@ -139,20 +141,22 @@ async def veneer(model: str, core: Core, port: int) -> None:
             "adapters": {"dir": f"{folder}/adapters"},
             "state": {"dir": f"{folder}/state"},
             "limits": {"max_seqs": 512},
+            "server": {"workers": count},
         }
         settings = Settings.load(environ={}, flags=flags)
         await begin_state(settings.state)
         async with running(settings, engine=engine) as parts:
-            server = to_listener(parts.server, lambda: settings)
+            server = to_listener(parts.server, lambda: settings, start_workers(parts))
+            listener.listen()
             await server.serve(sockets=[listener])
 
 
 def main() -> None:
-    kind, model, port = sys.argv[1:]
+    kind, model, port, workers = sys.argv[1:]
     serve = {"veneer": veneer, "vllm": vllm}[kind]
 
     async def run() -> None:
-        await serve(model, Core(), int(port))
+        await serve(model, Core(), int(port), int(workers))
 
     uvloop.run(run())
 

@@ -26,6 +26,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import httpx
+import psutil
+
 from support import tiny
 from support.serving import free_port
 from veneer_server.bench.peers.peers import BASE, Name, Peer, Rig, peer
@@ -118,25 +121,41 @@ def profiled(running: Running, to: Path | None) -> Iterator[None]:
         watcher.wait(30)
 
 
+def wait_for_workers(running: Running, count: int) -> None:
+    """Return when all take connections; until then the server does the work of some."""
+    told = f"veneer_workers {float(count)}\n"
+    while count > 1 and told not in httpx.get(f"{running.url}/metrics").text:
+        time.sleep(0.2)
+
+
+def workers_s(running: Running) -> float:
+    """Return the seconds of CPU that the server's workers have used."""
+    children = psutil.Process(running.pid).children()
+    workers = [one for one in children if "veneer_server.workers.process" in one.cmdline()]
+    return sum(sum(one.cpu_times()[:2]) for one in workers)
+
+
 def measure(running: Running, asked: Asked, model: str, folder: Path | None) -> tuple[float, ...]:
-    """Return microseconds and events a token, and tokens a second."""
+    """Return microseconds of the API and of its workers a token, events a token, and tokens/s."""
     port = int(running.url.rpartition(":")[2])
     asyncio.run(ask(port, Asked(asked.path, asked.streams, WARM_TOKENS), model))
     to = folder and folder / f"{running.peer.name}-{asked.streams}.txt".replace(" ", "-")
     with profiled(running, to):
-        before_s, began_s = running.cpu_s(), time.monotonic()
+        before_s, helped_s = running.cpu_s(), workers_s(running)
+        began_s = time.monotonic()
         events = asyncio.run(ask(port, asked, model))
         took_s = time.monotonic() - began_s
-        used_s = running.cpu_s() - before_s
+        used_s, helped_s = running.cpu_s() - before_s, workers_s(running) - helped_s
     tokens = asked.streams * asked.tokens
-    return used_s * 1e6 / tokens, events / tokens, tokens / took_s
+    return used_s * 1e6 / tokens, helped_s * 1e6 / tokens, events / tokens, tokens / took_s
 
 
-def echo(rig: Rig) -> Peer:
+def echo(rig: Rig, workers: int) -> Peer:
     """Return Veneer over the engine without a model."""
     made = peer(Name.VENEER, rig)
     command = [*made.command[:3], "serve", "--engine", "echo", "--port", str(rig.port)]
     environ = {"VENEER_MODEL__NAME": "echo", "VENEER_LIMITS__MAX_SEQS": str(SEQUENCES)}
+    environ["VENEER_SERVER__WORKERS"] = str(workers)
     kept = {name: made.environ[name] for name in ("VENEER_STATE__DIR", "VENEER_ADAPTERS__DIR")}
     return Peer(Name.VENEER, command, {**kept, **environ}, made.ready_path)
 
@@ -152,32 +171,35 @@ def real(name: Name, rig: Rig) -> Peer:
     return Peer(name, command, made.environ, made.ready_path, made.must_log)
 
 
-def coreless(name: Name, rig: Rig) -> Peer:
+def coreless(name: Name, rig: Rig, workers: int) -> Peer:
     """Return a server over a core that computes nothing."""
     program = str(Path(__file__).with_name("coreless.py"))
     kind = "veneer" if name.is_ours else "vllm"
     ready = "/readyz" if name.is_ours else "/health"
     environ = {} if name.is_ours else {"VLLM_PLUGINS": ""}
-    command = [sys.executable, program, kind, str(rig.model), str(rig.port)]
+    command = [sys.executable, program, kind, str(rig.model), str(rig.port), str(workers)]
     return Peer(name, command, environ, ready)
 
 
-def choose(server: str, rig: Rig) -> Peer:
+def choose(server: str, rig: Rig, workers: int) -> Peer:
     """Return what ``server`` names."""
     if server == "echo":
-        return echo(rig)
+        return echo(rig, workers)
     if server in CORELESS:
-        return coreless(CORELESS[server], rig)
+        return coreless(CORELESS[server], rig, workers)
     return real(REAL[server], rig)
 
 
 def show(server: str, found: Running, asked: argparse.Namespace) -> None:
     model = "echo" if server == "echo" else BASE
+    if server in ("echo", "coreless"):
+        wait_for_workers(found, asked.workers)
     for streams in asked.streams:
         load = Asked(asked.path, streams, asked.tokens)
         rounds = [measure(found, load, model, asked.profile) for _ in range(asked.rounds)]
-        us, events, rate = min(rounds)
-        print(f"| {server} | {streams} | {us:.1f} | {events:.2f} | {rate:.0f} |", flush=True)
+        us, helped, events, rate = min(rounds)
+        cells = (server, streams, f"{us:.1f}", f"{helped:.1f}", f"{events:.2f}", f"{rate:.0f}")
+        print("|", *(f"{cell} |" for cell in cells), flush=True)
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -188,18 +210,21 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--streams", nargs="+", type=int, default=[1, 32, 256])
     parser.add_argument("--tokens", type=int, default=512)
     parser.add_argument("--path", default="/v1/chat/completions")
+    parser.add_argument("--workers", type=int, default=1, help="server.workers of ours")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--profile", type=Path, default=None)
     asked = parser.parse_args(given)
-    print("| server | streams | us of CPU a token | events a token | tok/s |")
-    print("|---|---|---|---|---|")
+    print("| server | streams | us of CPU a token | its workers' | events a token | tok/s |")
+    print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="streaming-") as folder:
         place = Path(folder)
         needs_model = {*asked.servers} - {"echo"}
         model = tiny.model(place / "model") if needs_model else place
         for server in asked.servers:
             rig = Rig(model, free_port(), place / "rig", sorted(os.sched_getaffinity(0)))
-            with start(choose(server, rig), rig, os.environ, place / "log") as running:
+            with start(
+                choose(server, rig, asked.workers), rig, os.environ, place / "log"
+            ) as running:
                 show(server, running, asked)
 
 

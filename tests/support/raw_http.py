@@ -35,6 +35,12 @@ class Wire:
         self._reader = reader
         self._writer = writer
 
+    @property
+    def port(self) -> int:
+        """Our port."""
+        found: int = self._writer.get_extra_info("sockname")[1]
+        return found
+
     async def send(self, data: bytes) -> None:
         """Write ``data``."""
         self._writer.write(data)

@@ -20,6 +20,7 @@ from typing import Any
 import structlog
 
 from support.beginning import begin_state
+from support.forwarded import Forwarded, forwarding
 from veneer_adapters.sandbox.sandbox import Sandbox
 from veneer_adapters.sources.local import FolderWatch
 from veneer_server.api.listener import bind
@@ -71,6 +72,9 @@ async def serve_app(
         settings, engine=engine, tracing=tracing, sandbox=sandbox, watch=watch
     ) as parts:
         server = to_listener(parts.server, lambda: settings)
+        forwarded = Forwarded(server.config.app)
+        if forwarding.get():
+            server.config.app = forwarded
         with bind("127.0.0.1", 0) as listener:
             listener.listen()  # a test that connects at once is not refused
             task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -81,6 +85,7 @@ async def serve_app(
                 server.request_stop()
                 async with asyncio.timeout(10):
                     await task
+                await forwarded.close()
 
 
 def _late_at_first() -> Callable[[], float]:

@@ -76,7 +76,9 @@ class Listener(uvicorn.Server):
         deadline: asyncio.Event,
         settings: Callable[[], Settings],
         on_hangup: Callable[[], None] = lambda: None,
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
+        """Serve ``app``; ``on_stop`` is called at each ``request_stop``."""
         server = settings().server
         pacer = Pacer(server.stream_interval_ms / 1000)
         super().__init__(
@@ -95,6 +97,7 @@ class Listener(uvicorn.Server):
         self._draining = draining
         self._deadline = deadline
         self._on_hangup = on_hangup
+        self._on_stop = on_stop
         self._drain_timeout_s = server.drain_timeout_s
 
     @contextmanager
@@ -121,6 +124,7 @@ class Listener(uvicorn.Server):
 
     def request_stop(self) -> None:
         """Begin to drain; the second call stops the server now."""
+        self._on_stop()
         if self.should_exit:
             self._deadline.set()
             self.force_exit = True
@@ -130,6 +134,11 @@ class Listener(uvicorn.Server):
         loop = asyncio.get_running_loop()
         loop.call_later(self._drain_timeout_s, self._deadline.set)
         loop.call_later(self._drain_timeout_s + _GOODBYE_S, self._hang_up)
+
+    def leave(self) -> None:
+        """End every connection, and stop now."""
+        self.should_exit = self.force_exit = True
+        self._hang_up()
 
     def _hang_up(self) -> None:
         for connection in list(self.server_state.connections):

@@ -33,7 +33,12 @@ class ServerSettings(Section):
         description="Milliseconds in which the events of a stream are sent together, while many "
         "streams write; 0 sends each at once.",
     )
-
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes that read requests and write answers; with 1 the server does.",
+    )
     pages: bool | None = Field(
         default=None,
         description="Serve pages for people: /, /docs and /openapi.json; by default on loopback.",

@@ -57,6 +57,11 @@ class Metrics:
         self._engine_up = Gauge(
             "veneer_engine_up", "Whether the engine can serve.", registry=self.registry
         )
+        self._workers = Gauge(
+            "veneer_workers",
+            "Processes that read requests and write answers for the server, and take connections.",
+            registry=self.registry,
+        )
         self._restarts = Counter(
             "veneer_engine_restarts",
             "Engines that were lost and started again, by why.",
@@ -121,6 +126,10 @@ class Metrics:
     def engine_is(self, *, up: bool) -> None:
         """Export whether the engine can serve."""
         self._engine_up.set(up)
+
+    def workers_are(self, count: int) -> None:
+        """Export how many workers accept connections."""
+        self._workers.set(count)
 
     def engine_restarted(self, reason: str) -> None:
         """Count an engine that was lost, for one of ``LOSSES``, and is started again."""

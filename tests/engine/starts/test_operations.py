@@ -1,5 +1,6 @@
 """The life and death of the processes of a real server."""
 
+import asyncio
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from support import tiny
-from support.serving import Served, start_process, stop
+from support.serving import POLL_S, Served, start_process, stop
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
@@ -33,6 +34,9 @@ def started(folder: Path, **options: Any) -> Iterator[Served]:
     model = base if base.exists() else tiny.model(base)
     with start_process(folder, flags=["--model", str(model)], **options) as served:
         yield served
+
+
+IN_FLIGHT = 'veneer_requests_in_flight{adapter="tiny"} 2.0'
 
 
 def descendants(pid: int) -> list[psutil.Process]:
@@ -81,6 +85,52 @@ def test_the_death_of_the_gateway_leaves_no_engine_and_the_next_start_removes_th
     with started(tmp_path):
         assert not any(place.exists() for place in places)
     assert not (tmp_path / "state" / "ENGINE").exists()
+
+
+async def test_a_killed_worker_takes_only_its_own_streams_along_in_the_engine_too(
+    tmp_path: Path,
+) -> None:
+    workers = {"VENEER_SERVER__WORKERS": "2"}
+    with started(tmp_path, environ=workers) as served:
+        assert served.process is not None
+        async with (
+            httpx.AsyncClient(base_url=served.url, timeout=60) as client,
+            asyncio.timeout(120),
+        ):
+            while "veneer_workers 2.0" not in await metrics_of(client):
+                await asyncio.sleep(POLL_S)
+            asking = [asyncio.create_task(streamed(client)) for _ in range(2)]
+            while IN_FLIGHT not in await metrics_of(client):
+                assert not any(one.done() for one in asking)
+                await asyncio.sleep(POLL_S)
+            worker, _ = workers_of(served.process.pid)
+            worker.kill()
+            ended = await asyncio.gather(*asking)
+            assert sorted(ended) == [False, True]
+            while 'vllm:num_requests_running{engine="0",model_name="tiny"} 0.0' not in (
+                await metrics_of(client)
+            ):
+                await asyncio.sleep(POLL_S)
+
+
+async def metrics_of(client: httpx.AsyncClient) -> str:
+    return (await client.get("/metrics")).text
+
+
+async def streamed(client: httpx.AsyncClient) -> bool:
+    """Return whether a stream came to its end."""
+    lines = []
+    try:
+        async with client.stream("POST", "/v1/chat/completions", json=BODY) as stream:
+            lines = [line async for line in stream.aiter_lines()]
+    except httpx.RemoteProtocolError:
+        return False
+    return "data: [DONE]" in lines
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    found = psutil.Process(pid).children()
+    return [one for one in found if "veneer_server.workers.process" in one.cmdline()]
 
 
 @pytest.mark.parametrize("hidden", ["VLLM_TARGET_DEVICE", "VLLM_PLUGINS"])

@@ -237,6 +237,7 @@ def test_every_name_is_ours_and_ends_in_its_unit(metrics: Metrics) -> None:
         "_resident",
         "_adapters",
         "_loss",
+        "_workers",
     )
     families = text_string_to_metric_families(generate_latest(metrics.snapshot()).decode())
     for family in families:

@@ -1,0 +1,1 @@
+"""Several processes that read requests and write answers, for one server that makes them."""
