@@ -2,12 +2,14 @@
 
 import argparse
 import asyncio
+import math
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from itertools import groupby, pairwise
 from pathlib import Path
 from statistics import median
 
@@ -17,6 +19,8 @@ from soak.clients import Clients
 from soak.nemesis import Nemesis
 from soak.world import World, left_in_shared_memory, publish
 from support import disks
+
+_Look = Mapping[str, float]
 
 _QUIET_S = 5
 _DISK_BYTES = 128 << 20
@@ -52,7 +56,7 @@ async def _soak(asked: argparse.Namespace, world: World) -> int:
     golden = await asyncio.to_thread(publish, world)
     clients = Clients(world, asked.clients, asked.seed)
     changes, nemesis = Changes(world, asked.seed), Nemesis(world)
-    looks: list[Mapping[str, float]] = []
+    looks: list[_Look] = []
     print(f"{asked.minutes:g} minutes of {asked.clients} clients begin", flush=True)
     async with asyncio.TaskGroup() as group:
         group.create_task(clients.run())
@@ -72,13 +76,13 @@ async def _soak(asked: argparse.Namespace, world: World) -> int:
         *changes.violations,
         *([] if code == 0 else [f"the server ended with {code}"]),
         *(f"the shared memory {name} is left" for name in left_in_shared_memory(segments)),
-        *_report_growth(looks, world.lives[-1].since_s),
+        *_report_growth(_longest(looks, [life.since_s for life in world.lives])),
     ]
     _report(clients, changes, world, violations)
     return 1 if violations else 0
 
 
-async def _watch(world: World, looks: list[Mapping[str, float]], stopping: asyncio.Event) -> None:
+async def _watch(world: World, looks: list[_Look], stopping: asyncio.Event) -> None:
     stop = asyncio.ensure_future(stopping.wait())
     while not (await asyncio.wait({stop}, timeout=1))[0]:
         try:
@@ -90,13 +94,25 @@ async def _watch(world: World, looks: list[Mapping[str, float]], stopping: async
                 raise
 
 
-def _report_growth(looks: Sequence[Mapping[str, float]], since_s: float) -> list[str]:
-    """Print how much the last gateway and its last engine grew; return what is too much."""
-    life = [look for look in looks if look["at_s"] > since_s]
+def _longest(looks: Sequence[_Look], starts: list[float]) -> list[_Look]:
+    """Return what was seen of the gateway that was looked at the most.
+
+    A gateway that has just started grows until each path has been taken once, so one that a fault
+    ends after two minutes tells nothing.
+    """
+    lives = [
+        [look for look in looks if start < look["at_s"] <= end]
+        for start, end in pairwise([*starts, math.inf])
+    ]
+    return max(lives, key=len)
+
+
+def _report_growth(life: list[_Look]) -> list[str]:
+    """Print how much a gateway and its longest engine grew; return what is too much."""
+    engines = [list(looks) for _, looks in groupby(life, key=lambda look: look["engine"])]
     violations = []
     for what in ("gateway MiB", "gateway fds", "gateway threads", "engine MiB"):
-        same = [look for look in life if look["engine"] == life[-1]["engine"]]
-        seen = same if what.startswith("engine") else life
+        seen = max(engines, key=len) if what.startswith("engine") else life
         third = len(seen) // 3
         if third < 5:
             continue
