@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import math
 import os
 import sys
@@ -33,6 +34,7 @@ _SHOWN = 20
 def main() -> int:
     """Run it; return 0 if nothing was violated."""
     parser = argparse.ArgumentParser(prog="soak", description=sys.modules["soak"].__doc__)
+    parser.add_argument("--looks", type=Path, help="a file for what was seen each second")
     parser.add_argument("--minutes", type=float, default=5, help="how long clients ask")
     parser.add_argument("--every", type=float, default=60, help="seconds between two faults")
     parser.add_argument("--clients", type=int, default=6)
@@ -67,6 +69,8 @@ async def _soak(asked: argparse.Namespace, world: World) -> int:
         clients.stopping.set()
     await asyncio.sleep(_QUIET_S)
     code = await asyncio.to_thread(world.stop)
+    if asked.looks:
+        asked.looks.write_text("".join(f"{json.dumps(look)}\n" for look in looks))
     violations = [
         *checks.honest_ends(clients.records, nemesis.troubles),
         *checks.right_weights(clients.records, golden),
