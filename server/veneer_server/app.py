@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
@@ -270,9 +270,7 @@ async def serve(
         with http.capture_signals():  # before ``on_ready`` too: a signal then is not lost
             on_ready(parts.server, listener.getsockname()[1])
             await _serve_until_over(http, listener, parts.background)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(settings.server.drain_timeout_s + _GOODBYE_S):
-                    await workers.until_left()
+            await workers.until_left(settings.server.drain_timeout_s + _GOODBYE_S)
 
 
 async def _serve_until_over(

@@ -20,7 +20,7 @@ class _Server:
     """The server's end."""
 
     def __init__(self, channel: Channel, app: ASGIApp) -> None:
-        self._answering = Answering(app, channel)
+        self._answering = Answering(app, channel, set())
         self.take = self._answering.take
 
     def leave(self) -> None:

@@ -20,11 +20,12 @@ _NO_MORE: Message = {"type": "http.disconnect"}
 class Answering:
     """Runs the application for each request of a worker."""
 
-    def __init__(self, app: ASGIApp, channel: Channel) -> None:
+    def __init__(self, app: ASGIApp, channel: Channel, tasks: set[asyncio.Task[None]]) -> None:
+        """Let ``app`` answer; ``tasks`` has what is being answered, for who waits for the end."""
         self._app = app
         self._channel = channel
         self._requests: dict[int, Forwarded] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = tasks
 
     def take(self, told: messages.Message) -> None:
         """Take what the worker tells of a request."""
@@ -37,11 +38,10 @@ class Answering:
         elif (known := self._requests.get(told.number)) is not None:
             known.take(told)
 
-    async def end(self) -> None:
-        """End the requests of a worker that is gone, as if each client had left."""
+    def leave(self) -> None:
+        """Tell each request of a worker that is gone that its client has left."""
         for request in self._requests.values():
             request.leave("")
-        await asyncio.gather(*self._tasks)
 
     async def _answer(self, request: "Forwarded") -> None:
         try:

@@ -33,6 +33,11 @@ class Adopting(Listener):
         self._adopted = set()
         await super().startup(sockets)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End, what was adopted just now too."""
+        await asyncio.gather(*self._adopted)
+        await super().shutdown(sockets)
+
     def adopt(self, connection: socket.socket) -> None:
         """Serve ``connection``."""
         task = asyncio.create_task(self._adopt(connection))
@@ -40,7 +45,11 @@ class Adopting(Listener):
         task.add_done_callback(self._adopted.discard)
 
     async def _adopt(self, connection: socket.socket) -> None:
-        await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        except OSError as error:  # its client has gone
+            connection.close()
+            logger.debug("connection lost", why=error.strerror)
 
     def _protocol(self) -> asyncio.Protocol:
         kind: Callable[..., asyncio.Protocol] = self.config.http_protocol_class

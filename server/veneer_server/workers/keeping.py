@@ -4,6 +4,7 @@ A worker that ends is started again. What it was answering ends as if each clien
 """
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -84,6 +85,7 @@ class Workers:
         self._on_count = on_count
         self._silent_s = silent_s
         self._lives: list[_Life] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self._left = asyncio.Event()
         self._left.set()
@@ -110,7 +112,10 @@ class Workers:
                 process = await _start(theirs, taking)
             try:
                 life = await connect(
-                    ours, lambda channel: _Life(channel, hand, self._app, self._count)
+                    ours,
+                    lambda channel: _Life(
+                        channel, hand, Answering(self._app, channel, self._tasks), self._count
+                    ),
                 )
                 life.channel.send(Kind.SETTINGS, 0, to_told(self._settings()))
                 self._lives.append(life)
@@ -149,9 +154,18 @@ class Workers:
         self._draining = True
         self._tell(Kind.DRAIN)
 
-    async def until_left(self) -> None:
-        """Return when no worker is there any more."""
-        await self._left.wait()
+    async def until_left(self, within_s: float) -> None:
+        """Return when no worker is there any more and nothing is being answered for one.
+
+        What goes on longer than ``within_s`` is cancelled.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._left.wait()
+                await asyncio.gather(*self._tasks)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _tell(self, kind: Kind, body: bytes = b"") -> None:
         for life in self._lives:
@@ -165,12 +179,12 @@ class _Life:
         self,
         channel: Channel,
         hand: socket.socket,
-        app: ASGIApp,
+        answering: Answering,
         on_ready: Callable[[], None],
     ) -> None:
         self.channel = channel
         self.hand = hand
-        self._answering = Answering(app, channel)
+        self._answering = answering
         self._on_ready = on_ready
         self._gone = asyncio.Event()
         self.ready = False
@@ -193,7 +207,7 @@ class _Life:
         self._gone.set()
 
     async def watch(self, silent_s: float) -> None:
-        """Return when the worker is gone or hangs, and all that it read has ended."""
+        """Return when the worker is gone or hangs; what it read then knows that nobody waits."""
         try:
             while not self._gone.is_set() and not self._hangs(silent_s):
                 self.channel.send(Kind.PING, 0)
@@ -203,7 +217,7 @@ class _Life:
             self.hung = not self._gone.is_set()
         finally:
             self.channel.close()
-            await self._answering.end()
+            self._answering.leave()
 
     def _hangs(self, silent_s: float) -> bool:
         allowed_s = silent_s if self.ready else max(silent_s, _START_S)
@@ -213,8 +227,19 @@ class _Life:
 async def _start(channel: socket.socket, taking: socket.socket) -> asyncio.subprocess.Process:
     given: Sequence[int] = (channel.fileno(), taking.fileno())
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "veneer_server.workers.process", *map(str, given)),
+        *(sys.executable, "-P", "-s", "-S", "-m", "veneer_server.workers.process"),
+        *map(str, given),
+        env=_environment(),
         pass_fds=given,
         stdin=asyncio.subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C in the server's terminal must not reach it
     )
+
+
+def _environment() -> dict[str, str]:
+    # What reads strangers' bytes first must hold no key.
+    kept = ("LANG", "LC_ALL", "TZ", "TERM", "NO_COLOR", "FORCE_COLOR")
+    return {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        **{name: os.environ[name] for name in kept if name in os.environ},
+    }

@@ -49,7 +49,7 @@ class WorkerListener(Adopting):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take connections, and tell."""
-        await super().startup([])
+        await super().startup(sockets)
         self._hand.setblocking(False)
         asyncio.get_running_loop().add_reader(self._hand, self._take)
         self._on_started()
@@ -58,7 +58,7 @@ class WorkerListener(Adopting):
         """Take those that were handed on already, and end."""
         self._take()
         asyncio.get_running_loop().remove_reader(self._hand)
-        await super().shutdown([])
+        await super().shutdown(sockets)
 
     def _take(self) -> None:
         while (connection := take(self._hand)) is not None:
