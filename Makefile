@@ -5,7 +5,7 @@ DEMO := adapters/demo
 # clocks, disks and processes. Those of the engine run two at once, each with half of the cores: a
 # start is little more than imports on one core, and two threads are not twice as fast as one.
 PARALLEL := -n $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) --dist loadfile
-TWO := -n 2 --dist loadfile
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
 ENGINE := engine and not services and not matrix and not clients and not models
 
 serve: setup  ## Set everything up and serve the embedded model with the demo adapters
