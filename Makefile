@@ -42,7 +42,7 @@ types:
 	.venv/bin/mypy
 
 quick-tests:
-	$(PY) -m pytest $(PARALLEL) -m "not engine and not services and not slow"
+	$(PY) -m pytest $(PARALLEL) --ignore tests/service --ignore tests/tenancy -m "not engine and not services and not slow"
 
 test: test-tools $(if $(filter done,$(QUICK_TESTS)),,quick-tests) slow-tests engine-tests  ## Every test that needs nothing but Python packages, the real engine included
 

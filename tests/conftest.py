@@ -53,6 +53,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return dealing.scheduler(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Each starts a server, and together they take three quarters of the quick tests' time.
+    for item in items:
+        if item.nodeid.startswith(("tests/service/", "tests/tenancy/")):
+            item.add_marker("slow")
+
+
 def pytest_collection_finish() -> None:
     # What was imported is there to stay: looking through it cost a sixth of the tests' time.
     gc.collect()
