@@ -269,8 +269,10 @@ async def serve(
         shorten_turns()
         with http.capture_signals():  # before ``on_ready`` too: a signal then is not lost
             on_ready(parts.server, listener.getsockname()[1])
-            await _serve_until_over(http, listener, parts.background)
-            await workers.until_left(settings.server.drain_timeout_s + _GOODBYE_S)
+            try:
+                await _serve_until_over(http, listener, parts.background)
+            finally:
+                await workers.until_left(settings.server.drain_timeout_s + _GOODBYE_S)
 
 
 async def _serve_until_over(
@@ -302,7 +304,7 @@ def to_listener(
         reload(server, read)
         told.renew()
 
-    told_of: dict[str, Any] = {
+    shared: dict[str, Any] = {
         "draining": server.draining,
         "deadline": server.deadline,
         "settings": Portion(lambda: server.settings),
@@ -310,5 +312,5 @@ def to_listener(
         "on_stop": told.drain,
     }
     if server.settings.server.workers > 1:
-        return Dealing(app, told.hands, **told_of)
-    return Listener(app, **told_of)
+        return Dealing(app, told.hands, **shared)
+    return Listener(app, **shared)

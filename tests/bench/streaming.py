@@ -122,9 +122,15 @@ def profiled(running: Running, to: Path | None) -> Iterator[None]:
 
 
 def wait_for_workers(running: Running, count: int) -> None:
-    """Return when all take connections; until then the server does the work of some."""
-    told = f"veneer_workers {float(count)}\n"
+    """Return when all take connections; until then the server does the work of some.
+
+    Raises:
+        TimeoutError: they do not.
+    """
+    told, ends_s = f"veneer_workers {float(count)}\n", time.monotonic() + 120
     while count > 1 and told not in httpx.get(f"{running.url}/metrics").text:
+        if time.monotonic() > ends_s:
+            raise TimeoutError(f"{count} workers were not there after two minutes")
         time.sleep(0.2)
 
 

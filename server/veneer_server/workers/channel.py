@@ -20,6 +20,9 @@ class Side(Protocol):
 
 S = TypeVar("S", bound=Side)
 
+_MOST_WAITING = 64 * 1024
+"""Bytes that may wait for the end of a turn; who sends more must notice that nobody reads."""
+
 
 class Channel(asyncio.Protocol):
     """Sends messages, and hands on those that come.
@@ -34,6 +37,7 @@ class Channel(asyncio.Protocol):
         self._splitter = Splitter()
         self._transport: Any = None
         self._waiting: list[bytes] = []
+        self._size = 0
         self._free = asyncio.Event()
         self._free.set()
         self._ended = False
@@ -74,10 +78,13 @@ class Channel(asyncio.Protocol):
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._flush)
         self._waiting.append(pack(kind, number, body))
+        self._size += len(body)
+        if self._size > _MOST_WAITING:
+            self._flush()
 
     def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if not self._ended:
+        waiting, self._waiting, self._size = self._waiting, [], 0
+        if waiting and not self._ended:
             self._transport.write(b"".join(waiting))
 
     def close(self) -> None:

@@ -13,6 +13,9 @@ from veneer_server.workers import messages
 from veneer_server.workers.channel import Channel
 from veneer_server.workers.messages import Kind
 
+_MOST_HELD = 64 * 1024
+"""Bytes of an answer that may wait here for its client, before the server waits too."""
+
 
 class Forwarding:
     """See the module. ``take`` must get what the server says of requests."""
@@ -50,7 +53,10 @@ class _Request:
         self._may_read = asyncio.Event()
         if messages.comes_unasked(scope):
             self._may_read.set()
-        self._told: deque[messages.Message | None] = deque()
+        self._told: deque[messages.Message] = deque()
+        self._held = 0
+        """Bytes in it."""
+        self._full = False
         self._changed = asyncio.Event()
         self._writer: Writer | None = None
 
@@ -79,14 +85,26 @@ class _Request:
             self._writer.write(told.body)
             if self._writer.is_free():
                 return
-            self._channel.send(Kind.FULL, self.number)
-            self._tell(None)
-            return
-        self._tell(told)
-
-    def _tell(self, told: messages.Message | None) -> None:
+            self._fill()
+            told = told._replace(body=b"")  # to write it waits until the client takes something
         self._told.append(told)
+        self._held += len(told.body)
+        if self._held > _MOST_HELD:
+            self._fill()
         self._changed.set()
+
+    def _fill(self) -> None:
+        """Let the server wait until all is written that is here."""
+        if not self._full:
+            self._full = True
+            self._channel.send(Kind.FULL, self.number)
+
+    def _empty(self, told: messages.Message) -> None:
+        self._told.popleft()  # only now: what comes meanwhile must not be written before it
+        self._held -= len(told.body)
+        if self._full and not self._told:
+            self._full = False
+            self._channel.send(Kind.FREE, self.number)
 
     async def write_all(self) -> None:
         """Write what comes, until the answer is complete."""
@@ -95,15 +113,11 @@ class _Request:
                 self._changed.clear()
                 await self._changed.wait()
             told = self._told[0]
-            if told is None:
-                await self._send({"type": "http.response.body", "more_body": True})
-                self._channel.send(Kind.FREE, self.number)
-            elif told.kind is Kind.BROKEN:
+            if told.kind is Kind.BROKEN:
                 return
-            else:
-                await self._send(self._to_message(told))
-            self._told.popleft()  # only now: what comes meanwhile must not be written before it
-            if told is not None and told.kind is Kind.LAST_PART:
+            await self._send(self._to_message(told))
+            self._empty(told)
+            if told.kind is Kind.LAST_PART:
                 return
 
     def _to_message(self, told: messages.Message) -> dict[str, Any]:

@@ -87,6 +87,7 @@ class Workers:
         self._lives: list[_Life] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._processes = 0
         self._left = asyncio.Event()
         self._left.set()
 
@@ -110,6 +111,7 @@ class Workers:
         with hand:
             with theirs, taking:
                 process = await _start(theirs, taking)
+            self._enter(1)
             try:
                 life = await connect(
                     ours,
@@ -119,15 +121,16 @@ class Workers:
                 )
                 life.channel.send(Kind.SETTINGS, 0, to_told(self._settings()))
                 self._lives.append(life)
-                self._left.clear()
                 try:
                     await life.watch(self._silent_s)
                 finally:
-                    self._leave(life)
+                    self._lives.remove(life)
+                    self._count()
             finally:
                 with suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
+                self._enter(-1)
         if not (life.ready or self._draining):
             raise WorkerEnded(f"A worker ended with {process.returncode} before it was ready.")
         return {"code": process.returncode, "hung": life.hung}
@@ -136,11 +139,9 @@ class Workers:
         """Return the sockets by which workers that are ready get connections."""
         return [life.hand for life in self._lives if life.ready and not self._draining]
 
-    def _leave(self, life: "_Life") -> None:
-        self._lives.remove(life)
-        self._count()
-        if not self._lives:
-            self._left.set()
+    def _enter(self, change: int) -> None:
+        self._processes += change
+        (self._left.clear if self._processes else self._left.set)()
 
     def _count(self) -> None:
         self._on_count(sum(life.ready for life in self._lives))
