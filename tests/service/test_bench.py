@@ -30,7 +30,8 @@ def test_the_help_says_what_is_compared_and_how_long_it_takes() -> None:
     shown = " ".join(bench("--help").stdout.split())
     for word in ("llama.cpp", "vLLM", "ratio", "40 minutes", "6 minutes", "Ctrl-C"):
         assert word in shown
-    for flag in ("--quick", "--rounds", "--goals", "--rank", "--model", "--json", "--markdown"):
+    flags = ("--quick", "--rounds", "--goals", "--rank", "--dtype", "--llama-server", "--model")
+    for flag in (*flags, "--json", "--markdown"):
         assert flag in shown
 
 
@@ -52,8 +53,8 @@ def test_a_taken_port_is_one_sentence_before_anything_is_started() -> None:
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (("--goals", "G1,G13"), "There is no goal G13; there are G1, G2, "),
-        (("--rank", "7"), "There are goals for the ranks 8 and 16 only."),
+        (("--goals", "G1,G14"), "There is no goal G14; there are G1, G2, "),
+        (("--rank", "7"), "The rank is 8 or 16."),
         (("--json", "/nowhere/x.json"), "/nowhere/x.json cannot be written"),
         (("--model", "/nowhere"), "/nowhere is not the folder of a model"),
     ],

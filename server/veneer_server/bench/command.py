@@ -37,12 +37,12 @@ def goal_ids(text: str | None) -> frozenset[str]:
     Raises:
         BenchFailed: there is no such goal.
     """
-    named = frozenset(word.strip().upper() for word in (text or "").split(",") if word.strip())
-    known = {goal.id: None for goal in GOALS}
+    named = {word.strip().upper() for word in (text or "").split(",") if word.strip()}
+    known = {goal.id.upper(): goal.id for goal in GOALS}
     unknown = sorted(named - known.keys())
     if unknown:
-        raise BenchFailed(f"There is no goal {unknown[0]}; there are {', '.join(known)}.")
-    return named
+        raise BenchFailed(f"There is no goal {unknown[0]}; there are {', '.join(known.values())}.")
+    return frozenset(known[name] for name in named)
 
 
 def check_port(port: int) -> None:
@@ -63,6 +63,17 @@ def check_model(folder: Path) -> Path:
     if not (folder / "config.json").is_file():
         raise BenchFailed(f"{folder} is not the folder of a model: it has no config.json.")
     return folder.resolve()
+
+
+def check_program(file: Path | None) -> Path | None:
+    """Return ``file`` as an absolute path; None stays None.
+
+    Raises:
+        BenchFailed: it is no program.
+    """
+    if file and not (file.is_file() and os.access(file, os.X_OK)):
+        raise BenchFailed(f"{file} is not a program that can be run.")
+    return file.resolve() if file else None
 
 
 def check_outputs(outputs: Outputs) -> Outputs:
@@ -103,7 +114,7 @@ def bench(asked: Asked, environ: Mapping[str, str], outputs: Outputs) -> None:
         run(asked, environ, results, tell)
         default = ONLY_FULL if asked.quick else NOT_REACHED
     finally:
-        wanted = chosen(asked.goals, asked.rank)
+        wanted = chosen(asked.goals)
         made = rows(results.found, wanted, results.absent, default)
         made_under["CPUs that other programs used meanwhile"] = f"{bystanders.cpus():.2f}"
         if any(row.values for row in made):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from veneer_server.bench.goals import (
+    bystander,
     exactness,
     fairness,
     laptop,
@@ -64,20 +65,22 @@ STATIONS: tuple[Station, ...] = (
     Station(Name.DEFAULT, (
         _of("G11", latency.started, quick=False),
         _of("G1", latency.first_token, rounds=FAR),
-        _of("G2", throughput.mixed, rounds=FAR),
+        _of("G2", throughput.mixed),
         _of("G5", loading.load_calls, rounds=FAR),
         _of("G5", loading.registering, rounds=FAR),
     )),
-    Station(Name.TUNED, (_of("G2", throughput.mixed, rounds=FAR, quick=False),)),
+    Station(Name.TUNED, (_of("G2", throughput.mixed, quick=False),)),
     Station(Name.PLAIN, (_of("G11", latency.started, quick=False), _of("G4 G10", throughput.base))),
     Station(Name.VENEER, (
         _of("G11", latency.started, quick=False),
         _of("G2 G3 G4 G10", throughput.ladder),
-        _of("G1", latency.first_token, rounds=FAR),
+        _of("G1", latency.first_token),
         *_LAPTOP,
         _of("G5", loading.hot_load, rounds=FAR),
         _of("G5", loading.load_calls, rounds=FAR),
         _of("G5", loading.registering, rounds=FAR),
+        _of("G9b", exactness.changed_in_company, rounds=1, quick=False),
+        _of("G13", bystander.beside_odd_requests, rounds=1, quick=False),
     )),
     Station(Name.LLAMA_Q4, _LAPTOP),
     Station(Name.LLAMA_BF16, tuple(replace(measure, rounds=1, quick=False) for measure in _LAPTOP)),

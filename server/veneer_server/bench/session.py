@@ -34,6 +34,10 @@ class Asked:
     port: int
     threads: tuple[int, ...]
     quick: bool
+    dtype: str
+    """Of every server but llama.cpp."""
+    llama_server: Path | None = None
+    """A llama-server that the user built; None means that of the package."""
 
 
 @dataclass(slots=True)
@@ -83,7 +87,7 @@ class _Bench:
     def why_not(self, visit: Visit) -> str | None:
         if not visit.station.name.is_llama:
             return None
-        if importlib.util.find_spec("xllamacpp") is None:
+        if not self.asked.llama_server and importlib.util.find_spec("xllamacpp") is None:
             return "llama.cpp is not installed; install it with pip install xllamacpp"
         return None if self.asked.gguf else "there is no GGUF file of this model"
 
@@ -118,7 +122,9 @@ class _Bench:
         self.tell(f"  {name}: {shown}")
 
     def _rig(self, visit: Visit) -> Rig:
-        rig = Rig(self.asked.model, self.asked.port, self.workshop / "rig", self.asked.threads)
+        asked = self.asked
+        rig = Rig(asked.model, asked.port, self.workshop / "rig", asked.threads)
+        rig = replace(rig, dtype=asked.dtype, llama_server=asked.llama_server)
         gguf = self._gguf(visit.station.name) if visit.station.name.is_llama else None
         return replace(rig, gguf=gguf, **visit.station.rig)  # type: ignore[arg-type]  # its fields
 

@@ -189,7 +189,7 @@ def _announce(settings: Settings, server: Any, port: int) -> None:
 
 
 @app.command()
-def bench(
+def bench(  # noqa: PLR0913, PLR0917 - typer makes an option of each argument
     quick: Annotated[
         bool, typer.Option("--quick", help="One round with fewer requests: under 6 minutes.")
     ] = False,
@@ -203,6 +203,12 @@ def bench(
     rank: Annotated[int, typer.Option(help="Rank of the adapters: 16 or 8.")] = 16,
     model: Annotated[
         Path | None, typer.Option(help="Folder of the model. Default: the embedded one.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Of every server: bfloat16 or float32. Default: Veneer's.")
+    ] = None,
+    llama_server: Annotated[
+        Path | None, typer.Option(help="A llama-server that you built, in place of xllamacpp.")
     ] = None,
     port: Annotated[int, typer.Option(help="Port for the peers.", min=1, max=65535)] = 8377,
     json: Annotated[Path | None, typer.Option(help="Write every figure to this file.")] = None,
@@ -223,17 +229,22 @@ def bench(
     from veneer_server.bench.peers.running import BenchFailed
     from veneer_server.bench.session import Asked
     from veneer_server.engine.base import EngineNotStarted
+    from veneer_server.engine.sizing import sizes
+    from veneer_server.engine.sizing.here import dtype_here
     from veneer_server.engine.starting import embedded_model
 
     try:
         if rank not in (8, 16):
-            raise BenchFailed("There are goals for the ranks 8 and 16 only.")
+            raise BenchFailed("The rank is 8 or 16.")
+        if dtype not in (None, "bfloat16", "float32"):
+            raise BenchFailed("The dtype is bfloat16 or float32.")
         named = command.goal_ids(goals)
         outputs = command.check_outputs(command.Outputs(json, markdown))
         command.check_port(port)
         folder, gguf = (model, None) if model else embedded_model()
+        folder = command.check_model(folder)
         asked = Asked(
-            model=command.check_model(folder),
+            model=folder,
             gguf=gguf,
             goals=named,
             rounds=rounds or (1 if quick else 3),
@@ -241,6 +252,8 @@ def bench(
             port=port,
             threads=tuple(sorted(os.sched_getaffinity(0))),
             quick=quick,
+            dtype=dtype or dtype_here(folder, sizes.Asked()),
+            llama_server=command.check_program(llama_server),
         )
         command.bench(asked, os.environ, outputs)
     except PortTaken as error:

@@ -24,8 +24,6 @@ class Goal:
     at_most: bool
     threshold: float
     stretch: float | None = None
-    rank: int | None = None
-    """The only adapter rank for which the threshold is meant; None means any rank."""
     skip_first: bool = False
     """Whether the first round does not count, because files and compilers' caches are cold then."""
 

@@ -5,9 +5,6 @@ import signal
 import sys
 from typing import Any
 
-_CONTEXT = 512
-"""Tokens of context for each stream: enough for a prompt of 100 and an answer of 64."""
-
 
 def main(asked: dict[str, Any]) -> None:
     """Serve the model ``asked["gguf"]`` on ``asked["port"]`` with ``asked["threads"]`` threads."""
@@ -18,7 +15,7 @@ def main(asked: dict[str, Any]) -> None:
     params.hostnames = ["127.0.0.1"]
     params.port = asked["port"]
     params.n_parallel = asked["parallel"]
-    params.n_ctx = _CONTEXT * asked["parallel"]
+    params.n_ctx = asked["context"]
     params.cpuparams.n_threads = asked["threads"]
     params.cpuparams_batch.n_threads = asked["threads"]
     params.cache_prompt = False

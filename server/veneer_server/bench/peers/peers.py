@@ -15,6 +15,8 @@ from pathlib import Path
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 KV_GIB = 2
 MAX_SEQS = 32
+LLAMA_STREAMS, LLAMA_CONTEXT = 16, 512
+"""llama.cpp's streams, and the tokens of each: enough for a prompt of 100 and an answer of 64."""
 BASE = "base"
 """The id of the base model on every peer."""
 
@@ -57,6 +59,8 @@ class Rig:
     """The CPUs that a peer may use."""
     gguf: Path | None = None
     """The model for llama.cpp; ``adapters/<index>.gguf`` beside it are its adapters."""
+    llama_server: Path | None = None
+    """A program llama-server that was built for this CPU; None means that of the package."""
     max_rank: int = 16
     device_slots: int = 32
     host_slots: int = 64
@@ -117,11 +121,31 @@ def _vllm(name: Name, rig: Rig) -> Peer:
 
 
 def _llama(name: Name, rig: Rig) -> Peer:
+    adapters = sorted(map(str, rig.gguf.parent.glob("adapters/*.gguf"))) if rig.gguf else []
+    if rig.llama_server:
+        return Peer(name, [str(rig.llama_server), *_llama_flags(rig, adapters)])
     asked = {
         "gguf": str(rig.gguf),
         "port": rig.port,
         "threads": len(rig.threads),
-        "parallel": 16,
-        "adapters": sorted(map(str, rig.gguf.parent.glob("adapters/*.gguf"))) if rig.gguf else [],
+        "parallel": LLAMA_STREAMS,
+        "context": LLAMA_CONTEXT * LLAMA_STREAMS,
+        "adapters": adapters,
     }
     return Peer(name, [sys.executable, "-m", "veneer_server.bench.peers.llama", json.dumps(asked)])
+
+
+def _llama_flags(rig: Rig, adapters: Sequence[str]) -> list[str]:
+    """Return the flags of the program that say what ``peers.llama`` says to the package."""
+    valued = {
+        "--model": rig.gguf,
+        "--host": "127.0.0.1",
+        "--port": rig.port,
+        "--parallel": LLAMA_STREAMS,
+        "--ctx-size": LLAMA_CONTEXT * LLAMA_STREAMS,
+        "--threads": len(rig.threads),
+        "--threads-batch": len(rig.threads),
+    }
+    words = [str(word) for pair in valued.items() for word in pair]
+    words += ["--no-cache-prompt", "--lora-init-without-apply"]
+    return words + [word for path in adapters for word in ("--lora", path)]

@@ -37,7 +37,7 @@ def test_every_other_round_goes_backwards() -> None:
 
 
 def test_what_is_far_from_its_threshold_has_fewer_rounds() -> None:
-    assert names(rounds=5).count(Name.TUNED) == FAR
+    assert names(rounds=5).count(Name.LLAMA_Q4) == FAR
     assert names(rounds=5).count(Name.VENEER) == 5
 
 

@@ -4,9 +4,11 @@ import math
 
 import pytest
 
+from veneer_server.bench.command import goal_ids
 from veneer_server.bench.goals.goals import GOALS, chosen
 from veneer_server.bench.goals.verdicts import Found, Goal, rows
 from veneer_server.bench.peers.peers import Name
+from veneer_server.bench.peers.running import BenchFailed
 
 OURS, THEIRS = (Name.VENEER, "x"), (Name.DEFAULT, "x")
 AT_LEAST = Goal("G0", "x, ours / theirs", OURS, THEIRS, False, 2, 3)
@@ -81,16 +83,14 @@ def test_a_goal_without_figures_says_why() -> None:
     assert (second.verdict, second.why_not) == ("not measured", "not this time")
 
 
-def test_thresholds_of_another_rank_are_not_applied() -> None:
-    def ladder(rank: int) -> list[float]:
-        return [goal.threshold for goal in chosen({"G3"}, rank)]
-
-    assert ladder(8) == [0.90, 0.75, 0.50]
-    assert ladder(16) == [0.88, 0.65, 0.40]
-
-
 def test_every_goal_has_a_row() -> None:
-    assert {goal.id for goal in chosen((), 16)} == {f"G{number}" for number in range(1, 13)}
+    assert {goal.id for goal in chosen(())} == {f"G{number}" for number in range(1, 14)} | {"G9b"}
+
+
+def test_a_goal_is_found_however_its_name_is_written() -> None:
+    assert goal_ids(" g1,G9B ") == {"G1", "G9b"}
+    with pytest.raises(BenchFailed, match="There is no goal G99; there are G1, G2, "):
+        goal_ids("G1,G99")
 
 
 def test_a_stretch_is_never_easier_than_its_threshold() -> None:

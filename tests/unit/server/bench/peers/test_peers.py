@@ -1,5 +1,6 @@
 """What must be equal on both sides is equal, and nobody measures our plugin as vLLM's own."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +80,17 @@ def test_the_ceiling_has_no_lora() -> None:
 def test_llama_computes_on_as_many_threads_as_there_are_cpus() -> None:
     assert '"threads": 2' in peer(Name.LLAMA_Q4, RIG).command[-1]
     assert '"threads": 3' in peer(Name.LLAMA_Q4, replace(RIG, threads=(0, 1, 2))).command[-1]
+
+
+def test_the_program_of_llama_is_told_what_its_package_is_told() -> None:
+    program = peer(Name.LLAMA_Q4, replace(RIG, llama_server=Path("/built/llama-server")))
+    packaged = json.loads(peer(Name.LLAMA_Q4, RIG).command[-1])
+    assert program.command[0] == "/built/llama-server"
+    flags = {"--model": "gguf", "--port": "port", "--threads": "threads", "--ctx-size": "context"}
+    told = {key: flag(program, name) for name, key in flags.items()}
+    assert told == {key: str(packaged[key]) for key in told}
+    assert flag(program, "--parallel") == str(packaged["parallel"])
+    assert "--no-cache-prompt" in program.command
 
 
 def test_settings_of_the_user_reach_no_peer() -> None:
