@@ -36,6 +36,23 @@ recorded last, on a CPU. `make models MODELS=--record` records again.
 - *modules*: how many linear layers of this tiny model an adapter may change
 
 """
+QUANTISED = """
+## Quantised bases
+
+Adapters stay in half or single precision, whatever the base is stored in. `make models` writes a
+tiny Llama in each of these ways and compares the base and an adapter on all linear layers with
+Transformers and PEFT on the weights that the quantised ones stand for.
+
+| how the base is quantised | on a CPU |
+|---|---|
+| AWQ, 4 bits | served, in bfloat16 or float16 |
+| GPTQ, 4 bits, symmetric | served, in bfloat16 or float16 |
+| 8-bit integers, weights and inputs (compressed-tensors, "W8A8") | served |
+| FP8, one scale for a layer | refused: vLLM's build for CPUs has no kernel |
+| bitsandbytes, HQQ | refused: vLLM 0.32 does not know them |
+
+No quantised base was run on a GPU.
+"""
 
 
 def page() -> str:
@@ -53,7 +70,7 @@ def page() -> str:
         note = "; ".join([*filter(None, [DIVERGES.get(name), model.note]), *refused])
         lines.append(_row(name, f"`{model.config}`", *shown, modules, note))
     head = HEAD.format(kinds=", ".join(f"{said} (`{kind}`)" for kind, said in KINDS.items()))
-    return head + "\n".join(lines) + "\n" + _unserved(results) + _starts() + _families()
+    return head + "\n".join(lines) + "\n" + _unserved(results) + QUANTISED + _starts() + _families()
 
 
 def record(seen: Results) -> None:

@@ -18,9 +18,9 @@ Said = tuple[list[int], list[float]]
 
 @asynccontextmanager
 async def engine_on(
-    folder: Path, args: Mapping[str, Any], *, max_rank: int = 16
+    folder: Path, args: Mapping[str, Any], *, max_rank: int = 16, dtype: str = "float32"
 ) -> AsyncIterator[Engine]:
-    """Run the real engine on the model in ``folder``, in float32."""
+    """Run the real engine on the model in ``folder``."""
     os.environ.update(environment(os.environ, os.sched_getaffinity(0), os.getpid(), 600.0))
     from veneer_server.engine.vllm.engine import VllmEngine
 
@@ -28,7 +28,7 @@ async def engine_on(
         model=str(folder),
         name=BASE,
         root=str(folder),
-        dtype="float32",
+        dtype=dtype,
         max_len=512,
         kv_cache_bytes=2**28,
         device_slots=6,

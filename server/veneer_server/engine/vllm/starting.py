@@ -103,7 +103,8 @@ def _start_client(fields: Mapping[str, Any]) -> AsyncLLM:
             config = AsyncEngineArgs(**fields).create_engine_config(UsageContext.API_SERVER)
         except Exception as error:
             # vLLM looks at a model in a process of its own, and only logs what that process says.
-            raise StartFailed(logged[-1] if logged else Cause.of(error)) from error
+            cause = logged[-1] if logged else Cause.of(error, reading=True)
+            raise StartFailed(cause) from error
     allowed = config.model_config.max_model_len
     with spawning():
         client = AsyncLLM.from_vllm_config(config)

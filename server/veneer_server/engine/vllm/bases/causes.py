@@ -25,11 +25,21 @@ class Cause:
 
     kind: str
     message: str
+    reading: bool = False
+    """Whether it came when vLLM read the files that describe the model, before its weights."""
 
     @classmethod
-    def of(cls, error: BaseException) -> "Cause":
+    def of(cls, error: BaseException, *, reading: bool = False) -> "Cause":
         """Return what is known of ``error``."""
-        return cls(type(error).__name__, str(error)[:_LONGEST])
+        return cls(type(error).__name__, _text_of(error)[:_LONGEST], reading)
+
+
+def _text_of(error: BaseException) -> str:
+    # vLLM raises some errors as if they were lines of a log: a text with gaps, and what fills them.
+    if len(error.args) > 1 and isinstance(error.args[0], str) and "%s" in error.args[0]:
+        with suppress(TypeError, ValueError):
+            return error.args[0] % error.args[1:]
+    return str(error)
 
 
 def read_cause(folder: Path) -> Cause | None:

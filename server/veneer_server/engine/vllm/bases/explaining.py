@@ -47,6 +47,18 @@ _PACKAGE = (
     "The base model needs the Python package {detail}, which this installation does not have;"
     " install it, made for the same PyTorch, or serve another base model."
 )
+_QUANTISED = (
+    "The base model is quantised in a way that vLLM does not compute here ({detail}); serve the"
+    " same model unquantised, or quantised in another way."
+)
+_DTYPE = (
+    "The base model is quantised, and vLLM computes it in another dtype than that of `model.dtype`"
+    " ({detail}); set one of those, or `auto`."
+)
+_CONFIG = (
+    "A file that describes the base model, config.json or one beside it, says what cannot be"
+    " ({detail}); copy or download it again, from the same place as the weights."
+)
 _ENDED = (
     "A process of the engine ended by itself while it started: the machine may be out of memory, or"
     " a kernel does not suit this base model; the system's log may say more."
@@ -59,15 +71,21 @@ _OTHER = (
     "vLLM could not start the base model: {detail} Start again with VLLM_LOGGING_LEVEL=INFO to see"
     " all that it says."
 )
+_BLUNDERS = ("AttributeError", "TypeError", "ZeroDivisionError", "IndexError", "UnboundLocalError")
+"""What code raises that takes a value for what it is not."""
 _RULES: tuple[tuple[str, str], ...] = (
     (r"RuntimeError: cancelled$|EngineDeadError", _ENDED),
+    (r"Unknown quantization|quantization is currently not supported", _QUANTISED),
+    (r"quantization method \S+ is deprecated|Unsupported quantization config", _QUANTISED),
+    (r"is not supported for quantization method", _DTYPE),
+    (r"Validation error for field|StrictDataclass|Error parsing config", _CONFIG),
     (r"No supported LoRA modules found", _NOT_LINEAR),
     (r"not support `--runner generate`", _WRITES_NOTHING),
     (r"max_model_len must be a positive", _NO_LENGTH),
     (_NO_LORA.pattern, _NOT_LORA),
     (r"trust_remote_code|requires you to execute", _CODE),
     (r"Cannot find any model weights|no file named .*(safetensors|\.bin)", _NO_WEIGHTS),
-    (r"[Tt]okenizer|SentencePiece|vocab_file|merges\.txt", _TOKENIZER),
+    (r"[Tt]okenizer|KeyError: 'added_tokens'|SentencePiece|vocab_file|merges\.txt", _TOKENIZER),
     (r"architectures .* (are|is) not supported|does not recognize this architecture", _UNKNOWN),
     (r"failed to be inspected|No model architectures|[Uu]nrecognized model|model_type", _UNKNOWN),
     (r"dispatch through the Transformers|no way to handle|has no .* implementation", _NOT_LORA),
@@ -78,6 +96,7 @@ _RULES: tuple[tuple[str, str], ...] = (
     (r"no module or parameter named|weights were not initialized|KeyError", _MISFIT),
     (r"Repo id must|[Ii]nvalid repository ID|is not a local folder|couldn't connect", _NOT_FOUND),
     (r"LocalEntryNotFound|RepositoryNotFound|OfflineMode|Cannot reach", _NOT_FOUND),
+    (r"_C::\w+\(\) expected at most 0 argument", _KERNEL),
     (r"[Tt]riton|no kernel|[Nn]o .* backend|not compiled|NotImplementedError", _KERNEL),
 )
 
@@ -101,6 +120,8 @@ def explain(cause: Cause) -> str:
     for pattern, sentence in _RULES:
         if re.search(pattern, text):
             return sentence.format(detail=_detail(cause).rstrip("."))
+    if cause.reading and cause.kind in _BLUNDERS:
+        return _CONFIG.format(detail=_detail(cause).rstrip("."))
     return _OTHER.format(detail=_end(_detail(cause)))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from veneer_adapters.doctor.base_model import open_base
 from veneer_adapters.errors import BaseUnreadable
 from veneer_server.engine.base import EngineNotStarted
+from veneer_server.engine.vllm.bases.described import misdescribed
 from veneer_server.engine.vllm.bases.mistaken import mistaken
 
 _INDEX = "model.safetensors.index.json"
@@ -52,7 +53,7 @@ def require_usable(model: str, *, tokenizer: str | None = None) -> None:
     try:
         if not folder.exists():
             return
-        wrong = mistaken(folder)
+        wrong = mistaken(folder) or (misdescribed(folder) if folder.is_dir() else None)
     except OSError as error:
         raise BaseUnusable(f"model.path cannot be read: {error.strerror}.") from error
     if wrong is not None:
@@ -111,15 +112,8 @@ def _has(folder: Path, patterns: tuple[str, ...]) -> bool:
 
 
 def _require_readable(folder: Path) -> None:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BaseUnusable(
-            f"config.json in {folder} cannot be read ({error}); copy or download it again."
-        ) from error
-    if not isinstance(config, dict) or not (
-        config.get("model_type") or config.get("architectures")
-    ):
+    config = json.loads((folder / "config.json").read_bytes())
+    if not (config.get("model_type") or config.get("architectures")):
         raise BaseUnusable(
             f"config.json in {folder} names neither `model_type` nor `architectures`; copy or"
             " download the one that belongs to the weights."

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from vllm.lora import model_manager
+from vllm.lora.layers import base_linear
 from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
 from vllm.lora.utils import parse_fine_tuned_lora_name
 from vllm.model_executor.layers.fused_moe import MoERunner
@@ -54,6 +55,7 @@ def prepare_any_base(*, on_cpu: bool) -> None:
     _look_before_building()
     if on_cpu:
         _compute_experts_without_adapters()
+        _find_weights_that_were_taken_away()
 
 
 def choose_modules(
@@ -180,6 +182,14 @@ def _compute_experts_without_adapters() -> None:
         stock(self)
 
     FusedMoEConfig.__post_init__ = plain
+
+
+def _find_weights_that_were_taken_away() -> None:
+    """Let vLLM prepare layers in int8: their kernel keeps the weight and leaves None behind.
+
+    vLLM asks the weight where a layer is; on a CPU there is one answer.
+    """
+    base_linear._get_lora_device = lambda _layer: torch.device("cpu")
 
 
 class Watch:

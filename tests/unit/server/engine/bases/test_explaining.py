@@ -1,5 +1,7 @@
 """What is said of an engine that did not start."""
 
+from typing import Any
+
 import pytest
 
 from veneer_server.engine.vllm.bases.causes import Cause
@@ -25,17 +27,26 @@ CAUSES = [
     (("ValueError", "Embedding models do not support `--runner generate`. Use `--runner pooling`."),
      "writes no text"),
     (("ValueError", "max_model_len must be a positive integer, got int: -1."), "`model.max_len`"),
+    (("ValueError", "Unknown quantization method: bitsandbytes. Must be one of ['awq']."),
+     "serve the same model unquantised"),
+    (("ValueError", "torch.float32 is not supported for quantization method x."), "`model.dtype`"),
+    (("ValueError", "Unsupported quantization config: bits=4, sym=False"), "quantised in a way"),
+    (("RuntimeError", "_C::static_scaled_fp8_quant() expected at most 0 argument(s) but"),
+     "no kernel for this base model on this machine"),
+    (("StrictDataclassFieldValidationError", "Validation error for field 'hidden_size': an int"),
+     "config.json"),
+    (("AttributeError", "'list' object has no attribute 'to_dict'", True), "config.json"),
     (("ValueError", "To serve at least one request, 3 GiB is needed."), "3 GiB is needed."),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("cause", "said"), CAUSES)
-def test_a_cause_is_told_with_what_to_do(cause: tuple[str, str], said: str) -> None:
+def test_a_cause_is_told_with_what_to_do(cause: tuple[Any, ...], said: str) -> None:
     assert said in explain(Cause(*cause))
 
 
 @pytest.mark.parametrize("cause", [c for c, _ in CAUSES])
-def test_what_is_said_is_one_line_without_hints_at_a_traceback(cause: tuple[str, str]) -> None:
+def test_what_is_said_is_one_line_without_hints_at_a_traceback(cause: tuple[Any, ...]) -> None:
     said = explain(Cause(*cause))
     assert "\n" not in said
     assert said.endswith(".")
@@ -48,6 +59,19 @@ def test_an_error_that_says_nothing_is_told_by_its_kind(message: str) -> None:
     said = explain(Cause("RuntimeError", message))
     assert "root cause" not in said
     assert "RuntimeError" in said
+
+
+def test_a_blunder_of_the_engine_itself_is_not_called_one_of_the_model() -> None:
+    assert "config.json" not in explain(Cause("AttributeError", "'NoneType' has no attribute 'x'"))
+
+
+def test_an_error_with_gaps_is_told_with_what_fills_them() -> None:
+    cause = Cause.of(ValueError("The quantization method %s is deprecated. Bypass it.", "fp_quant"))
+    assert "The quantization method fp_quant is deprecated" in explain(cause)
+
+
+def test_an_error_with_gaps_that_nothing_fits_is_told_as_it_is() -> None:
+    assert "%s and %s" in Cause.of(ValueError("%s and %s", "one")).message
 
 
 def test_a_base_that_neither_code_serves_is_told_with_both_reasons() -> None:

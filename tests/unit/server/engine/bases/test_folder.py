@@ -62,6 +62,27 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 123
 TWO = '{"weight_map": {"a": "model-00001.safetensors", "b": "model-00002.safetensors"}}'
 CLASSIFIER = '{"model_type": "bert", "architectures": ["BertForSequenceClassification"]}'
 INDEX = '{"weight_map": {"a.weight": "model-00001.safetensors"}}'
+LLAMA = '{"model_type": "llama", %s}'
+CANNOT = "says what cannot be"
+MISDESCRIBED = [
+    ("config.json", LLAMA % '"architectures": "LlamaForCausalLM"', f"{CANNOT} .`architectures`"),
+    ("config.json", LLAMA % '"architectures": [3]', f"{CANNOT} .`architectures.0`"),
+    ("config.json", LLAMA % '"quantization_config": ["fp8"]', f"{CANNOT} .`quantization_config`"),
+    ("config.json", LLAMA % '"quantization_config": {"quant_method": 7}', "quant_method`"),
+    ("config.json", LLAMA % '"eos_token_id": "x"', f"{CANNOT} .`eos_token_id`"),
+    ("generation_config.json", '{"a', "generation_config.json cannot be read"),
+    ("generation_config.json", "[]", f"generation_config.json {CANNOT}"),
+    ("generation_config.json", '{"eos_token_id": "x"}', f"{CANNOT} .`eos_token_id`"),
+    ("generation_config.json", '{"eos_token_id": [2, "x"]}', f"{CANNOT} .`eos_token_id"),
+    ("generation_config.json", '{"eos_token_id": -1}', f"{CANNOT} .`eos_token_id"),
+    ("generation_config.json", '{"temperature": "hot"}', f"{CANNOT} .`temperature`"),
+    ("generation_config.json", '{"top_p": NaN}', f"{CANNOT} .`top_p`"),
+    ("generation_config.json", "[" * 100_000, "cannot be read"),
+    ("tokenizer_config.json", "[]", f"tokenizer_config.json {CANNOT}"),
+    ("tokenizer_config.json", "{", "tokenizer_config.json cannot be read"),
+    ("tokenizer_config.json", '{"chat_template": 7}', f"{CANNOT} .`chat_template`"),
+    ("special_tokens_map.json", '"x"', f"special_tokens_map.json {CANNOT}"),
+]
 SPOILED = [
     ("no config", without("config.json"), "no config.json"),
     ("no weights", without("model.safetensors"), "no weights"),
@@ -69,7 +90,8 @@ SPOILED = [
     ("a classifier", with_text("config.json", CLASSIFIER), "writes no text"),
     ("config not JSON", with_text("config.json", "{"), "config.json"),
     ("config of nothing", with_text("config.json", "{}"), "model_type"),
-    ("config a list", with_text("config.json", "[]"), "model_type"),
+    ("config a list", with_text("config.json", "[]"), "config.json says what cannot be"),
+    *[(f"{name}: {text}", with_text(name, text), said) for name, text, said in MISDESCRIBED],
     ("weights cut", cut, "weights"),
     ("a part missing", with_text("model.safetensors.index.json", INDEX), "lacks model-00001"),
     ("two parts missing", with_text("model.safetensors.index.json", TWO), r"001\S* and 1 more"),
@@ -90,6 +112,20 @@ def test_what_is_missing_or_damaged_is_said_with_what_to_do(
         require_usable(str(base))
     assert "\n" not in str(refused.value)
     assert any(verb in str(refused.value) for verb in ("opy", "set ", "download", "run", "serve"))
+
+
+USUAL = {
+    "config.json": {"model_type": "llama", "eos_token_id": [2, 7], "quantization_config": {}},
+    "generation_config.json": {"eos_token_id": 2, "temperature": 0.6, "top_k": 0, "top_p": 1},
+    "tokenizer_config.json": {"chat_template": [{"name": "default", "template": "x"}]},
+    "special_tokens_map.json": {"eos_token": {"content": "</s>"}},
+}
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_files_as_people_publish_them_are_fine(base: Path, name: str) -> None:
+    (base / name).write_text(json.dumps(USUAL[name]))
+    require_usable(str(base))
 
 
 @pytest.mark.parametrize(("name", "said"), [("x.gguf", "GGUF"), ("x.safetensors", "its folder")])
