@@ -6,21 +6,67 @@ Run ``python adapters/demo/training/tool_rows.py`` after a change of either file
 import json
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 from conversations import ADAPTERS
+from invented import code, phrase, word
 
 HERE = Path(__file__).resolve().parent
 OUT = ADAPTERS / "tool-caller"
 ROWS_PER_FUNCTION = 6
-UNSERVED = 40  # Requests that no offered function can serve.
+INVENTED = 0.6  # Share of the values that are invented, where their kind allows it.
+UNSERVED = 110  # Requests that no offered function can serve.
 BEFORE = ("", "", "", "", "Please: ", "Hi! ", "Hey, ", "Quick one. ")
 AFTER = ("", "", "", "", " Thanks.", " Thank you!")
+ENDINGS = ("pdf", "txt", "png", "csv", "zip", "mp3", "docx")
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 Function = dict[str, Any]
+
+INVENT: dict[str, Callable[[random.Random], Any]] = {
+    "city": word,
+    "company": word,
+    "person": lambda rng: word(rng) + rng.choice(["", f" {word(rng)}"]),
+    "place": lambda rng: f"{word(rng)} {rng.choice(['Street', 'Square', 'Park', 'Gate', 'Hill'])}",
+    "email": lambda rng: f"{word(rng)}@{word(rng)}.{rng.choice(['com', 'org', 'net'])}".lower(),
+    "id": code,
+    "song": lambda rng: phrase(rng).title(),
+    "food": phrase,
+    "product": phrase,
+    "text": phrase,
+    "topic": phrase,
+    "word": lambda rng: word(rng).lower(),
+    "file": lambda rng: f"{phrase(rng).replace(' ', '_')}.{rng.choice(ENDINGS)}",
+    "folder": lambda rng: phrase(rng).capitalize(),
+    "label": lambda rng: f"{word(rng).upper()}-{rng.randint(1, 99)}",
+    "serial": code,
+    "road": lambda rng: f"{word(rng)} {rng.choice(['Road', 'Lane', 'Avenue', 'Way', 'Close'])}",
+    "team": lambda rng: f"{word(rng)} {rng.choice(['United', 'Rovers', 'Foxes', 'Stars'])}",
+    "book": lambda rng: phrase(rng).title(),
+    "pet_name": word,
+    "username": lambda rng: f"{word(rng).lower()}{rng.choice(['', '_', '.'])}{rng.randint(1, 99)}",
+    "phone": lambda rng: (
+        f"{rng.choice(['', '+', '0'])}{rng.randint(10, 999)} {rng.randint(1000, 99999)}"
+    ),
+    "url": lambda rng: (
+        f"{rng.choice(['https://', 'www.'])}{word(rng).lower()}.{rng.choice(['org', 'net'])}"
+    ),
+    "ship": word,
+    "exhibit": lambda rng: phrase(rng).capitalize(),
+    "course": lambda rng: phrase(rng).capitalize(),
+    "percent": lambda rng: rng.randint(1, 100),
+    "minutes": lambda rng: rng.randint(2, 120),
+    "centimetres": lambda rng: rng.randint(11, 250),
+    "small": lambda rng: rng.randint(2, 30),
+    "big": lambda rng: rng.randint(11, 2000),
+    "decimal": lambda rng: rng.randint(50, 9999) / 100,
+    "time": lambda rng: f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}",
+    "date": lambda rng: f"20{rng.randint(24, 31)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}",
+}
+"""What makes a value like those of a pool."""
 
 
 def camel(name: str) -> str:
@@ -70,14 +116,23 @@ class Rows:
         for slot in slots:
             spec = function["arguments"][slot]
             free = [v for v in self.values_of(slot, spec) if v not in drawn.values()]
-            drawn[slot] = self.rng.choice(free)
+            drawn[slot] = self.value(slot, spec, free)
         text = ask.format(**drawn)
         if implied:
             key, _, value = implied.partition("=")
             drawn[key] = yaml.safe_load(value)
         ordered = {name: drawn[name] for name in function["arguments"] if name in drawn}
         after = self.rng.choice(AFTER) if text[-1] in ".?!" else ""
-        return self.rng.choice(BEFORE) + text[0].upper() + text[1:] + after, ordered
+        if not ask.startswith("{"):  # A value stays as the arguments have it.
+            text = text[0].upper() + text[1:]
+        return self.rng.choice(BEFORE) + text + after, ordered
+
+    def value(self, slot: str, spec: dict[str, Any], known: list[Any]) -> Any:
+        """Return one of the ``known`` values, or an invented one of the same kind."""
+        invent = None if {"enum", "is"} & set(spec) else INVENT.get(spec.get("from", slot))
+        if invent and self.rng.random() < INVENTED:
+            return invent(self.rng)
+        return self.rng.choice(known)
 
     def offered(self, function: Function, count: int) -> list[Function]:
         """Return ``count`` other functions, about half from the same domain."""
@@ -94,7 +149,7 @@ class Rows:
         """
         text, arguments = self.request(function, ask)
         spelled = self.rng.choice([str, str, camel])
-        tools = [function, *self.offered(function, self.rng.choice([0, 1, 1, 2, 2, 3, 4]))]
+        tools = [function, *self.offered(function, self.rng.choice([0, 1, 2, 2, 3, 3, 4]))]
         self.rng.shuffle(tools)
         call = {
             "name": spelled(function["name"]),
