@@ -75,7 +75,7 @@ faults: test-tools  ## Only the fault matrix: engines killed and stopped, full d
 soak: test-tools  ## Minutes of clients, changes and faults, and a check of all ledgers: SOAK="--minutes 30"
 	@cd tests && ../$(PY) -m soak $(SOAK)
 
-bench:  ## Measure the server against its peers, side by side: BENCH=--quick for 6 minutes, not 40
+bench:  ## Measure the server against its peers, side by side: BENCH=--quick for some minutes, not an hour
 	@scripts/install bench
 	@.venv/bin/veneer bench $(BENCH)
 

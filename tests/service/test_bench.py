@@ -28,7 +28,7 @@ def bench(*flags: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_the_help_says_what_is_compared_and_how_long_it_takes() -> None:
     shown = " ".join(bench("--help").stdout.split())
-    for word in ("llama.cpp", "vLLM", "ratio", "40 minutes", "6 minutes", "Ctrl-C"):
+    for word in ("llama.cpp", "vLLM", "ratio", "an hour", "6 minutes", "Ctrl-C"):
         assert word in shown
     flags = ("--quick", "--rounds", "--goals", "--rank", "--dtype", "--llama-server", "--model")
     for flag in (*flags, "--json", "--markdown"):
@@ -92,6 +92,37 @@ def test_a_peer_lives_as_long_as_the_block(tmp_path: Path) -> None:
         assert running.cpu_s() > 0
         assert Path(f"/proc/{running.pid}").exists()
     assert not Path(f"/proc/{running.pid}").exists()
+
+
+LEAVES_A_CHILD = """
+import subprocess, sys, time
+busy = "import time\\nwhile time.process_time() < 0.5: pass\\n"
+rest = "print('done', flush=True)\\ntime.sleep(60)"
+child = subprocess.Popen([sys.executable, "-c", busy + rest], stdout=subprocess.PIPE)
+child.stdout.readline()
+"""
+"""A child that has used half a second, and does not end with its parent."""
+COUNTED = """
+import os, sys
+from pathlib import Path
+from veneer_server.bench.peers.peers import Name, Peer, Rig
+from veneer_server.bench.peers.running import adopt_orphans, start
+adopt_orphans()
+folder, port, code = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+served = Peer(Name.DEFAULT, [sys.executable, "-c", code])
+with start(served, Rig(Path("/model"), port, folder / "rig", (0,)), os.environ, folder / "log"):
+    pass
+print(sum(os.times()[2:4]))
+"""
+
+
+@pytest.mark.slow
+def test_what_a_peer_leaves_behind_is_ended_and_its_time_counted(tmp_path: Path) -> None:
+    port = free_port()
+    code = LEAVES_A_CHILD + SERVE % port
+    words = [sys.executable, "-c", COUNTED, str(tmp_path), str(port), code]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    assert float(done.stdout) > 0.5
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from rich.console import Console
 from veneer_server.api.listener import bind
 from veneer_server.bench.goals.goals import GOALS, chosen
 from veneer_server.bench.goals.verdicts import Row, rows
-from veneer_server.bench.peers.running import BenchFailed
+from veneer_server.bench.peers.running import BenchFailed, adopt_orphans
 from veneer_server.bench.report import tables as report
 from veneer_server.bench.report.conditions import Bystanders, conditions
 from veneer_server.bench.session import Asked, Results, run
@@ -99,6 +99,7 @@ def bench(asked: Asked, environ: Mapping[str, str], outputs: Outputs) -> None:
     """
     # With an exception at SIGTERM, the blocks end the peers and remove the files.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    adopt_orphans()
     made_under = conditions(["veneer", *sys.argv[1:]])
     bystanders = Bystanders()
     results = Results()

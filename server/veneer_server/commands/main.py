@@ -221,7 +221,7 @@ def bench(  # noqa: PLR0913, PLR0917 - typer makes an option of each argument
     The command starts one peer at a time: vLLM's own server (default, tuned, without LoRA),
     llama.cpp (if the package xllamacpp is installed) and Veneer. Most results are a ratio of two
     figures of the same run. Do not use the machine for anything else meanwhile. The full run takes
-    under 40 minutes and needs 4 GB of disk while it runs. After Ctrl-C the command shows the
+    more than an hour and needs 4 GB of disk while it runs. After Ctrl-C the command shows the
     results so far.
     """
     from veneer_server.api.listener import PortTaken

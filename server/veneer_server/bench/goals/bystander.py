@@ -40,7 +40,7 @@ def _odd_requests() -> Iterator[tuple[str, Request]]:
 def _bodies() -> Iterator[tuple[str, str, dict[str, Any]]]:
     chat, hi = "/v1/chat/completions", [{"role": "user", "content": "hi"}]
     short = {"messages": hi, "max_tokens": 2}
-    yield "128 tools", chat, {**short, "tools": [_tool(number) for number in range(128)]}
+    yield "4,000 words", chat, {**short, "messages": [{"role": "user", "content": "a " * 4000}]}
     parts = [{"type": "text", "text": "a"}] * 2048
     yield "2,048 parts", chat, {**short, "messages": [{"role": "user", "content": parts}]}
     yield "128 answers", chat, {**short, "n": 128, "max_tokens": 1, "temperature": 1}
@@ -51,8 +51,3 @@ def _bodies() -> Iterator[tuple[str, str, dict[str, Any]]]:
     items = [{"type": "message", "role": "user", "content": "hi"}] * 400
     yield "400 items", "/v1/responses", {"input": items, "max_output_tokens": 16}
     yield "400 turns", "/v1/messages", {"messages": hi * 400, "max_tokens": 2}
-
-
-def _tool(number: int) -> dict[str, Any]:
-    parameters = {"type": "object", "properties": {"a": {"type": "string"}}}
-    return {"type": "function", "function": {"name": f"f_{number}", "parameters": parameters}}

@@ -1,5 +1,6 @@
 """Runs a peer as a process, which ends with the block or with this process."""
 
+import ctypes
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from veneer_server.bench.peers.peers import Peer, Rig
 _START_S = 300
 _STOP_S = 30
 _POLL_S = 0.1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 class BenchFailed(Exception):
@@ -103,6 +105,15 @@ def _tail(log: Path) -> str:
     return log.read_text(encoding="utf-8", errors="replace")[-2000:]
 
 
+def adopt_orphans() -> None:
+    """Become the parent of processes that a peer leaves behind, so that their CPU time is counted.
+
+    A peer may end before its engine does. Source: prctl(2), PR_SET_CHILD_SUBREAPER.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
@@ -113,3 +124,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     # vLLM's children share its process group. One that outlived it would disturb the next peer.
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    # All that is left of the group is ours to wait for, if ``adopt_orphans`` was called.
+    with suppress(ChildProcessError):
+        while True:
+            os.waitpid(-process.pid, 0)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import uuid4
 
+import torch
 from vllm.inputs import TextPrompt
 from vllm.lora.request import LoRARequest
 from vllm.sampling_params import RequestOutputKind, SamplingParams
@@ -29,6 +30,8 @@ _FLOOD = 0
 _ROUNDING = 0.5
 """A smaller change may be rounding, because the two requests may run in different steps. In one
 such case bfloat16 moved a log-probability by 0.18. A trained adapter moves one by more than 1."""
+_FINE_ROUNDING = 0.001
+"""The same in float32, where a change of company moves a log-probability by some 0.00001."""
 _TRIES = 8
 """Most measurements of one adapter. On a busy machine the two requests often run in different
 steps, sometimes three times in a row."""
@@ -74,16 +77,22 @@ async def measure_effect(client: Client, request: LoRARequest) -> Effect:
     """
     matched = await client.collective_rpc("veneer_matched_modules", args=(request.lora_int_id,))
     modules = count_modules(matched)
-    smallest = math.inf
+    smallest, rounding = math.inf, _rounding_of(client.model_config)
     for _ in range(_TRIES):
         base, own = await asyncio.gather(_read(client, None), _read(client, request))
         if not (base.is_finite and own.is_finite):
             blamed = base.is_finite
             return Effect(modules, None, finite=not blamed, repeats=own.is_flood and blamed)
         smallest = min(smallest, largest_change(base, own))
-        if smallest == 0.0 or smallest >= _ROUNDING:
+        if smallest == 0.0 or smallest >= rounding:
             break
     return Effect(modules, smallest, finite=True, repeats=own.is_flood and not base.is_flood)
+
+
+def _rounding_of(model: Any) -> float:
+    # What is computed in integers rounds coarsely, whatever the dtype around it.
+    is_fine = model.dtype == torch.float32 and model.quantization is None
+    return _FINE_ROUNDING if is_fine else _ROUNDING
 
 
 def count_modules(matched: Iterable[Iterable[str] | None]) -> int:

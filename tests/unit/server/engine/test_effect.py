@@ -14,6 +14,7 @@ from veneer_adapters.errors import LoadFailed
 
 pytestmark = pytest.mark.engine
 
+torch = need("torch")
 effect = need("veneer_server.engine.vllm.effect")
 
 NAN = math.nan
@@ -32,8 +33,11 @@ def flat(tokens: Sequence[int], value: float = -1.0) -> Any:
 class Scripted:
     """Gives the next reading of the base, or of the adapter, to whoever asks."""
 
-    def __init__(self, base: Sequence[Any], own: Sequence[Any], *, limit: int = 20) -> None:
-        self.model_config = SimpleNamespace(max_logprobs=limit)
+    def __init__(
+        self, base: Sequence[Any], own: Sequence[Any], *, limit: int = 20, **model: Any
+    ) -> None:
+        usual = {"dtype": torch.bfloat16, "quantization": None}
+        self.model_config = SimpleNamespace(max_logprobs=limit, **usual | model)
         self.left = {False: list(base), True: list(own)}
         self.modules: list[list[str] | None] = [["q", "v"]]
         self.sampled: list[Any] = []
@@ -100,6 +104,18 @@ async def test_a_clear_change_is_measured_once_side_by_side() -> None:
     assert await measure(client) == Effect(2, 1.0, finite=True, repeats=False)
     assert client.most == 2
     assert len(set(client.salts)) == 2
+
+
+async def test_in_float32_a_small_change_is_no_rounding() -> None:
+    base, own = flat([1, 2, 3, 4]), flat([1, 2, 3, 4], -1.1)
+    found = await measure(Scripted([base], [own], dtype=torch.float32))
+    assert found.largest_change == pytest.approx(0.1)
+
+
+async def test_a_quantised_model_rounds_coarsely_in_float32_too() -> None:
+    base, own = flat([1, 2, 3, 4]), flat([1, 2, 3, 4], -1.1)
+    client = Scripted([base] * 3, [own, base], dtype=torch.float32, quantization="int8")
+    assert (await measure(client)).largest_change == 0.0
 
 
 async def test_what_may_be_rounding_is_measured_again_and_the_smallest_counts() -> None:

@@ -79,4 +79,4 @@ class Held(Asked):
 def test_the_worst_growth_is_that_of_the_request_that_holds_a_stream_up() -> None:
     found = bystander.beside_odd_requests(Held())  # type: ignore[arg-type]  # as above
     assert found["worst growth ms"] == found["400 turns, ms"] == pytest.approx(250)
-    assert found["128 tools, ms"] == pytest.approx(0)
+    assert found["128 answers, ms"] == pytest.approx(0)
