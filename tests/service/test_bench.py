@@ -97,7 +97,7 @@ def test_a_peer_lives_as_long_as_the_block(tmp_path: Path) -> None:
 LEAVES_A_CHILD = """
 import subprocess, sys, time
 busy = "import time\\nwhile time.process_time() < 0.5: pass\\n"
-rest = "print('done', flush=True)\\ntime.sleep(60)"
+rest = "print('done', flush=True)\\nimport signal\\nsignal.pause()"
 child = subprocess.Popen([sys.executable, "-c", busy + rest], stdout=subprocess.PIPE)
 child.stdout.readline()
 """

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-_Token = Annotated[int, Field(ge=0, strict=True)]
+_Token = Annotated[int, Field(lt=2**31, strict=True)]
+"""No vocabulary is larger, and what does not fit 64 bits cannot be sent to vLLM's core."""
 _Tokens = _Token | list[_Token] | None
 
 
@@ -28,15 +29,12 @@ class _Config(_Read):
     architectures: list[str] | None = None
     model_type: str | None = None
     quantization_config: _Quantisation | None = None
-    bos_token_id: _Tokens = None
     eos_token_id: _Tokens = None
-    pad_token_id: Annotated[int, Field(strict=True)] | None = None
 
 
 class _Generation(_Read):
     """What vLLM takes as defaults of every request."""
 
-    bos_token_id: _Tokens = None
     eos_token_id: _Tokens = None
     temperature: Annotated[FiniteFloat, Field(ge=0)] | None = None
     top_p: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = None
@@ -47,7 +45,7 @@ class _Generation(_Read):
 
 
 class _TokenizerConfig(_Read):
-    chat_template: str | list[dict[str, Any]] | None = None
+    chat_template: str | list[dict[str, Any]] | dict[str, str] | None = None
 
 
 _FILES: dict[str, type[_Read]] = {
@@ -72,7 +70,7 @@ def _wrong(file: Path, kind: type[_Read]) -> str | None:
     if not file.is_file():
         return None
     try:
-        kind.model_validate(json.loads(file.read_bytes()))
+        kind.model_validate(json.loads(file.read_text(encoding="utf-8")))
     except ValidationError as error:
         return (
             f"{file} says what cannot be ({_first_of(error)}); copy or download it again, from the"

@@ -112,7 +112,7 @@ def _has(folder: Path, patterns: tuple[str, ...]) -> bool:
 
 
 def _require_readable(folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_bytes())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if not (config.get("model_type") or config.get("architectures")):
         raise BaseUnusable(
             f"config.json in {folder} names neither `model_type` nor `architectures`; copy or"
