@@ -29,14 +29,18 @@ async def test_a_page_is_accessible_in_both_schemes(
 async def test_a_key_leads_in_by_keyboard_alone_and_out_again(
     browser: "Browser", tmp_path: Path
 ) -> None:
-    from support.browsing import visiting
+    from playwright.async_api import expect
+
+    from support.browsing import PATIENCE_MS, visiting
 
     async with (
         serve_echo(tmp_path, server={"api_key": KEY}) as served,
         visiting(browser, served.url, expected=("401",)) as page,
     ):
         await page.goto("/console/")
-        await page.keyboard.type(KEY)  # the field has the focus
+        # Chromium gives it with the first frame, which can come after all is loaded.
+        await expect(page.get_by_label("Key")).to_be_focused(timeout=PATIENCE_MS)
+        await page.keyboard.type(KEY)
         await page.keyboard.press("Enter")
         await page.get_by_role("heading", name="Overview").wait_for()
         assert await page.evaluate("document.cookie") == ""
