@@ -32,7 +32,7 @@ ENV PATH=/opt/veneer/bin:$PATH
 # hadolint ignore=DL3008
 RUN if [ "$ENGINE" = cuda ]; then set -- gcc libc6-dev; fi \
     && apt-get update \
-    && apt-get install -y --no-install-recommends libnuma1 "$@" \
+    && apt-get install -y --no-install-recommends libgomp1 libnuma1 "$@" \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=builder /opt/veneer /opt/veneer
 RUN useradd --uid 1000 --create-home veneer \

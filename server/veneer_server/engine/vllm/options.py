@@ -153,6 +153,9 @@ def environment(
         # Python's own tracker complains of what a killed engine had, which we have removed.
         "PYTHONWARNINGS": "ignore::FutureWarning,ignore:resource_tracker:UserWarning",
     }
+    if "VLLM_CPU_OMP_THREADS_BIND" not in environ:
+        # numba counts the CPUs of the thread that imports it, and vLLM ties that one to a CPU.
+        wanted["NUMBA_NUM_THREADS"] = str(len(cpus))
     cache = Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "veneer"
     wanted |= {name: str(cache / folder) for name, folder in _CACHES.items()}
     missing = {key: value for key, value in wanted.items() if key not in environ}

@@ -115,6 +115,13 @@ def test_attention_on_a_cpu_does_not_depend_on_who_else_is_served_unless_asked_f
     assert "VLLM_CPU_ATTN_SPLIT_KV" not in environment({"VLLM_CPU_ATTN_SPLIT_KV": "1"}, {0}, 7, 1)
 
 
+def test_the_kernel_for_adapters_has_as_many_threads_as_the_base() -> None:
+    assert environment({}, {0, 1, 5}, 7, 60.0)["NUMBA_NUM_THREADS"] == "3"
+    # How many the base has then, only vLLM knows: one computes adapters unless it is said here too.
+    given = {"VLLM_CPU_OMP_THREADS_BIND": "0-7|8-15"}
+    assert "NUMBA_NUM_THREADS" not in environment(given, {0, 1, 5}, 7, 60.0)
+
+
 def test_what_is_compiled_is_kept_in_the_cache_folder() -> None:
     found = environment({"XDG_CACHE_HOME": "/c", "TRITON_CACHE_DIR": "/mine"}, {0}, 7, 60.0)
     assert found["VLLM_CACHE_ROOT"] == "/c/veneer/vllm"

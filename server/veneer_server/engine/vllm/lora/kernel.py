@@ -11,12 +11,15 @@ every index is right. Only the engine's processes import this file.
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numba import config, njit, types
+from numba import config, njit, prange, types
 from numba.extending import overload
+
+from veneer_server.engine.vllm.lora.layer import SLICES
 
 logger = logging.getLogger("vllm.veneer.lora")  # a worker shows only the loggers under "vllm"
 
@@ -36,7 +39,7 @@ def _compiled(function: _Function) -> _Function:
     return njit(fastmath=_FASTMATH, nogil=True)(function)
 
 
-def _compiled_once(function: _Function) -> _Function:
+def _compiled_once(function: _Function, **options: Any) -> _Function:
     """Compile like ``_compiled``, and keep the result in ``CACHE_FOLDER`` if that is possible."""
     before, folder = config.CACHE_DIR, CACHE_FOLDER.expanduser()
     # numba reads this setting while it decorates. It is set back, so that vLLM's own compiled
@@ -44,10 +47,10 @@ def _compiled_once(function: _Function) -> _Function:
     config.CACHE_DIR = str(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return njit(fastmath=_FASTMATH, nogil=True, cache=True)(function)
+        return njit(fastmath=_FASTMATH, nogil=True, cache=True, **options)(function)
     except (OSError, RuntimeError) as error:  # RuntimeError: numba finds no folder to write to
         logger.warning("the LoRA kernel is compiled at every start: %s", error)
-        return _compiled(function)
+        return njit(fastmath=_FASTMATH, nogil=True, **options)(function)
     finally:
         config.CACHE_DIR = before
 
@@ -176,14 +179,20 @@ def _add_rows(y: Any, rows: Any, left: int, width: int, delta: Any) -> None:
 
 
 @_compiled_once
-def add_delta(
-    y: Any, x: Any, rows: Any, runs: Any, ranks: Any, a_stacks: Any, b_stacks: Any
+def add_part(
+    y: Any,
+    x: Any,
+    rows: Any,
+    runs: Any,
+    ranks: Any,
+    a_stacks: Any,
+    b_stacks: Any,
+    part: tuple[int, int],
 ) -> None:
-    """Add ``B A x``, with each row's own adapter, to ``y`` ``(rows, sum of out)``, in place.
+    """Add ``B A x`` to ``y`` ``(rows, sum of out)``, in place: to ``rows[slice(*part)]``.
 
-    The kernel runs in one thread. ``rows`` and ``runs`` are those of ``Groups``; ``ranks`` is
-    ``(slots, slices)``. For each slice, A is ``(slots, 1, max_rank, in)``, and B is laid out by
-    rank: ``(slots, 1, max_rank, out)``.
+    ``rows`` and ``runs`` are those of ``Groups``; ``ranks`` is ``(slots, slices)``. For each slice,
+    A is ``(slots, 1, max_rank, in)``, and B is laid out by rank: ``(slots, 1, max_rank, out)``.
     """
     widest = 0
     for b_stack in b_stacks:
@@ -192,7 +201,7 @@ def add_delta(
     h = np.empty((BLOCK, a_stacks[0].shape[2]), np.float32)
     delta = np.empty((BLOCK, widest), np.float32)
     for run in range(len(runs)):
-        slot, start, stop = runs[run, 0], runs[run, 1], runs[run, 2]
+        slot, start, stop = runs[run, 0], max(runs[run, 1], part[0]), min(runs[run, 2], part[1])
         for at in range(start, stop, BLOCK):
             own = rows[at : min(at + BLOCK, stop)]
             _read_rows(x, own, block)
@@ -210,15 +219,29 @@ def add_delta(
                 left += b.shape[1]
 
 
-def warm_up(stored: Any, most_slices: int = 3) -> None:
-    """Compile ``add_delta`` for layers of up to ``most_slices`` slices of numpy dtype ``stored``.
+@partial(_compiled_once, parallel=True)
+def add_shared_delta(
+    y: Any, x: Any, rows: Any, runs: Any, ranks: Any, a_stacks: Any, b_stacks: Any, parts: int
+) -> None:
+    """Add ``B A x`` for all rows, in ``parts`` parts on the threads of ``lora.threads``.
 
-    This takes seconds the first time on a machine, and milliseconds when the cache folder has it.
+    Each row comes out the same bit by bit, however many parts there are.
     """
-    y, weights = np.zeros((1, 1), stored), np.zeros((1, 1, 1, 1), stored)
-    nothing = np.zeros(0, np.int64)
-    for slices in range(1, most_slices + 1):
-        stacks = (weights,) * slices
-        add_delta(
-            y, y, nothing, nothing.reshape(0, 3), np.zeros((1, slices), np.int64), stacks, stacks
-        )
+    share = (len(rows) + parts * BLOCK - 1) // (parts * BLOCK) * BLOCK
+    for part in prange(parts):
+        end = (part + 1) * share
+        add_part(y, x, rows, runs, ranks, a_stacks, b_stacks, (end - share, end))
+
+
+def warm_up(stored: Any, parts: int = 1) -> None:
+    """Compile the kernel for layers of numpy dtype ``stored`` that are filled up to ``SLICES``.
+
+    With more than one part, compile it for threads too. This takes seconds the first time on a
+    machine, and milliseconds when the cache folder has it.
+    """
+    y, rows, weights = np.zeros((1, 1), stored), np.zeros(0, np.int64), np.zeros((1, 1, 1, 1))
+    stacks = (weights.astype(stored),) * SLICES
+    batch = y, y, rows, rows.reshape(0, 3), np.zeros((1, SLICES), np.int64), stacks, stacks
+    add_part(*batch, (0, 0))
+    if parts > 1:
+        add_shared_delta(*batch, parts)

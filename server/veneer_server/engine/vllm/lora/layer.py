@@ -15,13 +15,18 @@ import torch
 Ranks = tuple[int, ...]
 """The rank of each slice of one layer; 0 where the adapter does not change the slice."""
 
+SLICES = 3
+"""Up to how many slices a layer is filled up with empty ones for the kernel, so that it is compiled
+once for nearly all layers, and not for each number of slices."""
+
 STORED = {torch.bfloat16: torch.uint16, torch.float32: torch.float32}
 """The dtype that the kernel gets in place of a torch dtype, because numpy has no bfloat16."""
 
 
 def as_stored(tensor: torch.Tensor) -> np.ndarray:
     """Return a numpy view of a tensor with a dtype in ``STORED``; writes change the tensor."""
-    return tensor.view(STORED[tensor.dtype]).numpy()
+    dtype = STORED[tensor.dtype]
+    return (tensor if tensor.dtype == dtype else tensor.view(dtype)).numpy()
 
 
 def lay_out_by_rank(lora_b: torch.Tensor) -> None:
@@ -49,16 +54,18 @@ class LayerStacks:
         """Columns of the layer's output, all slices together."""
         self._addresses = self._look_up()
         self._seen = 0
-        self.ranks = np.zeros((len(a[0]), len(a)), np.int64)
-        """``(slots, slices)``: the rank to compute with, since the last ``update_ranks``."""
+        self.ranks = np.zeros((len(a[0]), max(len(a), SLICES)), np.int64)
+        """``(slots, slices)``: the rank to compute with, since the last ``update_ranks``; 0 for the
+        slices that fill the layer up."""
         self.top_ranks: Ranks = ()
         """The highest rank in each slot."""
         self.stored: tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]] | None = None
-        """A and B for the kernel, B as ``(slots, 1, max_rank, out)``; None where it cannot run."""
+        """A and B for the kernel, B as ``(slots, 1, max_rank, out)``, filled up to ``SLICES``; None
+        where it cannot run."""
         dtypes = {stack.dtype for stack in (*a, *b)}
         if len(dtypes) == 1 and dtypes <= STORED.keys() and all(s.is_contiguous() for s in a):
-            by_rank = tuple(as_stored(stack.transpose(2, 3)) for stack in b)
-            self.stored = tuple(as_stored(stack) for stack in a), by_rank
+            by_rank = [as_stored(stack.transpose(2, 3)) for stack in b]
+            self.stored = _filled_up([as_stored(stack) for stack in a]), _filled_up(by_rank)
 
     def is_current(self) -> bool:
         """Return whether the stacks still have the storage that ``stored`` views."""
@@ -72,12 +79,17 @@ class LayerStacks:
         full = tuple(stack.shape[2] for stack in self.a)
         for slot in known.changed_since(self._seen):
             found = known.find(slot, id(self.a), full)
-            self.ranks[slot] = [min(pair) for pair in zip(found, full, strict=True)]
+            self.ranks[slot, : len(full)] = [min(pair) for pair in zip(found, full, strict=True)]
         self.top_ranks = tuple(self.ranks.max(axis=1).tolist())
         self._seen = known.version
 
     def _look_up(self) -> list[int]:
         return [stack.data_ptr() for stack in (*self.a, *self.b)]
+
+
+def _filled_up(stacks: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    nothing = np.zeros((len(stacks[0]), 1, 0, 0), stacks[0].dtype)
+    return *stacks, *[nothing] * (SLICES - len(stacks))
 
 
 _Known = tuple[weakref.ref[object], Mapping[int, Ranks]]

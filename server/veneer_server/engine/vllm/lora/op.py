@@ -12,15 +12,13 @@ Shapes are vLLM's: a stack of A is ``(slots, 1, max_rank, in)``, and a stack of 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
-from vllm.logger import init_logger
 from vllm.lora.punica_wrapper import PunicaWrapperBase
 
-from veneer_server.engine.stages import Stage
 from veneer_server.engine.vllm.lora.gemm import (
     add_products,
     expand,
@@ -28,30 +26,11 @@ from veneer_server.engine.vllm.lora.gemm import (
     scatter_add,
     shrink,
 )
-from veneer_server.engine.vllm.lora.layer import STORED, LayerStacks, Ranks, SlotRanks, as_stored
+from veneer_server.engine.vllm.lora.layer import LayerStacks, Ranks, SlotRanks, as_stored
 from veneer_server.engine.vllm.lora.rows import Groups, MixCounts, Routes, choose_routes, group_rows
-from veneer_server.engine.vllm.startup.reports import report
+from veneer_server.engine.vllm.lora.threads import find_kernel
 
 __all__ = ["PunicaWrapperVeneer", "Ranks"]
-
-logger = init_logger("vllm.veneer.lora")  # a worker shows only the loggers under "vllm"
-
-
-def find_kernel(dtype: torch.dtype | None) -> Callable[..., None] | None:
-    """Return ``lora.kernel.add_delta``, compiled for ``dtype`` if the kernel can compute it.
-
-    Return None, and write a line to the log, if numba cannot be imported.
-    """
-    try:
-        from veneer_server.engine.vllm.lora.kernel import add_delta, warm_up
-    except ImportError as error:
-        logger.warning("no compiled LoRA kernel, so adapters run several times slower: %s", error)
-        return None
-    if dtype in STORED:
-        report(Stage.KERNELS)
-        warm_up(as_stored(torch.empty(0, dtype=dtype)).dtype)
-        report(Stage.WEIGHTS)
-    return add_delta
 
 
 class PunicaWrapperVeneer(PunicaWrapperBase):
@@ -136,9 +115,10 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         self._count(lora_a_stacked)
         if not self._tokens.runs:
             return
-        if min(len(x), len(y)) < self._tokens.extent:
+        rows = min(x.shape[0], y.shape[0])  # many times faster than len()
+        if rows < self._tokens.extent:
             # The kernel would write past the end, and a slice would silently stop at the end.
-            raise IndexError(f"{len(x)} rows, but the batch has at least {self._tokens.extent}")
+            raise IndexError(f"{rows} rows, but the batch has at least {self._tokens.extent}")
         layer = self.arrange(lora_a_stacked, lora_b_stacked)
         layer.update_ranks(self._slot_ranks)
         suits = scale == 1.0 and self._suits_kernel(y, x, layer)

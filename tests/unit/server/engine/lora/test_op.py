@@ -129,7 +129,7 @@ def batches(draw: st.DrawFn) -> list[int]:
     rows=batches(),
     rank=st.integers(1, 64),
     max_rank=st.sampled_from([64, 128]),
-    widths=st.sampled_from([(24,), (24, 8, 8), (32, 32)]),
+    widths=st.sampled_from([(24,), (24, 8, 8), (32, 32), (8, 24, 8, 8)]),
     dtype=st.sampled_from(DTYPES),
     learned=st.booleans(),
     kernel=st.sampled_from(ROUTES),

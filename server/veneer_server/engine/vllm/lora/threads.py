@@ -1,0 +1,70 @@
+"""The kernel on the threads that torch computes with.
+
+Threads of our own would compete with torch's, which spin while they wait for the next operator:
+that made prompts slower. numba's OpenMP layer uses the OpenMP library that the process has loaded
+already, which is torch's, so there is one set of threads. tests/bench/LOG.md has the figures of
+both, of 2026-11-28.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from vllm.logger import init_logger
+
+from veneer_server.engine.stages import Stage
+from veneer_server.engine.vllm.lora.layer import STORED, as_stored
+from veneer_server.engine.vllm.startup.reports import report
+
+logger = init_logger("vllm.veneer.lora")  # a worker shows only the loggers under "vllm"
+
+Kernel = Callable[..., None]
+"""Add ``B A x``, with each row's own adapter, to ``y``: ``(y, x, rows, runs, ranks, a, b)``."""
+
+SHARED_ROWS = 8
+"""From how many rows on threads share the work. With fewer it costs what it saves."""
+
+
+def find_kernel(dtype: torch.dtype | None) -> Kernel | None:
+    """Return the kernel, compiled for ``dtype`` if it can compute it.
+
+    Return None, and write a line to the log, if numba cannot be imported.
+    """
+    try:
+        from veneer_server.engine.vllm.lora.kernel import add_part, add_shared_delta, warm_up
+    except ImportError as error:
+        logger.warning("no compiled LoRA kernel, so adapters run several times slower: %s", error)
+        return None
+    threads = _join_torch()
+    if dtype in STORED:
+        report(Stage.KERNELS)
+        warm_up(as_stored(torch.empty(0, dtype=dtype)).dtype, threads)
+        report(Stage.WEIGHTS)
+
+    def add_delta(y: Any, x: Any, rows: Any, runs: Any, ranks: Any, a: Any, b: Any) -> None:
+        if threads > 1 and len(rows) >= SHARED_ROWS:
+            add_shared_delta(y, x, rows, runs, ranks, a, b, threads)
+        else:
+            add_part(y, x, rows, runs, ranks, a, b, (0, len(rows)))
+
+    return add_delta
+
+
+def _join_torch() -> int:
+    """Make this thread share compiled loops with torch's threads; return how many they are.
+
+    Return 1, and write a line to the log, where numba cannot use OpenMP.
+    """
+    import numba
+
+    threads = torch.get_num_threads()
+    numba.config.THREADING_LAYER = "omp"
+    try:
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    except ValueError as error:
+        logger.warning("adapters are computed by one thread, for lack of libgomp1: %s", error)
+        return 1
+    finally:
+        # numba tells OpenMP, and so torch, how many threads it was set up for itself.
+        torch.set_num_threads(threads)
+    return int(numba.get_num_threads())
