@@ -6,7 +6,9 @@ already, which is torch's, so there is one set of threads. tests/bench/LOG.md ha
 both, of 2026-11-28.
 """
 
+import ctypes
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -65,6 +67,13 @@ def _join_torch() -> int:
         logger.warning("adapters are computed by one thread, for lack of libgomp1: %s", error)
         return 1
     finally:
-        # numba tells OpenMP, and so torch, how many threads it was set up for itself.
+        # numba tells OpenMP, and so torch, how many threads it was set up for itself, and lets
+        # threads start more threads, of which MKL makes use inside torch's loops.
         torch.set_num_threads(threads)
+        _forbid_nested_threads()
     return int(numba.get_num_threads())
+
+
+def _forbid_nested_threads() -> None:
+    with suppress(OSError):  # where there is none, numba has found none either
+        ctypes.CDLL("libgomp.so.1").omp_set_max_active_levels(1)  # torch's, loaded already

@@ -16,7 +16,7 @@ need("numba")
 
 JOINED = """
 import os
-os.environ["NUMBA_NUM_THREADS"] = "2"
+os.environ |= {"NUMBA_NUM_THREADS": "2", "VLLM_LOGGING_LEVEL": "ERROR"}  # as a server has them
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # as vLLM ties its worker
 import torch
 torch.set_num_threads(2)
@@ -71,7 +71,7 @@ def test_without_openmp_one_thread_computes_and_the_log_says_so() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("rank", [3, 16, 64])
-@pytest.mark.parametrize("rows", [1, 7, 8, 33])
+@pytest.mark.parametrize("rows", [2, 7, 8, 33])
 def test_each_row_comes_out_the_same_however_many_threads_share_the_work(
     dtype: Any, rank: int, rows: int
 ) -> None:
@@ -99,4 +99,4 @@ def test_each_row_comes_out_the_same_however_many_threads_share_the_work(
         shared = base.clone()
         add_shared_delta(as_stored(shared), as_stored(x), *batch, parts)
         assert torch.equal(alone.view(torch.uint8), shared.view(torch.uint8))
-    assert not torch.equal(alone, base) or rows == 1
+    assert not torch.equal(alone, base)
