@@ -51,6 +51,8 @@ class BaseFacts:
     compress: float | None = None
     """The largest relative error with which an adapter above ``max_rank`` is compressed to it;
     None when none is."""
+    lora_dtype: str | None = None
+    """The dtype in which it keeps adapters; None: ``dtype``."""
 
     @property
     def fingerprint(self) -> str:

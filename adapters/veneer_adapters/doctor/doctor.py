@@ -202,7 +202,7 @@ def _facts(seen: _Seen, facts: BaseFacts) -> Facts:
 
 
 def _cost(seen: _Seen, facts: BaseFacts) -> Cost:
-    width = _WIDTHS[facts.dtype]
+    width = _WIDTHS[facts.lora_dtype or facts.dtype]
     features = sum(i + o for i, o in facts.modules.values())
     own = sum(p.rank * (p.a.shape[1] + p.b.shape[0]) for p in seen.pairs.values())
     return Cost(width * facts.max_rank * features if features else None, width * own)

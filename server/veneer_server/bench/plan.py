@@ -93,7 +93,7 @@ STATIONS: tuple[Station, ...] = (
     Station(Name.VENEER_ONE, (_of("G8", fairness.cold_at_saturation, rounds=1, quick=False),),
             {"device_slots": 1}),
     Station(Name.VENEER_FP32, (_of("G9", exactness.mixed_equal_alone, rounds=1, quick=False),),
-            {"dtype": "float32"}),
+            {"dtype": "float32", "lora_dtype": "auto"}),
 )  # fmt: skip
 
 

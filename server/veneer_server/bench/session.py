@@ -36,6 +36,8 @@ class Asked:
     quick: bool
     dtype: str
     """Of every server but llama.cpp."""
+    lora_dtype: str
+    """Of the adapters' weights in the slots of ours and of vLLM; ``auto``: as ``dtype``."""
     llama_server: Path | None = None
     """A llama-server that the user built; None means that of the package."""
 
@@ -124,7 +126,8 @@ class _Bench:
     def _rig(self, visit: Visit) -> Rig:
         asked = self.asked
         rig = Rig(asked.model, asked.port, self.workshop / "rig", asked.threads)
-        rig = replace(rig, dtype=asked.dtype, llama_server=asked.llama_server)
+        rig = replace(rig, dtype=asked.dtype, lora_dtype=asked.lora_dtype)
+        rig = replace(rig, llama_server=asked.llama_server)
         gguf = self._gguf(visit.station.name) if visit.station.name.is_llama else None
         return replace(rig, gguf=gguf, **visit.station.rig)  # type: ignore[arg-type]  # its fields
 

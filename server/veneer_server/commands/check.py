@@ -25,7 +25,7 @@ from veneer_adapters.doctor.report import Repaired, Report
 from veneer_adapters.errors import AdapterError
 from veneer_adapters.sandbox.sandbox import Sandbox
 from veneer_server.engine.sizing.asking import asked_in
-from veneer_server.engine.sizing.here import dtype_here
+from veneer_server.engine.sizing.here import dtypes_here
 from veneer_server.engine.sizing.shapes import WIDTHS
 from veneer_server.engine.sizing.sizes import USUAL_RANK
 from veneer_server.engine.starting import model_on_disk
@@ -172,11 +172,13 @@ def prepare(
             " once, or name the folder of a model with --model."
         )
     asked = asked_in(settings)
-    rank, dtype = max_rank or asked.max_rank or USUAL_RANK, dtype_here(folder, asked)
-    if dtype not in WIDTHS:
-        raise NotChecked(f"{dtype!r} is no dtype in which an engine computes.")
-    facts = open_base(folder).facts(name=name, max_rank=rank, dtype=dtype)
-    return Asked(folder, replace(facts, compress=settings.adapters.compress), fix)
+    rank, dtypes = max_rank or asked.max_rank or USUAL_RANK, dtypes_here(folder, asked)
+    for dtype in dtypes:
+        if dtype not in WIDTHS:
+            raise NotChecked(f"{dtype!r} is no dtype in which an engine computes.")
+    facts = open_base(folder).facts(name=name, max_rank=rank, dtype=dtypes[0])
+    facts = replace(facts, lora_dtype=dtypes[1], compress=settings.adapters.compress)
+    return Asked(folder, facts, fix)
 
 
 def examine(

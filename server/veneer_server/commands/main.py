@@ -230,7 +230,7 @@ def bench(  # noqa: PLR0913, PLR0917 - typer makes an option of each argument
     from veneer_server.bench.session import Asked
     from veneer_server.engine.base import EngineNotStarted
     from veneer_server.engine.sizing import sizes
-    from veneer_server.engine.sizing.here import dtype_here
+    from veneer_server.engine.sizing.here import dtypes_here
     from veneer_server.engine.starting import embedded_model
 
     try:
@@ -243,6 +243,7 @@ def bench(  # noqa: PLR0913, PLR0917 - typer makes an option of each argument
         command.check_port(port)
         folder, gguf = (model, None) if model else embedded_model()
         folder = command.check_model(folder)
+        dtypes = dtypes_here(folder, sizes.Asked(dtype=dtype or "auto"))
         asked = Asked(
             model=folder,
             gguf=gguf,
@@ -252,7 +253,8 @@ def bench(  # noqa: PLR0913, PLR0917 - typer makes an option of each argument
             port=port,
             threads=tuple(sorted(os.sched_getaffinity(0))),
             quick=quick,
-            dtype=dtype or dtype_here(folder, sizes.Asked()),
+            dtype=dtypes[0],
+            lora_dtype="auto" if len(set(dtypes)) == 1 else dtypes[1],
             llama_server=command.check_program(llama_server),
         )
         command.bench(asked, os.environ, outputs)
@@ -313,7 +315,7 @@ def plan(
         )
     memory = Memory(int(memory_gib * 2**30), int(host_gib * 2**30))
     try:
-        made, dtype = command.plan_for(
+        made, dtypes = command.plan_for(
             model_folder(settings),
             ranks,
             asked=asked_in(settings),
@@ -325,7 +327,7 @@ def plan(
         raise _failure(f"There is no plan: {error}.", 1) from error
     except EngineNotStarted as error:
         raise _failure(f"There is no plan: {error}", 1) from error
-    said = command.to_json(made, dtype) if as_json else command.to_text(made, len(ranks), dtype)
+    said = command.to_json(made, dtypes) if as_json else command.to_text(made, len(ranks), dtypes)
     typer.echo(said)
 
 

@@ -174,6 +174,7 @@ def _engine_options(settings: Settings, sizes: Sizes) -> EngineOptions:
         name=model.name or (embedded.NAME if is_embedded else Path(path).name.lower()),
         root=embedded.ROOT if is_embedded else model.path,
         dtype=sizes.dtype,
+        lora_dtype=sizes.lora_dtype,
         max_len=model.max_len,
         kv_cache_bytes=sizes.kv_bytes,
         device_slots=sizes.device_slots,

@@ -16,7 +16,9 @@ async def test_a_start_tells_its_stages_proves_its_kernels_and_leaves_no_adapter
     tmp_path: Path,
 ) -> None:
     begun: list[Stage] = []
-    async with tiny.engine(tmp_path, stages=Stages(begun.append), max_len=None) as engine:
+    stages = Stages(begun.append)
+    async with tiny.engine(tmp_path, stages, max_len=None, lora_dtype="bfloat16") as engine:
+        assert (engine.facts.dtype, engine.facts.lora_dtype) == ("float32", "bfloat16")
         order = [Stage.ENGINE, Stage.WEIGHTS, Stage.KERNELS, Stage.COMPILE, Stage.WARM_UP]
         assert [stage for stage in dict.fromkeys(begun) if stage in order] == order
         assert await engine.resident() == {"host": [], "device": []}

@@ -65,6 +65,8 @@ class Rig:
     device_slots: int = 32
     host_slots: int = 64
     dtype: str = "bfloat16"
+    lora_dtype: str = "auto"
+    """Of the adapters' weights in the slots of ours and of vLLM; ``auto``: as ``dtype``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ def _veneer(name: Name, rig: Rig) -> Peer:
         "VENEER_LIMITS__MAX_SEQS": str(MAX_SEQS),
         "VENEER_ENGINE__KV_CACHE_GIB": str(KV_GIB),
         "VENEER_ENGINE__ARGS__ENABLE_PREFIX_CACHING": "false",
+        "VENEER_ENGINE__ARGS__LORA_DTYPE": rig.lora_dtype,
     }
     code = "from veneer_server.commands.main import main; main()"
     flags = ["serve", "--model", str(rig.model), "--port", str(rig.port)]
@@ -113,6 +116,7 @@ def _vllm(name: Name, rig: Rig) -> Peer:
     if name is Name.PLAIN:
         return Peer(name, command, environ)
     command += ["--enable-lora", "--max-lora-rank", str(rig.max_rank)]
+    command += ["--lora-dtype", rig.lora_dtype]
     command += ["--max-loras", str(rig.device_slots), "--max-cpu-loras", str(rig.host_slots)]
     if name is Name.TUNED:
         command += ["--lora-target-modules", *TARGETS]

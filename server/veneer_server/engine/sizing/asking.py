@@ -32,6 +32,7 @@ def asked_in(settings: Settings) -> Asked:
         max_rank=_whole(args, "max_lora_rank") or settings.adapters.max_rank,
         kv_bytes=kv_bytes,
         dtype=_DTYPES.get(dtype, dtype),
+        lora_dtype=str(args.get("lora_dtype") or "auto"),
         utilization=utilization if isinstance(utilization, float) else UTILIZATION,
         gpus=(_whole(args, "tensor_parallel_size") or 1)
         * (_whole(args, "pipeline_parallel_size") or 1),

@@ -9,14 +9,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from veneer_server.engine.cpu import instructions
-from veneer_server.engine.sizing.precision import choose_dtype, dtype_of
+from veneer_server.engine.sizing.precision import choose_dtype, dtype_of, lora_dtype_of
 from veneer_server.engine.sizing.shapes import read_base
 from veneer_server.engine.sizing.sizes import Asked, Device
 
 
-def dtype_here(folder: Path, asked: Asked) -> str:
-    """Return the dtype in which a server would compute the model in ``folder``."""
-    return dtype_of(*choose_dtype(device_here(), read_base(folder, asked.dtype), asked))
+def dtypes_here(folder: Path, asked: Asked) -> tuple[str, str]:
+    """Return in which dtypes a server would compute the model in ``folder``, and keep adapters."""
+    chosen = choose_dtype(device_here(), read_base(folder, asked.dtype), asked)
+    return dtype_of(*chosen), lora_dtype_of(*chosen)
 
 
 def device_here() -> Device:

@@ -34,6 +34,8 @@ class Shape:
     """Values in an adapter of rank 1 on all seven usual modules: input plus output features."""
     kv_values_per_token: int
     bytes_per_value: int = 2
+    bytes_per_weight: int | None = None
+    """Bytes of a value of an adapter, where it is not ``bytes_per_value``."""
 
     @classmethod
     def of(cls, config: Mapping[str, Any], bytes_per_value: int = 2) -> "Shape":
@@ -55,7 +57,7 @@ class Shape:
 
     def adapter_bytes(self, rank: int) -> int:
         """Return the bytes that an adapter of ``rank`` takes."""
-        return self.bytes_per_value * rank * self.values_per_rank
+        return (self.bytes_per_weight or self.bytes_per_value) * rank * self.values_per_rank
 
     def kv_tokens(self, size_bytes: int) -> int:
         """Return how many tokens fit into a KV cache of this size."""
@@ -78,6 +80,11 @@ class Base:
         weights = None if self.weight_bytes is None else 2 * self.weight_bytes
         shape = None if self.shape is None else replace(self.shape, bytes_per_value=4)
         return replace(self, weight_bytes=weights, shape=shape)
+
+    def with_adapters(self, width: int) -> "Base":
+        """Return the same model with adapters whose values take ``width`` bytes."""
+        shape = None if self.shape is None else replace(self.shape, bytes_per_weight=width)
+        return replace(self, shape=shape)
 
 
 def read_base(folder: Path | None, dtype: str = "auto") -> Base:

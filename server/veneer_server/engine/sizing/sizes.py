@@ -77,6 +77,8 @@ class Asked:
     max_rank: int | None = None
     kv_bytes: int | None = None
     dtype: str = "auto"
+    lora_dtype: str = "auto"
+    """Of the adapters' weights; ``auto``: the dtype in which the base is computed."""
     utilization: float = UTILIZATION
     gpus: int = 1
     """Over how many GPUs the weights are spread."""
@@ -93,6 +95,7 @@ class Sizes:
     kv_bytes: int | None
     """None: the engine takes what is left when it has measured the rest."""
     dtype: str
+    lora_dtype: str = "auto"
     needs: Needs = Needs()
 
 
@@ -123,6 +126,7 @@ def choose_sizes(device: Device, base: Base, needs: Needs, asked: Asked) -> Size
         max_rank=rank,
         kv_bytes=_choose_kv(device, asked),
         dtype=asked.dtype,
+        lora_dtype=asked.lora_dtype,
         needs=needs,
     )
     _require_fit(device, base, asked, sizes)

@@ -42,7 +42,9 @@ def _device(device: Device) -> str:
 
 
 def _dtype(base: Base, sizes: Sizes) -> str:
-    return sizes.dtype if sizes.dtype != "auto" else base.dtype or "the model's own dtype"
+    dtype = sizes.dtype if sizes.dtype != "auto" else base.dtype or "the model's own dtype"
+    differs = sizes.lora_dtype not in ("auto", dtype)
+    return f"{dtype}, with adapters kept in {sizes.lora_dtype}" if differs else dtype
 
 
 def _to_change(base: Base, asked: Asked, sizes: Sizes) -> str:

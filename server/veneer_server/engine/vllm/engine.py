@@ -149,6 +149,7 @@ class VllmEngine:
             modules={name: (int(i), int(o)) for name, (i, o) in modules.items()},
             max_rank=client.vllm_config.lora_config.max_lora_rank,
             dtype=str(client.model_config.dtype).removeprefix("torch."),
+            lora_dtype=str(client.vllm_config.lora_config.lora_dtype).removeprefix("torch."),
         )
         return cls(processes, handlers, model=model, facts=facts, op=op, kernels=kernels)
 

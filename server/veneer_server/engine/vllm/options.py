@@ -49,6 +49,8 @@ class EngineOptions:
     root: str
     """Where the model comes from, as clients see it."""
     dtype: str = "auto"
+    lora_dtype: str = "auto"
+    """Of the adapters' weights in their slots; ``auto``: as ``dtype``."""
     max_len: int | None = None
     """None: what the model allows, or as much of it as the KV cache holds."""
     kv_cache_bytes: int | None = None
@@ -90,6 +92,7 @@ def engine_fields(options: EngineOptions, *, on_cpu: bool) -> dict[str, Any]:
         "max_loras": options.device_slots,
         "max_cpu_loras": options.host_slots,
         "max_lora_rank": options.max_rank,
+        "lora_dtype": options.lora_dtype,
         "worker_extension_cls": EXTENSION,
         "enable_log_requests": False,
         # One for all requests: vLLM would choose by the request, and then use the first choice.

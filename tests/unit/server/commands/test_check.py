@@ -196,6 +196,22 @@ def test_an_adapter_is_checked_in_the_dtype_that_the_server_would_choose(
     assert f"tiny, {said}" in done.stdout
 
 
+def test_a_device_slot_costs_what_the_server_would_keep_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(here, "this_cpu", lambda: OLD)
+    base = checkpoint(tmp_path / "tiny")
+    folder = str(builders.write(tmp_path / "a"))
+    costs = []
+    for dtype in ("auto", "float32"):
+        settings = Settings.load(environ={}, flags={"model": {"dtype": dtype}})
+        asked = adapters_check.prepare(settings, base, 32, None)
+        assert asked.facts.dtype == "float32"
+        costs.append(adapters_check.examine(folder, asked)[0].cost.device_slot_bytes)
+    assert costs[0] is not None
+    assert costs[1] == 2 * costs[0]
+
+
 def test_a_dtype_in_which_nothing_is_computed_is_said_plainly(tmp_path: Path) -> None:
     base, environ = checkpoint(tmp_path / "tiny"), {"VENEER_ENGINE__ARGS": '{"dtype": "int3"}'}
     done = check(builders.write(tmp_path / "a"), "--model", base, **environ)

@@ -151,17 +151,22 @@ def test_the_command_reads_the_ranks_of_a_folder(model: Path) -> None:
     assert (plan["max_rank"], plan["device_slots"], plan["host_slots"]) == (32, 2, 3)
 
 
-@pytest.mark.parametrize(("dtype", "width"), [("auto", 4), ("bfloat16", 2)])
+@pytest.mark.parametrize(
+    ("dtype", "widths"), [("auto", (4, 2)), ("float32", (4, 4)), ("bfloat16", (2, 2))]
+)
 def test_the_command_reckons_in_the_dtype_that_the_server_would_choose(
-    model: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, width: int
+    model: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, widths: tuple[int, int]
 ) -> None:
     (model / "model.safetensors").write_bytes(builders.safetensors(layer()))
     monkeypatch.setattr(here, "this_cpu", lambda: OLD)
     monkeypatch.setenv("VENEER_MODEL__DTYPE", dtype)
     plan = json.loads(run(model, "--assume", "40x16", "--json")[1])
-    assert plan["dtype"] == {4: "float32", 2: "bfloat16"}[width]
-    assert plan["device_bytes"] == plan["device_slots"] * width * 16 * 305_280
-    assert f"In {plan['dtype']} the device slots take" in run(model, "--assume", "40x16")[1]
+    names = {4: "float32", 2: "bfloat16"}
+    assert (plan["dtype"], plan["lora_dtype"]) == tuple(names[width] for width in widths)
+    assert plan["device_bytes"] == plan["device_slots"] * widths[1] * 16 * 305_280
+    text = run(model, "--assume", "40x16")[1]
+    assert f"In {plan['lora_dtype']} the device slots take" in text
+    assert f"tokens in {plan['dtype']}." in text
 
 
 def test_the_command_prints_settings_that_can_be_pasted(model: Path) -> None:

@@ -46,10 +46,12 @@ def test_an_argument_that_mixes_adapters_up_is_refused_with_the_reason() -> None
     assert fields(args={"specialize_active_lora": False})["specialize_active_lora"] is False
 
 
-def test_slots_ranks_and_sequences_reach_the_engine() -> None:
-    found = fields(device_slots=3, host_slots=5, max_rank=16, max_seqs=7)
-    names = ("max_loras", "max_cpu_loras", "max_lora_rank", "max_num_seqs")
-    assert [found[name] for name in names] == [3, 5, 16, 7]
+def test_slots_ranks_sequences_and_dtypes_reach_the_engine() -> None:
+    found = fields(
+        device_slots=3, host_slots=5, max_rank=16, max_seqs=7, dtype="float32", lora_dtype="half"
+    )
+    names = ("max_loras", "max_cpu_loras", "max_lora_rank", "max_num_seqs", "dtype", "lora_dtype")
+    assert [found[name] for name in names] == [3, 5, 16, 7, "float32", "half"]
     assert found["enable_lora"] is True
 
 

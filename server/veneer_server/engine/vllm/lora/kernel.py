@@ -233,13 +233,13 @@ def add_shared_delta(
         add_part(y, x, rows, runs, ranks, a_stacks, b_stacks, (end - share, end))
 
 
-def warm_up(stored: Any, parts: int = 1) -> None:
+def warm_up(rows_stored: Any, stored: Any, parts: int = 1) -> None:
     """Compile the kernel for layers of numpy dtype ``stored`` that are filled up to ``SLICES``.
 
-    With more than one part, compile it for threads too. This takes seconds the first time on a
-    machine, and milliseconds when the cache folder has it.
+    ``rows_stored`` is the dtype of the rows. With more than one part, compile it for threads too.
+    This takes seconds the first time on a machine, and milliseconds when the cache folder has it.
     """
-    y, rows, weights = np.zeros((1, 1), stored), np.zeros(0, np.int64), np.zeros((1, 1, 1, 1))
+    y, rows, weights = np.zeros((1, 1), rows_stored), np.zeros(0, np.int64), np.zeros((1, 1, 1, 1))
     stacks = (weights.astype(stored),) * SLICES
     batch = y, y, rows, rows.reshape(0, 3), np.zeros((1, SLICES), np.int64), stacks, stacks
     add_part(*batch, (0, 0))

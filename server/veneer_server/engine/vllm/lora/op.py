@@ -17,6 +17,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
+from vllm.config import get_current_vllm_config_or_none
 from vllm.lora.punica_wrapper import PunicaWrapperBase
 
 from veneer_server.engine.vllm.lora.gemm import (
@@ -26,7 +27,7 @@ from veneer_server.engine.vllm.lora.gemm import (
     scatter_add,
     shrink,
 )
-from veneer_server.engine.vllm.lora.layer import LayerStacks, Ranks, SlotRanks, as_stored
+from veneer_server.engine.vllm.lora.layer import STORED, LayerStacks, Ranks, SlotRanks, as_stored
 from veneer_server.engine.vllm.lora.rows import Groups, MixCounts, Routes, choose_routes, group_rows
 from veneer_server.engine.vllm.lora.threads import find_kernel
 
@@ -54,7 +55,8 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         self._layers: dict[int, LayerStacks] = {}
         self._first_stack: Sequence[torch.Tensor] | None = None
         self._counts = MixCounts()
-        self._kernel = find_kernel(lora_config.lora_dtype if lora_config is not None else None)
+        weights = lora_config.lora_dtype if lora_config is not None else None
+        self._kernel = find_kernel(_dtype_of_rows() or weights, weights)
 
     @property
     def kernel(self) -> str:
@@ -133,7 +135,8 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
         return (
             self._kernel is not None
             and layer.stored is not None
-            and x.dtype == y.dtype == layer.a[0].dtype
+            and x.dtype == y.dtype
+            and x.dtype in STORED
             and x.is_contiguous()
             and y.is_contiguous()
             and x.shape[1] == layer.width
@@ -267,3 +270,9 @@ class PunicaWrapperVeneer(PunicaWrapperBase):
             self._first_stack = stacks
         if stacks is self._first_stack:
             self._counts.observe(self._tokens)
+
+
+def _dtype_of_rows() -> torch.dtype | None:
+    """Return the dtype in which the model computes that vLLM loads now; None outside of a load."""
+    config = get_current_vllm_config_or_none()
+    return None if config is None or config.model_config is None else config.model_config.dtype

@@ -27,8 +27,8 @@ SHARED_ROWS = 8
 """From how many rows on threads share the work. With fewer it costs what it saves."""
 
 
-def find_kernel(dtype: torch.dtype | None) -> Kernel | None:
-    """Return the kernel, compiled for ``dtype`` if it can compute it.
+def find_kernel(rows: torch.dtype | None, weights: torch.dtype | None) -> Kernel | None:
+    """Return the kernel, compiled for ``rows`` of a batch and for ``weights`` if it can be.
 
     Return None, and write a line to the log, if numba cannot be imported.
     """
@@ -38,9 +38,9 @@ def find_kernel(dtype: torch.dtype | None) -> Kernel | None:
         logger.warning("no compiled LoRA kernel, so adapters run several times slower: %s", error)
         return None
     threads = _join_torch()
-    if dtype in STORED:
+    if rows in STORED and weights in STORED:
         report(Stage.KERNELS)
-        warm_up(as_stored(torch.empty(0, dtype=dtype)).dtype, threads)
+        warm_up(_numpy_dtype(rows), _numpy_dtype(weights), threads)
         report(Stage.WEIGHTS)
 
     def add_delta(y: Any, x: Any, rows: Any, runs: Any, ranks: Any, a: Any, b: Any) -> None:
@@ -50,6 +50,10 @@ def find_kernel(dtype: torch.dtype | None) -> Kernel | None:
             add_part(y, x, rows, runs, ranks, a, b, (0, len(rows)))
 
     return add_delta
+
+
+def _numpy_dtype(dtype: torch.dtype) -> Any:
+    return as_stored(torch.empty(0, dtype=dtype)).dtype
 
 
 def _join_torch() -> int:

@@ -20,6 +20,7 @@ RIG = Rig(
     device_slots=7,
     host_slots=9,
     dtype="float32",
+    lora_dtype="bfloat16",
 )
 VLLM = [Name.DEFAULT, Name.TUNED, Name.PLAIN, Name.DEFAULT_64]
 OURS = [name for name in Name if name.is_ours]
@@ -57,10 +58,12 @@ def test_weights_precision_sequences_and_cache_are_the_same_on_both_sides(
 
 
 @pytest.mark.parametrize("name", [Name.DEFAULT, Name.TUNED, Name.DEFAULT_64])
-def test_rank_and_slots_are_the_same_on_both_sides(name: Name) -> None:
+def test_rank_slots_and_their_dtype_are_the_same_on_both_sides(name: Name) -> None:
     stock = peer(name, RIG)
-    adapters = Settings.load(environ=peer(Name.VENEER, RIG).environ).adapters
+    settings = Settings.load(environ=peer(Name.VENEER, RIG).environ)
+    adapters = settings.adapters
     assert flag(stock, "--max-lora-rank") == str(adapters.max_rank) == "32"
+    assert flag(stock, "--lora-dtype") == settings.engine.args["lora_dtype"] == "bfloat16"
     assert flag(stock, "--max-loras") == str(adapters.device_slots) == "7"
     assert flag(stock, "--max-cpu-loras") == str(adapters.host_slots) == "9"
 

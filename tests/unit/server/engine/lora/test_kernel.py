@@ -40,6 +40,10 @@ def an_adapter(rank: int, dtype: Any) -> tuple[Any, Any]:
     return torch.randn(rank, IN).to(dtype), torch.randn(OUT, rank).to(dtype)
 
 
+def kept_in(layer: Any) -> Any:
+    return layer.lora_a_stacked[0].dtype
+
+
 def an_op(kernel: str) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         if kernel == "torch":
@@ -69,12 +73,20 @@ def assert_is(got: Any, want: Any) -> None:
     assert float((got.double() - want).abs().max()) <= tolerance * float(want.abs().max())
 
 
-@pytest.fixture(params=[(k, d) for k in ROUTES for d in (torch.float32, torch.bfloat16)])
+DTYPES = [
+    (torch.float32, torch.float32),
+    (torch.bfloat16, torch.bfloat16),
+    (torch.float32, torch.bfloat16),
+]
+"""Of the rows and of the weights of adapters."""
+
+
+@pytest.fixture(params=[(route, *dtypes) for route in ROUTES for dtypes in DTYPES])
 def served(request: pytest.FixtureRequest) -> tuple[Any, Any, Any]:
     """An op that has served one adapter of rank 16 from slot 1; its layer; two rows."""
-    kernel, dtype = request.param
-    op, layer, x = an_op(kernel), vllm_layer(dtype), torch.randn(2, IN).to(dtype)
-    layer.set_lora(1, *an_adapter(16, dtype))
+    kernel, rows, weights = request.param
+    op, layer, x = an_op(kernel), vllm_layer(weights), torch.randn(2, IN).to(rows)
+    layer.set_lora(1, *an_adapter(16, weights))
     tell(op, [1, 1], [None, 7, None])
     delta(op, layer, x)
     return op, layer, x
@@ -86,7 +98,7 @@ def test_an_adapter_loaded_into_a_used_slot_is_the_one_that_answers(
     served: Any, rank: int, told_of_slots: bool
 ) -> None:
     op, layer, x = served
-    newcomer = an_adapter(rank, x.dtype)
+    newcomer = an_adapter(rank, kept_in(layer))
 
     layer.reset_lora(1)
     layer.set_lora(1, *newcomer)
@@ -98,7 +110,7 @@ def test_an_adapter_loaded_into_a_used_slot_is_the_one_that_answers(
 
 def test_the_same_adapter_id_with_new_weights_answers_with_the_new_weights(served: Any) -> None:
     op, layer, x = served
-    again = an_adapter(16, x.dtype)
+    again = an_adapter(16, kept_in(layer))
 
     layer.set_lora(1, *again)
     tell(op, [1, 1], [None, 7, None])
@@ -116,7 +128,7 @@ def test_an_emptied_slot_adds_nothing(served: Any) -> None:
 
 def test_an_adapter_that_moved_to_another_slot_is_found_there(served: Any) -> None:
     op, layer, x = served
-    moved, other = an_adapter(4, x.dtype), an_adapter(8, x.dtype)
+    moved, other = an_adapter(4, kept_in(layer)), an_adapter(8, kept_in(layer))
 
     layer.set_lora(2, *moved)
     layer.set_lora(1, *other)
@@ -129,7 +141,7 @@ def test_an_adapter_that_moved_to_another_slot_is_found_there(served: Any) -> No
 
 def test_stacks_that_got_another_storage_are_read_there(served: Any) -> None:
     op, layer, x = served
-    moved = an_adapter(16, x.dtype)
+    moved = an_adapter(16, kept_in(layer))
     for stack in (*layer.lora_a_stacked, *layer.lora_b_stacked):
         stack.data = torch.zeros_like(stack)
 
@@ -140,7 +152,7 @@ def test_stacks_that_got_another_storage_are_read_there(served: Any) -> None:
 
 def test_ranks_belong_to_the_adapter_and_not_to_its_slot(served: Any) -> None:
     op, layer, x = served
-    owner, newcomer = (lambda: None), an_adapter(12, x.dtype)
+    owner, newcomer = (lambda: None), an_adapter(12, kept_in(layer))
     op.learn_ranks(7, owner, {id(layer.lora_a_stacked): (2,)})
     delta(op, layer, x)
 
@@ -154,7 +166,7 @@ def test_a_higher_rank_is_computed_after_a_lower_one_of_the_same_adapter(served:
     op, layer, x = served
     owners = (lambda: None), (lambda: None)  # stand for vLLM's host copies
     layer_id = id(layer.lora_a_stacked)
-    low, high = an_adapter(2, x.dtype), an_adapter(12, x.dtype)
+    low, high = an_adapter(2, kept_in(layer)), an_adapter(12, kept_in(layer))
 
     op.learn_ranks(7, owners[0], {layer_id: (2,)})
     layer.set_lora(1, *low)
@@ -168,7 +180,7 @@ def test_a_higher_rank_is_computed_after_a_lower_one_of_the_same_adapter(served:
 
 def test_a_rank_is_forgotten_the_moment_its_owner_is_gone(served: Any) -> None:
     op, layer, x = served
-    owner, newcomer = (lambda: None), an_adapter(12, x.dtype)
+    owner, newcomer = (lambda: None), an_adapter(12, kept_in(layer))
     op.learn_ranks(7, owner, {id(layer.lora_a_stacked): (2,)})
     delta(op, layer, x)
 
@@ -181,7 +193,11 @@ def test_a_rank_is_forgotten_the_moment_its_owner_is_gone(served: Any) -> None:
 def test_a_layer_that_missed_several_changes_sees_them_all(served: Any) -> None:
     op, layer, x = served
     owners = [(lambda: None) for _ in range(3)]
-    adapters = {9: an_adapter(12, x.dtype), 7: an_adapter(4, x.dtype), 8: an_adapter(8, x.dtype)}
+    adapters = {
+        9: an_adapter(12, kept_in(layer)),
+        7: an_adapter(4, kept_in(layer)),
+        8: an_adapter(8, kept_in(layer)),
+    }
     delta(op, layer, x)
     for slot, (engine_id, adapter) in enumerate(adapters.items()):
         layer.set_lora(slot, *adapter)
@@ -194,6 +210,19 @@ def test_a_layer_that_missed_several_changes_sees_them_all(served: Any) -> None:
 
     assert_is(got[:1], expected(adapters[9], x[:1]))
     assert_is(got[1:], expected(adapters[8], x[1:]))
+
+
+@pytest.mark.parametrize(("rows", "weights"), DTYPES)
+def test_the_kernel_itself_computes_rows_in_float32_of_adapters_in_bfloat16(
+    rows: Any, weights: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(lora_cpu, "add_products")  # the other route
+    op, layer, x = an_op("numba"), vllm_layer(weights), torch.randn(9, IN).to(rows)
+    adapter = an_adapter(16, weights)
+    layer.set_lora(1, *adapter)
+    tell(op, [1] * 9, [None, 7, None])
+
+    assert_is(delta(op, layer, x), expected(adapter, x))
 
 
 def test_laying_out_by_rank_keeps_shape_values_and_the_tensor_itself() -> None:
@@ -222,7 +251,7 @@ def test_a_batch_of_fewer_rows_than_were_grouped_is_refused(served: Any) -> None
 
 def test_rows_that_are_not_contiguous_are_computed_all_the_same(served: Any) -> None:
     op, layer, x = served
-    adapter = an_adapter(16, x.dtype)
+    adapter = an_adapter(16, kept_in(layer))
     layer.set_lora(1, *adapter)
 
     assert_is(delta(op, layer, x.repeat(1, 2)[:, :IN]), expected(adapter, x))

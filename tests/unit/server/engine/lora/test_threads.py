@@ -27,7 +27,7 @@ before = count()
 SHARED = """
 from veneer_server.engine.vllm.lora.threads import SHARED_ROWS, find_kernel
 import numpy as np
-kernel = find_kernel(torch.float32)
+kernel = find_kernel(torch.float32, torch.float32)
 rows = np.arange(SHARED_ROWS)
 stacks = (np.ones((1, 1, 1, 1), np.float32),) + (np.ones((1, 1, 0, 0), np.float32),) * 2
 x, y = np.ones((len(rows), 1), np.float32), np.zeros((len(rows), 1), np.float32)
@@ -69,11 +69,18 @@ def test_without_openmp_one_thread_computes_and_the_log_says_so() -> None:
     assert "libgomp1" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("dtype", "weights"),
+    [
+        (torch.float32, torch.float32),
+        (torch.bfloat16, torch.bfloat16),
+        (torch.float32, torch.bfloat16),
+    ],
+)
 @pytest.mark.parametrize("rank", [3, 16, 64])
 @pytest.mark.parametrize("rows", [2, 7, 8, 33])
 def test_each_row_comes_out_the_same_however_many_threads_share_the_work(
-    dtype: Any, rank: int, rows: int
+    dtype: Any, weights: Any, rank: int, rows: int
 ) -> None:
     import numpy as np
 
@@ -82,11 +89,11 @@ def test_each_row_comes_out_the_same_however_many_threads_share_the_work(
     from veneer_server.engine.vllm.lora.rows import choose_routes, group_rows
     from veneer_server.engine.vllm.lora.threads import find_kernel
 
-    assert find_kernel(None)
+    assert find_kernel(None, None)
     torch.manual_seed(rows)
     layer = LayerStacks(
-        [torch.randn(3, 1, rank, 576).to(dtype) for _ in range(2)],
-        [torch.randn(3, 1, 200, rank).to(dtype) for _ in range(2)],
+        [torch.randn(3, 1, rank, 576).to(weights) for _ in range(2)],
+        [torch.randn(3, 1, 200, rank).to(weights) for _ in range(2)],
     )
     layer.ranks[:, :2] = rank
     routes = choose_routes(group_rows(torch.arange(rows) % 4 - 1), (rank,) * 3, np.inf)

@@ -1,4 +1,4 @@
-"""The dtype that a server would choose on this machine, without an engine."""
+"""The dtypes that a server would choose on this machine, without an engine."""
 
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -8,31 +8,31 @@ import pytest
 from support.checkpoints import checkpoint
 from unit.server.engine.sizing.test_precision import CPUS, OLD
 from veneer_server.engine.sizing import here
-from veneer_server.engine.sizing.here import device_here, dtype_here
+from veneer_server.engine.sizing.here import device_here, dtypes_here
 from veneer_server.engine.sizing.sizes import Asked, Device
 
 
 @pytest.mark.parametrize(
     ("instructions", "stored", "asked", "found"),
     [
-        ("x86 without instructions for bfloat16", "bfloat16", "auto", "float32"),
-        ("x86 without instructions for bfloat16", "float32", "auto", "float32"),
-        ("x86 without instructions for bfloat16", "bfloat16", "bfloat16", "bfloat16"),
-        ("AMX, or AVX512 with bfloat16", "float32", "auto", "bfloat16"),
-        ("AMX, or AVX512 with bfloat16", "bfloat16", "float32", "float32"),
+        ("x86 without instructions for bfloat16", "bfloat16", "auto", ("float32", "bfloat16")),
+        ("x86 without instructions for bfloat16", "float32", "auto", ("float32", "bfloat16")),
+        ("x86 without instructions for bfloat16", "bfloat16", "bfloat16", ("bfloat16", "bfloat16")),
+        ("AMX, or AVX512 with bfloat16", "float32", "auto", ("bfloat16", "bfloat16")),
+        ("AMX, or AVX512 with bfloat16", "bfloat16", "float32", ("float32", "float32")),
     ],
 )
-def test_the_dtype_is_what_was_asked_for_or_what_the_cpu_can(
+def test_the_dtypes_are_what_was_asked_for_or_what_the_cpu_can(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     instructions: str,
     stored: str,
     asked: str,
-    found: str,
+    found: tuple[str, str],
 ) -> None:
     cpu = Device("cpu", "this machine", OLD.memory_bytes, CPUS[instructions])
     monkeypatch.setattr(here, "this_cpu", lambda: cpu)
-    assert dtype_here(checkpoint(tmp_path, dtype=stored), Asked(dtype=asked)) == found
+    assert dtypes_here(checkpoint(tmp_path, dtype=stored), Asked(dtype=asked)) == found
 
 
 @pytest.mark.parametrize(

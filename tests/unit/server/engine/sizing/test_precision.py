@@ -64,6 +64,24 @@ def test_a_gpu_keeps_the_models_own() -> None:
     assert chosen(Device("cuda", "NVIDIA H100", 80 * GIB), EMBEDDED) == "auto"
 
 
+@pytest.mark.parametrize(
+    ("device", "base", "asked", "kept"),
+    [
+        (OLD, EMBEDDED, Asked(), "bfloat16"),
+        (OLD, EMBEDDED, Asked(dtype="float32"), "auto"),
+        (OLD, EMBEDDED, Asked(lora_dtype="float16"), "float16"),
+        (OLD, replace(EMBEDDED, dtype="float16"), Asked(), "auto"),
+        (DEVICES["a machine with 20 GiB free"], EMBEDDED, Asked(), "auto"),
+    ],
+)
+def test_adapters_stay_in_bfloat16_where_nobody_asked_for_the_bases_float32(
+    device: Device, base: Base, asked: Asked, kept: str
+) -> None:
+    chosen = choose_dtype(device, base, asked)
+    assert chosen[1].lora_dtype == kept
+    assert choose_sizes(device, chosen[0], Needs(), chosen[1]).lora_dtype == kept
+
+
 def test_float16_without_its_instructions_is_computed_in_float32_too() -> None:
     half = replace(EMBEDDED, dtype="float16")
     assert chosen(replace(OLD, instructions=CPUS["AMX, or AVX512 with bfloat16"]), half) == (
@@ -84,8 +102,8 @@ def test_a_model_that_gains_nothing_or_is_not_known_keeps_its_own(base: Base) ->
     assert chosen(OLD, base) == "auto"
 
 
-def test_in_float32_everything_is_counted_with_four_bytes_and_the_start_says_so() -> None:
+def test_in_float32_the_base_is_counted_with_four_bytes_and_the_start_says_so() -> None:
     base, asked = choose_dtype(OLD, EMBEDDED, Asked())
     memory, at_once, _ = to_lines(OLD, base, asked, choose_sizes(OLD, base, Needs(), asked))
-    assert memory.startswith("Memory: 0.5 GiB for the weights, 2.3 GiB for 32 adapter slots")
-    assert "computed in float32" in at_once
+    assert memory.startswith("Memory: 0.5 GiB for the weights, 1.2 GiB for 32 adapter slots")
+    assert "computed in float32, with adapters kept in bfloat16" in at_once
