@@ -8,6 +8,7 @@ file. A held-out row has no assistant turn; it has ``expected`` and what else sc
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,11 @@ NAMES = ("pirate", "json-extractor", "haiku", "tool-caller")
 Row = dict[str, Any]
 
 
-class BaseModelMissing(Exception):
+class NotReady(Exception):
+    """This machine lacks something that the command needs; the message says how to get it."""
+
+
+class BaseModelMissing(NotReady):
     """The folder of the base model holds no checkpoint."""
 
     def __init__(self, folder: Path) -> None:
@@ -40,7 +45,16 @@ class Turn:
 
 
 def base_model(folder: Path) -> Path:
-    """Return ``folder`` made absolute. Raises BaseModelMissing when it holds no checkpoint."""
+    """Return ``folder`` made absolute.
+
+    Raises:
+        NotReady: it holds no checkpoint, or what reads and trains one is not installed.
+    """
+    if not (find_spec("peft") and find_spec("torch")):
+        raise NotReady(
+            "the extra 'train' is not installed: run 'scripts/install train', and use the Python"
+            " in .venv/bin"
+        )
     folder = folder.expanduser()
     if not (folder / "config.json").is_file():
         raise BaseModelMissing(folder)

@@ -13,7 +13,7 @@ from conversations import (
     DEFAULT_MODEL,
     HELDOUT,
     NAMES,
-    BaseModelMissing,
+    NotReady,
     base_model,
     load_rows,
 )
@@ -111,7 +111,7 @@ def main(
         else:
             answer = local(base_model(model), wanted)
         found = {name: list(scores(name, answer, limit)) for name in wanted}
-    except (BaseModelMissing, Overlap, httpx.HTTPError) as failed:
+    except (NotReady, Overlap, httpx.HTTPError) as failed:
         console.print(f"[red]{failed}")
         raise typer.Exit(1) from failed
     report(found, answers=answers, as_json=as_json)

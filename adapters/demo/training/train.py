@@ -20,7 +20,7 @@ from conversations import (
     ADAPTERS,
     DEFAULT_MODEL,
     NAMES,
-    BaseModelMissing,
+    NotReady,
     base_model,
     load_rows,
     render,
@@ -168,7 +168,7 @@ def main(
             )
     try:
         base = base_model(model)
-    except BaseModelMissing as missing:
+    except NotReady as missing:
         console.print(f"[red]{missing}")
         raise typer.Exit(1) from missing
     with tempfile.TemporaryDirectory() as aside:

@@ -93,6 +93,17 @@ def test_the_command_says_what_to_do(tmp_path: Path) -> None:
     assert "dev.txt was made from other requirements. Run `make lock`" in done.stderr
 
 
+def test_a_goal_that_does_not_exist_is_refused_before_anything_is_installed(tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    script = tmp_path / "scripts" / "install"
+    script.write_text((REPOSITORY / "scripts" / "install").read_text())
+    command = ["bash", str(script), "dev", "nosuch"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "no goal 'nosuch'" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
 def asked_for(package: str) -> set[str]:
     """What an installed package asks for here, unless it is for an extra."""
     found = map(Requirement, importlib.metadata.requires(package) or [])
