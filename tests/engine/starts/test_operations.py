@@ -58,7 +58,8 @@ def test_a_signal_to_the_whole_group_lets_streams_finish_and_exits_0(tmp_path: P
         family = descendants(served.process.pid)
         assert len(family) >= 2
         url = f"{served.url}/v1/chat/completions"
-        with httpx.stream("POST", url, json=BODY, timeout=60) as stream:
+        body = {**BODY, "max_tokens": 200}  # far from over at its first token, and soon enough
+        with httpx.stream("POST", url, json=body, timeout=60) as stream:
             lines = stream.iter_lines()
             next(lines)
             os.killpg(served.process.pid, signal.SIGINT)

@@ -1,0 +1,149 @@
+"""A worker that is forked from the engine core: what it gets, and with whom it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+# An engine core that is spawned as the gateway does it, and has a spare that imports no vLLM.
+FAMILY = """
+import multiprocessing, os, signal, sys, threading
+from types import SimpleNamespace
+from veneer_server.engine.vllm.startup import spare
+
+case = sys.argv[1]
+if __name__ == "__mp_main__":
+    spare._CORE = spare._WORKER = ()
+    if case == "threads":
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+    spare.keep_spare()
+
+def core():
+    kept = spare._waiting[0][0] if spare._waiting else None
+    print("core", os.getpid(), kept, flush=True)
+    if case == "waits":
+        signal.pause()
+    if case == "ends":
+        return
+    if case == "dead":
+        os.kill(kept, signal.SIGKILL)
+        os.waitpid(kept, 0)
+    module = SimpleNamespace(get_mp_context=lambda: multiprocessing.get_context("spawn"))
+    os.environ["LATER"] = "known"
+    del os.environ["EARLIER"]
+    with spare.taking_spare(module):
+        context = module.get_mp_context()
+        first, second = (start(context) for _ in range(2))
+    print("first is the spare", first == kept, "second is it", second == kept, flush=True)
+
+def start(context):
+    (reader, writer), lock = context.Pipe(duplex=False), context.Lock()
+    worker = context.Process(target=work, args=(writer, lock), name="VllmWorker-0")
+    worker.start()
+    writer.close()
+    print("worker says", reader.recv(), flush=True)
+    worker.join(60)
+    print("ended with", worker.exitcode, flush=True)
+    return worker.pid
+
+def work(writer, lock):
+    parent = multiprocessing.parent_process()
+    with lock:
+        writer.send((
+            multiprocessing.current_process().name,
+            os.environ.get("LATER"), os.environ.get("EARLIER"),
+            parent.pid == os.getppid() and parent.is_alive(),
+        ))
+    sys.exit(3)
+
+if __name__ == "__main__":
+    os.environ |= {spare.WANTED: "EngineCore", "EARLIER": "known"}
+    child = multiprocessing.get_context("spawn").Process(target=core, name="EngineCore")
+    child.start()
+    child.join()
+"""
+SAID = "worker says ('VllmWorker-0', 'known', None, True)"
+
+
+@contextmanager
+def a_family(folder: Path, case: str) -> Iterator["subprocess.Popen[str]"]:
+    script = folder / "family.py"
+    script.write_text(FAMILY)
+    with subprocess.Popen(
+        [sys.executable, str(script), case],
+        stdout=subprocess.PIPE, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def said(process: "subprocess.Popen[str]") -> list[str]:
+    return process.communicate(timeout=60)[0].splitlines()
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def wait_until_gone(pid: int) -> None:
+    ends_s = time.monotonic() + 30
+    while not is_gone(pid):
+        assert time.monotonic() < ends_s, "it is still there"
+        time.sleep(0.02)
+
+
+def test_the_first_worker_is_the_spare_and_gets_what_a_spawned_one_gets(tmp_path: Path) -> None:
+    with a_family(tmp_path, "works") as process:
+        _, *rest = said(process)
+    assert rest == [
+        *(SAID, "ended with 3") * 2,
+        "first is the spare True second is it False",
+    ]
+
+
+def test_nothing_is_forked_beside_a_thread_and_the_worker_is_spawned(tmp_path: Path) -> None:
+    with a_family(tmp_path, "threads") as process:
+        first, *rest = said(process)
+    assert first.endswith("None")
+    assert rest[:2] == [SAID, "ended with 3"]
+
+
+def test_in_place_of_a_spare_that_has_died_the_worker_is_spawned(tmp_path: Path) -> None:
+    with a_family(tmp_path, "dead") as process:
+        _, *rest = said(process)
+    assert rest == [
+        *(SAID, "ended with 3") * 2,
+        "first is the spare False second is it False",
+    ]
+
+
+@pytest.mark.parametrize("case", ["ends", "waits"])
+def test_a_spare_that_nobody_takes_ends_with_its_engine_core(tmp_path: Path, case: str) -> None:
+    with a_family(tmp_path, case) as process:
+        assert process.stdout is not None
+        _, core, spare = process.stdout.readline().split()
+        if case == "waits":
+            os.kill(int(core), signal.SIGKILL)
+        wait_until_gone(int(spare))
+
+
+def test_no_other_process_has_a_spare(monkeypatch: pytest.MonkeyPatch) -> None:
+    from veneer_server.engine.vllm.startup import spare
+
+    monkeypatch.delenv(spare.WANTED, raising=False)
+    spare.keep_spare()
+    monkeypatch.setenv(spare.WANTED, "EngineCore")
+    spare.keep_spare()
+    assert spare._waiting == []
