@@ -144,12 +144,14 @@ class VllmEngine:
             reasoning_parser=client.vllm_config.structured_outputs_config.reasoning_parser,
         )
         model = ModelFacts(options.name, options.root, client.model_config.max_model_len)
+        dtype = str(client.model_config.dtype).removeprefix("torch.")
+        kept = str(client.vllm_config.lora_config.lora_dtype).removeprefix("torch.")
         facts = BaseFacts(
             name=options.root,
             modules={name: (int(i), int(o)) for name, (i, o) in modules.items()},
             max_rank=client.vllm_config.lora_config.max_lora_rank,
-            dtype=str(client.model_config.dtype).removeprefix("torch."),
-            lora_dtype=str(client.vllm_config.lora_config.lora_dtype).removeprefix("torch."),
+            dtype=dtype,
+            lora_dtype=None if kept == dtype else kept,
         )
         return cls(processes, handlers, model=model, facts=facts, op=op, kernels=kernels)
 
