@@ -34,16 +34,12 @@ def environ(folder: Path, start_timeout_s: float) -> dict[str, str]:
 
 
 def engine_of(gateway: psutil.Process) -> list[psutil.Process]:
-    """Return an engine core and its worker, or [] while there is no worker.
-
-    A worker is in the group of its engine core; a spare, which waits to become one, is not yet.
-    """
+    """Return an engine core and its worker, or [] while there is no worker."""
     for child in gateway.children():
         try:
-            living = [p for p in child.children() if p.status() != psutil.STATUS_ZOMBIE]
-            if workers := [p for p in living if os.getpgid(p.pid) == child.pid]:
+            if workers := [p for p in child.children() if p.status() != psutil.STATUS_ZOMBIE]:
                 return [child, *workers]
-        except (psutil.NoSuchProcess, ProcessLookupError):
+        except psutil.NoSuchProcess:
             continue
     return []
 

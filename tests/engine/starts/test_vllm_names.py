@@ -6,8 +6,6 @@ import importlib
 import importlib.util
 import inspect
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -168,26 +166,6 @@ def test_vllm_keeps_what_computes_a_linear_layer_on_a_cpu_where_we_wrap_it() -> 
 
     source = inspect.getsource(utils.dispatch_cpu_unquantized_gemm)
     assert "layer.cpu_linear = lambda x, weight, bias:" in source
-
-
-def test_an_engine_core_can_fork_its_worker() -> None:
-    """Else every start would take seconds longer, and nobody would be told."""
-    code = (
-        "import os\n"
-        "from veneer_server.engine.vllm.startup import spare\n"
-        "from vllm.v1.executor import multiproc_executor\n"
-        "import multiprocessing\n"
-        "multiprocessing.current_process().name = os.environ[spare.WANTED] = 'EngineCore'\n"
-        "spare.keep_spare()\n"
-        "before = multiproc_executor.get_mp_context\n"
-        "with spare.taking_spare(multiproc_executor):\n"
-        "    print(len(spare._waiting), multiproc_executor.get_mp_context is not before)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.stdout.split()[-2:] == ["1", "True"], done.stderr
-    importlib.import_module("vllm.v1.worker.cpu_worker")
 
 
 def test_vllm_takes_the_arguments_we_start_it_with() -> None:

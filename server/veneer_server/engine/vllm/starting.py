@@ -17,7 +17,7 @@ from veneer_server.engine.vllm.bases.causes import Cause, last_logged
 from veneer_server.engine.vllm.bases.explaining import explain, explain_without_lora, lacks_lora
 from veneer_server.engine.vllm.bases.families import choose_parsers
 from veneer_server.engine.vllm.bases.reading import read_config, read_template
-from veneer_server.engine.vllm.options import EXECUTOR, EngineOptions
+from veneer_server.engine.vllm.options import EngineOptions
 from veneer_server.engine.vllm.processes import EngineProcesses, StartFailed
 from veneer_server.engine.vllm.startup.spawning import spawning
 
@@ -96,12 +96,6 @@ def ask_environment_once() -> None:
     setattr(envs, _ASKED_OFTEN, getattr(envs, _ASKED_OFTEN))
 
 
-def _may_fork(fields: Mapping[str, Any]) -> bool:
-    # With numa_bind vLLM spawns the worker by another program, which binds it.
-    ours = fields.get("distributed_executor_backend") == EXECUTOR
-    return ours and not fields.get("numa_bind")
-
-
 def _start_client(fields: Mapping[str, Any]) -> AsyncLLM:
     ask_environment_once()
     with last_logged() as logged:
@@ -112,7 +106,7 @@ def _start_client(fields: Mapping[str, Any]) -> AsyncLLM:
             cause = logged[-1] if logged else Cause.of(error, reading=True)
             raise StartFailed(cause) from error
     allowed = config.model_config.max_model_len
-    with spawning(spare_worker=_may_fork(fields)):
+    with spawning():
         client = AsyncLLM.from_vllm_config(config)
     if client.model_config.max_model_len < allowed:
         logger.warning(

@@ -7,26 +7,19 @@ a process does little but import.
 
 import gc
 import importlib.util
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from veneer_server.engine.vllm.startup import spare
 
 _SPAWNED = "__mp_main__"
 """The name that Python gives the main module of a process that was spawned."""
 
 
 @contextmanager
-def spawning(*, spare_worker: bool) -> Iterator[None]:
-    """Let every process that is spawned in the block begin here; those that it spawns do so too.
-
-    ``spare_worker`` says whether an engine core among them forks its worker.
-    """
+def spawning() -> Iterator[None]:
+    """Let every process that is spawned in the block begin here; those that it spawns do so too."""
     main = sys.modules["__main__"]
     before, main.__spec__ = main.__spec__, importlib.util.find_spec(__name__)
-    os.environ[spare.WANTED] = "EngineCore" if spare_worker else ""
     try:
         yield
     finally:
@@ -42,4 +35,3 @@ def begun() -> None:
 
 if __name__ == _SPAWNED:
     gc.disable()
-    spare.keep_spare()
