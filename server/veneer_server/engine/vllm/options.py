@@ -102,6 +102,9 @@ def engine_fields(options: EngineOptions, *, on_cpu: bool) -> dict[str, Any]:
     if options.kv_cache_bytes is not None:
         fields["kv_cache_memory_bytes"] = options.kv_cache_bytes
     own = {key: value for key, value in options.args.items() if key not in PARSER_OPTIONS}
+    for name in ("dtype", "lora_dtype"):
+        if own.get(name) == "auto":
+            del own[name]  # it leaves the choice to us, and ``options`` has what was chosen
     _refuse_wrong(own)
     if on_cpu:
         # vLLM refuses steps with fewer tokens than sequences.

@@ -55,6 +55,14 @@ def test_slots_ranks_sequences_and_dtypes_reach_the_engine() -> None:
     assert found["enable_lora"] is True
 
 
+def test_an_argument_that_leaves_a_dtype_open_does_not_undo_the_choice() -> None:
+    left_open = {"dtype": "auto", "lora_dtype": "auto"}
+    found = fields(dtype="float32", lora_dtype="bfloat16", args=left_open)
+    assert (found["dtype"], found["lora_dtype"]) == ("float32", "bfloat16")
+    found = fields(dtype="float32", args={"dtype": "half", "lora_dtype": "float16"})
+    assert (found["dtype"], found["lora_dtype"]) == ("half", "float16")
+
+
 def test_by_default_every_running_sequence_can_have_its_own_adapter() -> None:
     # Otherwise vLLM's scheduler passes requests for an adapter without a slot for ever.
     found = fields()
