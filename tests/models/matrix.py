@@ -45,9 +45,9 @@ Transformers and PEFT on the weights that the quantised ones stand for.
 
 | how the base is quantised | on a CPU |
 |---|---|
-| AWQ, 4 bits | served, in bfloat16 or float16 |
-| GPTQ, 4 bits, symmetric | served, in bfloat16 or float16 |
-| 8-bit integers, weights and inputs (compressed-tensors, "W8A8") | served |
+| AWQ, 4 bits | served, in bfloat16 or float16; without AVX512 refused: vLLM has no kernel |
+| GPTQ, 4 bits, symmetric | as AWQ |
+| W8A8 (compressed-tensors) | served; without VNNI or AMX refused: its products overflow |
 | FP8, one scale for a layer | refused: vLLM's build for CPUs has no kernel |
 | bitsandbytes, HQQ | refused: vLLM 0.32 does not know them |
 

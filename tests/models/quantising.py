@@ -121,7 +121,7 @@ KINDS = {
     "gptq": Kind({"quant_method": "gptq", "desc_act": False, "sym": True, **_FOUR}, gptq),
     "int8": Kind(_compressed("int", "int-quantized", "channel"), int8),
 }
-"""What vLLM computes on any x86 CPU, and its adapters with it."""
+"""What vLLM computes on an x86 CPU that has the instructions, and its adapters with it."""
 REFUSED = {
     "fp8": Kind({"quant_method": "fp8", "activation_scheme": "dynamic"}, float8),
     "fp8 by compressed-tensors": Kind(_compressed("float", "float-quantized", "tensor"), float8),

@@ -7,6 +7,7 @@ CPUINFO = Path("/proc/cpuinfo")
 _INSTRUCTIONS = {
     "bfloat16": frozenset({"avx512_bf16", "amx_bf16"}),
     "float16": frozenset({"avx512_fp16", "amx_fp16"}),
+    "int8": frozenset({"avx512_vnni", "avx_vnni", "amx_int8"}),
 }
 """What an x86 processor must have, one of them, to compute in a dtype."""
 

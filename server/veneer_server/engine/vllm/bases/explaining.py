@@ -97,6 +97,7 @@ _RULES: tuple[tuple[str, str], ...] = (
     (r"Repo id must|[Ii]nvalid repository ID|is not a local folder|couldn't connect", _NOT_FOUND),
     (r"LocalEntryNotFound|RepositoryNotFound|OfflineMode|Cannot reach", _NOT_FOUND),
     (r"_C::\w+\(\) expected at most 0 argument", _KERNEL),
+    (r"'_OpNamespace' \S+ object has no attribute", _KERNEL),
     (r"[Tt]riton|no kernel|[Nn]o .* backend|not compiled|NotImplementedError", _KERNEL),
 )
 

@@ -33,6 +33,8 @@ CAUSES = [
     (("ValueError", "Unsupported quantization config: bits=4, sym=False"), "quantised in a way"),
     (("RuntimeError", "_C::static_scaled_fp8_quant() expected at most 0 argument(s) but"),
      "no kernel for this base model on this machine"),
+    (("AttributeError", "'_OpNamespace' '_C' object has no attribute 'cpu_gemm_wna16'"),
+     "no kernel for this base model on this machine"),
     (("StrictDataclassFieldValidationError", "Validation error for field 'hidden_size': an int"),
      "config.json"),
     (("AttributeError", "'list' object has no attribute 'to_dict'", True), "config.json"),

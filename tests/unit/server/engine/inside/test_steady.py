@@ -95,13 +95,14 @@ def test_what_would_cost_too_much_is_left_as_it_is(monkeypatch: pytest.MonkeyPat
 def test_after_it_a_real_layer_rounds_one_row_as_it_does_many(
     dtype: Any, shape: tuple[int, int]
 ) -> None:
-    ops = need("vllm._custom_ops")
-    weight = torch.randn(shape[1], shape[0]).to(dtype)
-    handler = ops.create_onednn_mm(weight.t(), 32)
+    layers = need("vllm.model_executor.layers.utils")
     layer = torch.nn.Module()
-    layer.weight = torch.nn.Parameter(torch.empty(0, dtype=dtype))
+    layer.weight = torch.nn.Parameter(
+        torch.randn(shape[1], shape[0]).to(dtype), requires_grad=False
+    )
     layer.input_size_per_partition, layer.output_size_per_partition = shape
-    layer.cpu_linear = lambda x, _weight, bias: ops.onednn_mm(handler, x, bias)
+    # By oneDNN, or by PyTorch where that has no product in this dtype, as in bfloat16 for AVX2.
+    layers.dispatch_cpu_unquantized_gemm(layer, remove_weight=False)
     if None in steady_cpu.make_steady(torch.nn.ModuleList([layer])).values():
         pytest.skip("this CPU has a kernel of its own for more rows than are worth it")
     x = torch.randn(64, shape[0]).to(dtype)
