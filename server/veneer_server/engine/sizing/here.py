@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from veneer_server.engine.cpu import instructions
+from veneer_server.engine.sizing.memory import available_bytes
 from veneer_server.engine.sizing.precision import choose_dtype, dtype_of, lora_dtype_of
 from veneer_server.engine.sizing.shapes import read_base
 from veneer_server.engine.sizing.sizes import Asked, Device
@@ -26,19 +27,8 @@ def device_here() -> Device:
 
 
 def this_cpu() -> Device:
-    """Return the CPU of this machine with the memory that is free now."""
-    return Device("cpu", "this machine", available_memory_bytes(), instructions())
-
-
-def available_memory_bytes() -> int:
-    """Return the bytes that can be allocated without swapping; cgroup limits do not count.
-
-    Source: ``MemAvailable`` in Linux's /proc/meminfo.
-    """
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    """Return the CPU of this machine with the memory that is free for it now."""
+    return Device("cpu", "this machine", available_bytes(), instructions())
 
 
 def _computes_on_cpu() -> bool:
