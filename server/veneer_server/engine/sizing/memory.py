@@ -15,16 +15,17 @@ class _Files:
     """What one version of control groups calls its files."""
 
     folder: str
-    limit: str
+    limits: tuple[str, ...]
+    """The kernel ends what goes beyond one, or holds it back for so long that it stands still."""
     used: str
     reclaimable: str
     """In ``memory.stat``: cached files, which the kernel drops before anything else."""
 
 
-_SECOND = _Files("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file")
+_SECOND = _Files("sys/fs/cgroup", ("memory.max", "memory.high"), "memory.current", "inactive_file")
 _FIRST = _Files(
     "sys/fs/cgroup/memory",
-    "memory.limit_in_bytes",
+    ("memory.limit_in_bytes",),
     "memory.usage_in_bytes",
     "total_inactive_file",
 )
@@ -64,12 +65,14 @@ def _groups(root: Path) -> Iterator[int]:
 
 def _left(group: Path, files: _Files) -> int | None:
     """Return what ``group`` may still take; None without a limit, or where there is no group."""
-    limit, used = (next(_lines(group / name), "max") for name in (files.limit, files.used))
-    if "max" in (limit, used):
+    said = [line for name in files.limits for line in _lines(group / name)]
+    limits = [int(line) for line in said if line != "max"]
+    used = next(_lines(group / files.used), None)
+    if not limits or used is None:
         return None
     pairs = (line.split(maxsplit=1) for line in _lines(group / "memory.stat"))
     cached = next((int(size) for key, size in pairs if key == files.reclaimable), 0)
-    return int(limit) - max(0, int(used) - cached)
+    return min(limits) - max(0, int(used) - cached)
 
 
 def _lines(file: Path) -> Iterator[str]:

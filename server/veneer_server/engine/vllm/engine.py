@@ -25,13 +25,11 @@ from veneer_server.engine.base import (
     Frames,
     ModelFacts,
 )
-from veneer_server.engine.cpu import instructions
 from veneer_server.engine.stages import Stage, Stages
 from veneer_server.engine.vllm.bases.causes import Cause, last_logged
 from veneer_server.engine.vllm.bases.explaining import explain
 from veneer_server.engine.vllm.bases.folder import require_fitting, require_usable
-from veneer_server.engine.vllm.bases.int8 import REASON, overflows
-from veneer_server.engine.vllm.bases.reading import missing_architectures, read_config
+from veneer_server.engine.vllm.bases.reading import missing_architectures
 from veneer_server.engine.vllm.effect import measure_effect
 from veneer_server.engine.vllm.keeping import drop_lora_gauge, forget_tokenizers
 from veneer_server.engine.vllm.loading import forget_idle_layers, load_adapter, prepare_slots
@@ -94,10 +92,6 @@ class VllmEngine:
         stages = stages or Stages()
         tokenizer = fields.get("tokenizer")
         await asyncio.to_thread(require_usable, options.model, tokenizer=tokenizer)
-        if on_cpu and overflows(
-            await asyncio.to_thread(read_config, options.model), instructions()
-        ):
-            raise EngineNotStarted(REASON)
         options = await asyncio.to_thread(with_parsers, options)
         if options.reasoning_parser:
             fields["reasoning_parser"] = options.reasoning_parser

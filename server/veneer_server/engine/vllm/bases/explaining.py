@@ -67,6 +67,16 @@ _KERNEL = (
     "The engine has no kernel for this base model on this machine ({detail}); serve another base"
     " model, or use a machine with a GPU."
 )
+_NO_CACHE = (
+    "The memory that is left cannot hold the KV cache of a single token. Free some, raise the"
+    " memory limit of the container or service, or lower adapters.device_slots;"
+    " engine.kv_cache_gib sets the size of the cache."
+)
+_INT8 = (
+    "The base model is quantised to int8 with its inputs, and this processor has no instructions"
+    " that multiply int8 exactly (avx512_vnni, avx_vnni or amx_int8), so its answers would be"
+    " wrong; serve the same model unquantised, or use another processor."
+)
 _OTHER = (
     "vLLM could not start the base model: {detail} Start again with VLLM_LOGGING_LEVEL=INFO to see"
     " all that it says."
@@ -74,7 +84,9 @@ _OTHER = (
 _BLUNDERS = ("AttributeError", "TypeError", "ZeroDivisionError", "IndexError", "UnboundLocalError")
 """What code raises that takes a value for what it is not."""
 _RULES: tuple[tuple[str, str], ...] = (
-    (r"RuntimeError: cancelled$|EngineDeadError", _ENDED),
+    (r"Cannot auto-fit max_model_len", _NO_CACHE),
+    (r"no instructions that multiply int8 exactly", _INT8),
+    (r"RuntimeError: cancelled$|EngineDeadError|WorkerProc initialization failed", _ENDED),
     (r"Unknown quantization|quantization is currently not supported", _QUANTISED),
     (r"quantization method \S+ is deprecated|Unsupported quantization config", _QUANTISED),
     (r"is not supported for quantization method", _DTYPE),

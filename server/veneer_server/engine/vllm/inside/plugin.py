@@ -159,12 +159,14 @@ def _mend_the_cpus_worker() -> None:
     from veneer_server.engine.vllm.inside.layers_cpu import register
     from veneer_server.engine.vllm.inside.rotary_cpu import rotate_every_head
     from veneer_server.engine.vllm.inside.seeds_cpu import keep_seeds
+    from veneer_server.engine.vllm.startup.int8_cpu import refuse_where_it_overflows
     from veneer_server.engine.vllm.startup.kv_memory import take_when_used
 
     register()
     rotate_every_head()
     keep_seeds()
     take_when_used()
+    refuse_where_it_overflows()
     _count_ranks_plainly()
 
 

@@ -10,8 +10,11 @@ from veneer_server.engine.vllm.bases.explaining import (
     explain_without_lora,
     lacks_lora,
 )
+from veneer_server.engine.vllm.startup.int8_cpu import LACK
 
 CAUSES = [
+    (("ValueError", "Cannot auto-fit max_model_len: not enough GPU memory available to serve even a"
+      " single token. Try increasing `gpu_memory_utilization`."), "KV cache of a single token"),
     (("AssertionError", "No supported LoRA modules found in GPT2Model."), "plain linear layers"),
     (("ValueError", "StablelmForCausalLM does not support LoRA."), "another base model"),
     (("ValueError", "Model architectures ['X'] are not supported for now."), "neither vLLM nor"),
@@ -33,6 +36,9 @@ CAUSES = [
     (("ValueError", "Unsupported quantization config: bits=4, sym=False"), "quantised in a way"),
     (("RuntimeError", "_C::static_scaled_fp8_quant() expected at most 0 argument(s) but"),
      "no kernel for this base model on this machine"),
+    (("ValueError", "Failed to find a kernel that can implement the ScaledMM linear layer. Reasons:"
+      f" \n ZentorchInt8: requires it. \n CPUInt8ScaledMMLinearKernel: {LACK}"),
+     "quantised to int8 with its inputs"),
     (("AttributeError", "'_OpNamespace' '_C' object has no attribute 'cpu_gemm_wna16'"),
      "no kernel for this base model on this machine"),
     (("StrictDataclassFieldValidationError", "Validation error for field 'hidden_size': an int"),
@@ -91,6 +97,8 @@ def test_a_package_that_is_missing_is_named() -> None:
 
 def test_a_process_that_ended_without_a_word_is_told_as_that() -> None:
     assert "ended by itself" in explain(Cause("RuntimeError", "cancelled"))
+    failed = "WorkerProc initialization failed due to an exception in a background process."
+    assert "ended by itself" in explain(Cause("Exception", f"{failed} See stack trace for root."))
 
 
 def test_a_long_error_is_cut() -> None:

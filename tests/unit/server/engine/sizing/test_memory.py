@@ -54,6 +54,15 @@ MACHINES = {
         {IN: "0::/", **second("", 4 * GIB, 1 * GIB)},
         3 * GIB,
     ),
+    "a service that is held back before its limit": (
+        {IN: "0::/", **second("", 8 * GIB, 1 * GIB), "sys/fs/cgroup/memory.high": 5 * GIB},
+        4 * GIB,
+    ),
+    "a group above the top that is seen": (
+        {IN: "0::/../../other", **second("", 4 * GIB, 1 * GIB)},
+        3 * GIB,
+    ),
+    "a group that was removed": ({IN: "0::/gone (deleted)", **second("", "max")}, MACHINE),
     "what is only cached is free": (
         {IN: "0::/", **second("", 4 * GIB, 3 * GIB, cached=2 * GIB)},
         3 * GIB,
