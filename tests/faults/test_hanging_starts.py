@@ -34,12 +34,16 @@ def environ(folder: Path, start_timeout_s: float) -> dict[str, str]:
 
 
 def engine_of(gateway: psutil.Process) -> list[psutil.Process]:
-    """Return an engine core and its worker, or [] while there is no worker."""
+    """Return an engine core and its worker, or [] while there is no worker.
+
+    A worker is in the group of its engine core; one that was begun early is not yet.
+    """
     for child in gateway.children():
         try:
-            if workers := [p for p in child.children() if p.status() != psutil.STATUS_ZOMBIE]:
+            living = [p for p in child.children() if p.status() != psutil.STATUS_ZOMBIE]
+            if workers := [p for p in living if os.getpgid(p.pid) == child.pid]:
                 return [child, *workers]
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, ProcessLookupError):
             continue
     return []
 

@@ -22,7 +22,14 @@ from veneer_server.engine.supervision import SupervisedEngine
 from veneer_server.engine.vllm import embedded
 from veneer_server.engine.vllm.bases.folder import require_usable
 from veneer_server.engine.vllm.leftovers import RECORD_FILE
-from veneer_server.engine.vllm.options import EngineOptions, environment
+from veneer_server.engine.vllm.options import (
+    EXECUTOR,
+    EngineOptions,
+    begins_worker_early,
+    environment,
+)
+from veneer_server.engine.vllm.startup import spare
+from veneer_server.engine.vllm.startup.environs import foreseen, is_for_cpus
 from veneer_server.settings import EMBEDDED, Settings
 from veneer_server.telemetry import otel
 
@@ -60,12 +67,22 @@ async def choose_sizes_for(
     _set_environment(settings)
     if settings.model.path == EMBEDDED:
         await asyncio.to_thread(embedded.ensure_checkpoint)
+    _begin_engine_core(settings)
     asked, device = asked_in(settings), await asyncio.to_thread(_device)
     base = await asyncio.to_thread(read_base, model_on_disk(settings)[0], asked.dtype)
     base, asked = choose_dtype(device, base, asked)
     sizes = choose_sizes(device, base, needs, asked)
     say(to_lines(device, base, asked, sizes))
     return sizes
+
+
+def _begin_engine_core(settings: Settings) -> None:
+    # It imports vLLM while this process does. What it needs on a GPU was not tried.
+    if is_for_cpus():
+        fields = {"distributed_executor_backend": EXECUTOR, **settings.engine.args}
+        wanted = spare.CORE if begins_worker_early(fields) else ""
+        environ = {**os.environ, **foreseen(os.environ), spare.WANTED: wanted}
+        spare.begin(spare.CORE, environ)
 
 
 def _device() -> Device:

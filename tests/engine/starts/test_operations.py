@@ -52,6 +52,19 @@ def gone_within(processes: list[psutil.Process], seconds: float) -> bool:
     return not alive
 
 
+def test_the_processes_of_the_first_engine_are_those_that_were_begun_early(tmp_path: Path) -> None:
+    with started(tmp_path) as served:
+        assert served.process is not None
+        family = descendants(served.process.pid)
+        core, worker = (p for p in family if "vllm" in p.name().casefold())
+        assert worker.ppid() == core.pid
+        # Python begins its tracker when it starts the first process in the usual way.
+        [tracker] = [p for p in family if "resource_tracker" in " ".join(p.cmdline())]
+        assert max(core.create_time(), worker.create_time()) < tracker.create_time()
+        assert served.log is not None
+        assert "begun early" not in served.log.read_text(), "one of them was not used"
+
+
 def test_a_signal_to_the_whole_group_lets_streams_finish_and_exits_0(tmp_path: Path) -> None:
     with started(tmp_path, new_group=True) as served:
         assert served.process is not None

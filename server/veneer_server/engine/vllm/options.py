@@ -123,6 +123,15 @@ def engine_fields(options: EngineOptions, *, on_cpu: bool) -> dict[str, Any]:
     return fields | own
 
 
+def begins_worker_early(fields: Mapping[str, Any]) -> bool:
+    """Return whether an engine core with these ``fields`` may begin its worker early.
+
+    With ``numa_bind`` vLLM spawns the worker by another program, which binds it.
+    """
+    ours = fields.get("distributed_executor_backend") == EXECUTOR
+    return ours and not fields.get("numa_bind")
+
+
 def _refuse_wrong(args: Mapping[str, Any]) -> None:
     if args.get("specialize_active_lora"):
         raise ArgumentRefused(

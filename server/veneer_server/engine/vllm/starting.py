@@ -9,6 +9,7 @@ from typing import Any
 from vllm import envs
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.usage.usage_lib import UsageContext
+from vllm.v1.engine import utils
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from veneer_server.engine.base import EngineNotStarted
@@ -17,8 +18,9 @@ from veneer_server.engine.vllm.bases.causes import Cause, last_logged
 from veneer_server.engine.vllm.bases.explaining import explain, explain_without_lora, lacks_lora
 from veneer_server.engine.vllm.bases.families import choose_parsers
 from veneer_server.engine.vllm.bases.reading import read_config, read_template
-from veneer_server.engine.vllm.options import EngineOptions
+from veneer_server.engine.vllm.options import EngineOptions, begins_worker_early
 from veneer_server.engine.vllm.processes import EngineProcesses, StartFailed
+from veneer_server.engine.vllm.startup.spare import taking_spare
 from veneer_server.engine.vllm.startup.spawning import spawning
 
 logger = logging.getLogger(__name__)
@@ -106,7 +108,8 @@ def _start_client(fields: Mapping[str, Any]) -> AsyncLLM:
             cause = logged[-1] if logged else Cause.of(error, reading=True)
             raise StartFailed(cause) from error
     allowed = config.model_config.max_model_len
-    with spawning():
+    spare_worker = begins_worker_early(fields)
+    with spawning(spare_worker=spare_worker), taking_spare(utils):
         client = AsyncLLM.from_vllm_config(config)
     if client.model_config.max_model_len < allowed:
         logger.warning(

@@ -1,6 +1,9 @@
 """An executor that waits almost without spinning, because the worker needs the cores."""
 
+from vllm.v1.executor import multiproc_executor
 from vllm.v1.executor.multiproc_executor import MultiprocExecutor
+
+from veneer_server.engine.vllm.startup.spare import taking_spare
 
 _SPIN_S = 0.003
 """Seconds to spin: longer than the gap between the two answers of one step, and much shorter than
@@ -17,6 +20,7 @@ class PatientExecutor(MultiprocExecutor):
     """
 
     def _init_executor(self) -> None:
-        super()._init_executor()
+        with taking_spare(multiproc_executor):
+            super()._init_executor()
         for queue in self.response_mqs:
             queue._spin_condition.busy_loop_s = _SPIN_S

@@ -7,10 +7,8 @@ functions themselves import everything heavy, and the code that starts the engin
 worker which LoRA op it runs.
 """
 
-import ctypes
 import multiprocessing
 import os
-import signal
 import sys
 import tempfile
 from contextlib import suppress
@@ -35,7 +33,6 @@ _PLATFORM = "veneer_server.engine.vllm.inside.platform.VeneerCpuPlatform"
 _ON_CUDA = "veneer_server.engine.vllm.inside.platform_cuda.VeneerCudaPlatform"
 _STOCK_CPU = "vllm.platforms.cpu.CpuPlatform"
 _STOCK_CUDA = "vllm.platforms.cuda.CudaPlatform"
-_PR_SET_PDEATHSIG = 1
 _SOONER, _SOONEST = 500, 1000
 """How much sooner than the gateway an engine is ended for memory, and the most there is. A reader
 of untrusted files has the most. Source: proc(5), oom_score_adj."""
@@ -82,22 +79,22 @@ def install() -> None:
         return
     from veneer_server.engine.vllm.bases.causes import note_causes
     from veneer_server.engine.vllm.inside.reporting import report_workers
+    from veneer_server.engine.vllm.startup.parents import die_with
     from veneer_server.engine.vllm.startup.reports import FOLDER
     from veneer_server.engine.vllm.startup.spawning import begun
 
     begun()
-    _die_with(parent_pid)
+    die_with(parent_pid)
     _die_before(int(os.environ[GATEWAY_PID]))
     # The gateway removes this folder with all of it when the engine is gone.
     folder = os.environ.get(FOLDER)
     tempfile.tempdir = folder or tempfile.tempdir
     report_workers()
+    _join_group(os.getpid() if role is Role.ENGINE_CORE else parent_pid)
     if folder:
         note_causes(Path(folder), is_core=role is Role.ENGINE_CORE)
     if role is Role.ENGINE_CORE:
         os.environ[ENGINE_PID] = str(os.getpid())
-        if os.getpgrp() != os.getpid():
-            os.setpgid(0, 0)
         _hold_to_grammar()
         if _is_ours():
             _zero_new_blocks()
@@ -108,6 +105,11 @@ def install() -> None:
         _take_any_base()
 
 
+def _join_group(leader: int) -> None:
+    if os.getpgrp() != leader:  # a spare worker was begun before the engine core had its group
+        os.setpgid(0, leader)
+
+
 def _end_with_the_gateway() -> None:
     # vLLM asks for the platform while it is imported. ``install`` comes much later: before it an
     # engine core waits up to five minutes for a gateway that may be gone.
@@ -115,7 +117,9 @@ def _end_with_the_gateway() -> None:
     parent_pid = parent.pid if parent is not None else None
     role = choose_role(parent_pid, os.environ.get(GATEWAY_PID), os.environ.get(ENGINE_PID))
     if role is not Role.STRANGER and parent_pid is not None:
-        _die_with(parent_pid)
+        from veneer_server.engine.vllm.startup.parents import die_with
+
+        die_with(parent_pid)
 
 
 def choose_role(parent_pid: int | None, gateway: str | None, engine: str | None) -> Role:
@@ -204,16 +208,3 @@ def _die_before(gateway_pid: int) -> None:
         gateways = int(Path(f"/proc/{gateway_pid}/oom_score_adj").read_text())
         score = min(gateways + _SOONER, _SOONEST)
         Path("/proc/self/oom_score_adj").write_text(str(score))
-
-
-def _die_with(parent_pid: int) -> None:
-    if sys.platform != "linux":
-        return
-    # The kernel watches the *thread* that started this process, not the whole parent. So the
-    # thread that starts the engine must live as long as the engine.
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent_pid:
-        # The parent died before the call above took effect, so no signal will come.
-        os.kill(os.getpid(), signal.SIGKILL)

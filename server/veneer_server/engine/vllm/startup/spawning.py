@@ -7,19 +7,27 @@ a process does little but import.
 
 import gc
 import importlib.util
+import multiprocessing
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from veneer_server.engine.vllm.startup import spare
 
 _SPAWNED = "__mp_main__"
 """The name that Python gives the main module of a process that was spawned."""
 
 
 @contextmanager
-def spawning() -> Iterator[None]:
-    """Let every process that is spawned in the block begin here; those that it spawns do so too."""
+def spawning(*, spare_worker: bool) -> Iterator[None]:
+    """Let every process that is spawned in the block begin here; those that it spawns do so too.
+
+    ``spare_worker`` says whether an engine core among them begins its worker early.
+    """
     main = sys.modules["__main__"]
     before, main.__spec__ = main.__spec__, importlib.util.find_spec(__name__)
+    os.environ[spare.WANTED] = spare.CORE if spare_worker else ""
     try:
         yield
     finally:
@@ -35,3 +43,4 @@ def begun() -> None:
 
 if __name__ == _SPAWNED:
     gc.disable()
+    spare.begin_worker(multiprocessing.current_process().name)

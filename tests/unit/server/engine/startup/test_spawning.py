@@ -15,7 +15,7 @@ if __name__ == "__main__":
     before = sys.modules["__main__"].__spec__
     sys.path.insert(0, sys.argv[1])
     import members
-    with spawning():
+    with spawning(spare_worker=False):
         child = multiprocessing.get_context("spawn").Process(target=members.core)
         child.start()
     child.join()
