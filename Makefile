@@ -59,7 +59,7 @@ test-services:  ## Tests that need system packages (installed as root on Debian)
 	@scripts/install test
 	@scripts/install browser
 	@scripts/services
-	$(PY) -m pytest -m services
+	$(PY) -m pytest $(TWO) --durations=10 -m services
 
 clients:  ## 24 client libraries against the real engine, in 12 minutes: CLIENTS=--write records it
 	@scripts/install clients
