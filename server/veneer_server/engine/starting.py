@@ -65,9 +65,9 @@ async def choose_sizes_for(
         tokenizer = settings.engine.args.get("tokenizer")
         await asyncio.to_thread(require_usable, settings.model.path, tokenizer=tokenizer)
     _set_environment(settings)
+    _begin_engine_core(settings)
     if settings.model.path == EMBEDDED:
         await asyncio.to_thread(embedded.ensure_checkpoint)
-    _begin_engine_core(settings)
     asked, device = asked_in(settings), await asyncio.to_thread(_device)
     base = await asyncio.to_thread(read_base, model_on_disk(settings)[0], asked.dtype)
     base, asked = choose_dtype(device, base, asked)

@@ -37,7 +37,7 @@ CORE = "EngineCore"
 """vLLM's name for an engine core."""
 WORKER = "Worker"
 
-_IMPORTS = {
+_IMPORTS: dict[str, Sequence[str]] = {
     CORE: ("vllm.v1.engine.core", "vllm.v1.executor.multiproc_executor"),
     WORKER: ("vllm.v1.worker.cpu_worker", "veneer_server.engine.vllm.inside.worker"),
 }
@@ -70,7 +70,7 @@ def begin(name: str, environ: Mapping[str, str]) -> None:
     if _waiting or not sys.platform.startswith("linux"):
         return
     ours, theirs = socket.socketpair()
-    told = name, _IMPORTS[name], os.getpid(), theirs.fileno()
+    told = name, os.getpid(), theirs.fileno(), _IMPORTS
     code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import become; become{told!r}"
     flags = util._args_from_interpreter_flags()  # type: ignore[attr-defined]
     with theirs:
@@ -116,17 +116,21 @@ def taking_spare(module: Any) -> Iterator[None]:
         drop()
 
 
-def become(name: str, modules: Sequence[str], parent: int, channel: int) -> NoReturn:
-    """Import ``modules``, wait until ``parent`` starts a process ``name``, be that, and end.
+def become(name: str, parent: int, channel: int, imports: Mapping[str, Sequence[str]]) -> NoReturn:
+    """Import what ``name`` needs, wait until ``parent`` starts such a process, be that, and end.
+
+    ``imports`` are the modules of every spare.
 
     Nothing is collected until the process has begun.
     """
     gc.disable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until it is taken, Ctrl-C is not for it
     die_with(parent)
+    _close_but(channel)
+    _IMPORTS.update(imports)
     begin_worker(name)
     _find_title()
-    for module in modules:
+    for module in _IMPORTS[name]:
         import_module(module)
     pipe, tracker = _receive(socket.socket(fileno=channel))
     resource_tracker._resource_tracker._fd = tracker  # type: ignore[attr-defined]
@@ -201,6 +205,14 @@ def _receive(channel: socket.socket) -> tuple[int, int]:
         del os.environ[name]
     os.environ.update(environ)
     return _handed[named["pipe_handle"]], _handed[named["tracker_fd"]]
+
+
+def _close_but(channel: int) -> None:
+    """Close what the gateway itself was started with, as a process that is spawned does."""
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            if int(name) not in (0, 1, 2, channel):
+                os.close(int(name))
 
 
 def _find_title() -> None:

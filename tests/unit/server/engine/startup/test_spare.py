@@ -62,16 +62,18 @@ def work(writer, lock):
             multiprocessing.current_process().name,
             os.environ.get("LATER"), os.environ.get("EARLIER"),
             parent.pid == os.getppid() and parent.is_alive(),
+            os.path.exists("/proc/self/fd/99"),
         ))
     sys.exit(3)
 
 if __name__ == "__main__":
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     os.environ |= {spare.WANTED: "EngineCore" if case != "none" else "", "EARLIER": "known"}
+    os.dup2(0, 99, inheritable=True)  # as who starts a server may leave it open
     early, context = "core" in case, multiprocessing.get_context("spawn")
     module = SimpleNamespace(get_mp_context=lambda: context)
     if early:
-        spare._IMPORTS[spare.CORE] = ("json",)
+        spare._IMPORTS |= {spare.CORE: ("json",), spare.WORKER: ("json",)}
         spare.begin(spare.CORE, os.environ)
     begun = [kept.pid for kept in spare._waiting]
     with spare.taking_spare(module):
@@ -81,7 +83,7 @@ if __name__ == "__main__":
     child.join()
 """
 CORE = re.compile(r"core (\d+) (\d+)")
-SAID = "worker says ('VllmWorker-0', 'known', None, True)"
+SAID = "worker says ('VllmWorker-0', 'known', None, True, False)"
 
 
 @contextmanager
