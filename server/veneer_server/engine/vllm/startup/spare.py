@@ -10,7 +10,6 @@ Rule: a spare that is not right (it has ended, or was begun with other libraries
 the process is spawned as without one.
 """
 
-import gc
 import json
 import logging
 import os
@@ -19,15 +18,13 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from importlib import import_module
 from multiprocessing import popen_spawn_posix, process, resource_tracker, spawn, util
 from multiprocessing.context import SpawnContext, SpawnProcess
-from typing import Any, NoReturn
+from typing import Any
 
 from veneer_server.engine.vllm.startup.environs import binding
-from veneer_server.engine.vllm.startup.parents import die_with
 
 logger = logging.getLogger(__name__)
 
@@ -37,17 +34,19 @@ CORE = "EngineCore"
 """vLLM's name for an engine core."""
 WORKER = "Worker"
 
-_IMPORTS: dict[str, Sequence[str]] = {
+IMPORTS: dict[str, Sequence[str]] = {
     CORE: ("vllm.v1.engine.core", "vllm.v1.executor.multiproc_executor"),
     WORKER: ("vllm.v1.worker.cpu_worker", "veneer_server.engine.vllm.inside.worker"),
 }
+"""The modules that each of them needs."""
 _AT_BEGINNING = ("LD_PRELOAD", "OMP_", "GOMP_", "KMP_", "TORCHINDUCTOR_")
 """How the variables begin that count when a process begins, and never again."""
-_MOST_FDS = 64
-_LENGTH = struct.Struct("!Q")
+_IN = "veneer_server.engine.vllm.startup.becoming"
+LENGTH = struct.Struct("!Q")
+"""What a spare is told begins with its length, in this form."""
 
 _spawn, _command_line = util.spawnv_passfds, spawn.get_command_line
-_handed: dict[int, int] = {}
+handed: dict[int, int] = {}
 """In a process that was a spare: its descriptors by their numbers in its parent."""
 
 
@@ -55,6 +54,7 @@ _handed: dict[int, int] = {}
 class _Spare:
     pid: int
     channel: socket.socket
+    python: str | bytes
     at_beginning: Mapping[str, str]
 
 
@@ -69,15 +69,40 @@ def begin(name: str, environ: Mapping[str, str]) -> None:
     """
     if _waiting or not sys.platform.startswith("linux"):
         return
+    python = spawn.get_executable()
+    try:
+        pid, channel = _begin(name, environ, python)
+    except OSError as error:
+        logger.warning("A process could not be begun early: %s.", error)
+    else:
+        _waiting.append(_Spare(pid, channel, python, _read_at_beginning(environ)))
+
+
+def _begin(name: str, environ: Mapping[str, str], python: Any) -> tuple[int, socket.socket]:
     ours, theirs = socket.socketpair()
-    told = name, os.getpid(), theirs.fileno(), _IMPORTS
-    code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import become; become{told!r}"
+    told = name, os.getpid(), theirs.fileno(), IMPORTS
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {_IN} import become; become{told!r}"
     flags = util._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    with theirs:
+    with ExitStack() as stack:
+        stack.callback(ours.close)
+        stack.enter_context(theirs)
+        # As a process that is spawned, it gets nothing of what the gateway was started with.
+        closed = [(os.POSIX_SPAWN_CLOSE, number) for number in _inheritable()]
         theirs.set_inheritable(True)
-        python = spawn.get_executable()
-        pid = os.posix_spawn(python, [python, *flags, "-c", code], environ)
-    _waiting.append(_Spare(pid, ours, _read_at_beginning(environ)))
+        command = [python, *flags, "-c", code]
+        pid = os.posix_spawn(python, command, environ, file_actions=closed)
+        stack.pop_all()
+        theirs.close()
+    return pid, ours
+
+
+def _inheritable() -> list[int]:
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                found.append(int(name))
+    return found
 
 
 def begin_worker(name: str) -> None:
@@ -116,28 +141,6 @@ def taking_spare(module: Any) -> Iterator[None]:
         drop()
 
 
-def become(name: str, parent: int, channel: int, imports: Mapping[str, Sequence[str]]) -> NoReturn:
-    """Import what ``name`` needs, wait until ``parent`` starts such a process, be that, and end.
-
-    ``imports`` are the modules of every spare.
-
-    Nothing is collected until the process has begun.
-    """
-    gc.disable()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until it is taken, Ctrl-C is not for it
-    die_with(parent)
-    _close_but(channel)
-    _IMPORTS.update(imports)
-    begin_worker(name)
-    _find_title()
-    for module in _IMPORTS[name]:
-        import_module(module)
-    pipe, tracker = _receive(socket.socket(fileno=channel))
-    resource_tracker._resource_tracker._fd = tracker  # type: ignore[attr-defined]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.exit(spawn._main(pipe, os.dup(pipe)))
-
-
 class _Handed:
     """A descriptor as it is pickled for a spare."""
 
@@ -146,7 +149,7 @@ class _Handed:
 
     def detach(self) -> int:
         """Return its number in the spare; in a process that is spawned it stays the same."""
-        return _handed.get(self._number, self._number)
+        return handed.get(self._number, self._number)
 
 
 class _Popen(popen_spawn_posix.Popen):
@@ -179,10 +182,12 @@ def _hand_over(path: bytes, named: Mapping[str, int], descriptors: Sequence[int]
     [spare] = _waiting
     now = _read_at_beginning(os.environ)
     try:
+        if path != spare.python:
+            raise OSError("it is another program")
         if others := sorted(dict(now.items() ^ spare.at_beginning.items())):
             raise OSError(f"it has another {', '.join(others)}")
         told = json.dumps((named, list(descriptors), dict(os.environ))).encode()
-        socket.send_fds(spare.channel, [_LENGTH.pack(len(told))], descriptors)
+        socket.send_fds(spare.channel, [LENGTH.pack(len(told))], descriptors)
         spare.channel.sendall(told)
     except OSError as error:
         logger.warning("A process that was begun early is not used: %s.", error)
@@ -191,34 +196,6 @@ def _hand_over(path: bytes, named: Mapping[str, int], descriptors: Sequence[int]
     spare.channel.close()
     _waiting.clear()
     return spare.pid
-
-
-def _receive(channel: socket.socket) -> tuple[int, int]:
-    """Take over the descriptors and the environment; return Python's pipe and its tracker."""
-    length, descriptors, *_ = socket.recv_fds(channel, _LENGTH.size, _MOST_FDS)
-    if not length:
-        sys.exit()  # nobody needs this process
-    with channel, channel.makefile("rb") as file:
-        named, numbers, environ = json.loads(file.read(*_LENGTH.unpack(length)))
-    _handed.update(zip(numbers, descriptors, strict=True))
-    for name in os.environ.keys() - environ.keys():
-        del os.environ[name]
-    os.environ.update(environ)
-    return _handed[named["pipe_handle"]], _handed[named["tracker_fd"]]
-
-
-def _close_but(channel: int) -> None:
-    """Close what the gateway itself was started with, as a process that is spawned does."""
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
-            if int(name) not in (0, 1, 2, channel):
-                os.close(int(name))
-
-
-def _find_title() -> None:
-    # setproctitle finds the place for a title by where the environment is, which will change.
-    with suppress(ImportError):
-        import_module("setproctitle").getproctitle()
 
 
 def _read_at_beginning(environ: Mapping[str, str]) -> dict[str, str]:

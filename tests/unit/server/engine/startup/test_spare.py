@@ -22,7 +22,7 @@ from veneer_server.engine.vllm.startup import spare
 
 case = sys.argv[1]
 if __name__ == "__mp_main__":
-    spare._IMPORTS[spare.WORKER] = ("json",)
+    spare.IMPORTS[spare.WORKER] = ("json",)
     spare.begin_worker(multiprocessing.current_process().name)
 
 def core():
@@ -37,6 +37,8 @@ def core():
         os.waitid(os.P_PID, kept, os.WEXITED | os.WNOWAIT)
     if case == "libraries":
         os.environ["OMP_NUM_THREADS"] = "1"
+    if case == "program":
+        multiprocessing.set_executable(sys.argv[2])
     module = SimpleNamespace(get_mp_context=lambda: multiprocessing.get_context("spawn"))
     os.environ["LATER"] = "known"
     del os.environ["EARLIER"]
@@ -73,7 +75,7 @@ if __name__ == "__main__":
     early, context = "core" in case, multiprocessing.get_context("spawn")
     module = SimpleNamespace(get_mp_context=lambda: context)
     if early:
-        spare._IMPORTS |= {spare.CORE: ("json",), spare.WORKER: ("json",)}
+        spare.IMPORTS |= {spare.CORE: ("json",), spare.WORKER: ("json",)}
         spare.begin(spare.CORE, os.environ)
     begun = [kept.pid for kept in spare._waiting]
     with spare.taking_spare(module):
@@ -90,8 +92,11 @@ SAID = "worker says ('VllmWorker-0', 'known', None, True, False)"
 def a_family(folder: Path, case: str) -> Iterator["subprocess.Popen[str]"]:
     script = folder / "family.py"
     script.write_text(FAMILY)
+    other = folder / "python"  # as vLLM has one that binds the process to memory first
+    other.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    other.chmod(0o700)
     with subprocess.Popen(
-        [sys.executable, str(script), case],
+        [sys.executable, str(script), case, str(other)],
         stdout=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         try:
@@ -149,7 +154,7 @@ def test_where_no_spare_is_wanted_the_worker_is_spawned(tmp_path: Path) -> None:
     assert after_the_core(told)[:2] == [SAID, "ended with 3"]
 
 
-@pytest.mark.parametrize("case", ["dead", "libraries"])
+@pytest.mark.parametrize("case", ["dead", "libraries", "program"])
 def test_in_place_of_a_spare_that_is_not_right_the_worker_is_spawned(
     tmp_path: Path, case: str
 ) -> None:
@@ -182,3 +187,15 @@ def test_no_other_process_has_a_spare(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(spare.WANTED, spare.CORE)
     spare.begin_worker("MainProcess")
     assert spare._waiting == []
+
+
+def test_where_no_process_can_be_begun_the_log_says_so_and_there_is_no_spare(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def posix_spawn(*_args: object, **_named: object) -> int:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(os, "posix_spawn", posix_spawn)
+    spare.begin(spare.WORKER, os.environ)
+    assert spare._waiting == []
+    assert "could not be begun early: no more processes" in caplog.text
