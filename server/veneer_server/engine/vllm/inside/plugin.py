@@ -168,11 +168,13 @@ def _mend_the_cpus_worker() -> None:
     from veneer_server.engine.vllm.inside.seeds_cpu import keep_seeds
     from veneer_server.engine.vllm.startup.int8_cpu import refuse_where_it_overflows
     from veneer_server.engine.vllm.startup.kv_memory import take_when_used
+    from veneer_server.engine.vllm.startup.memory_nodes import bind_where_there_is_a_choice
 
     register()
     rotate_every_head()
     keep_seeds()
     take_when_used()
+    bind_where_there_is_a_choice()
     refuse_where_it_overflows()
     _count_ranks_plainly()
 
