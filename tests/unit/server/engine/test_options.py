@@ -10,6 +10,7 @@ from veneer_server.engine.vllm.options import (
     STEP_TOKENS,
     ArgumentRefused,
     EngineOptions,
+    begins_worker_early,
     engine_fields,
     environment,
 )
@@ -93,6 +94,21 @@ def test_on_a_gpu_compiled_models_are_kept_apart_by_the_lora_op() -> None:
 def test_options_of_the_api_layer_do_not_reach_the_engine() -> None:
     found = fields(args={"tool_call_parser": "hermes", "chat_template": "/t.jinja"})
     assert not {"tool_call_parser", "chat_template"} & found.keys()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"numa_bind": True},
+        {"data_parallel_size": 2},
+        {"distributed_executor_backend": "mp"},
+        {"distributed_executor_backend": "uni"},
+    ],
+)
+def test_a_worker_is_begun_early_only_where_ours_starts_it_by_itself(args: dict[str, Any]) -> None:
+    assert begins_worker_early(fields())
+    assert not begins_worker_early(fields(args=args))
+    assert not begins_worker_early(fields(on_cpu=False))
 
 
 def test_the_engine_computes_on_every_cpu_it_may_use() -> None:

@@ -36,7 +36,9 @@ async def test_what_begins_early_is_not_counted_as_memory_that_others_use(
         begun.append(name)
         free[0] -= GIB
 
-    cpu = lambda: Device("cpu", "this machine", free[0])  # noqa: E731
+    def cpu() -> Device:
+        return Device("cpu", "this machine", free[0])
+
     monkeypatch.setattr(starting, "device_here", cpu)
     monkeypatch.setattr(starting, "_device", cpu)
     monkeypatch.setattr(starting, "_set_environment", lambda _: None)

@@ -91,11 +91,12 @@ def install() -> None:
     folder = os.environ.get(FOLDER)
     tempfile.tempdir = folder or tempfile.tempdir
     report_workers()
-    _join_group(os.getpid() if role is Role.ENGINE_CORE else parent_pid)
     if folder:
         note_causes(Path(folder), is_core=role is Role.ENGINE_CORE)
     if role is Role.ENGINE_CORE:
         os.environ[ENGINE_PID] = str(os.getpid())
+        if os.getpgrp() != os.getpid():
+            os.setpgid(0, 0)
         _hold_to_grammar()
         if _is_ours():
             _zero_new_blocks()
@@ -104,11 +105,6 @@ def install() -> None:
     if role is Role.WORKER or not _is_ours():
         # Where vLLM has no process for its worker, as on one GPU, the engine core has the model.
         _take_any_base()
-
-
-def _join_group(leader: int) -> None:
-    if os.getpgrp() != leader:  # a spare worker was begun before the engine core had its group
-        os.setpgid(0, leader)
 
 
 def _end_with_the_gateway() -> None:

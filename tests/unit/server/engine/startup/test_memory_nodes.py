@@ -1,6 +1,7 @@
 """A worker moves its memory only where it may have it in more than one node."""
 
 import inspect
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,14 +20,12 @@ def test_memory_is_moved_where_there_is_a_choice(
     monkeypatch: pytest.MonkeyPatch, nodes: list[int], moved: list[list[int]]
 ) -> None:
     asked: list[list[int]] = []
-    monkeypatch.delattr(torch.ops._C, memory_nodes._MARK, raising=False)
-    monkeypatch.setattr(torch.ops._C, "init_cpu_memory_env", asked.append)
+    monkeypatch.setattr(torch.ops, "_C", SimpleNamespace(init_cpu_memory_env=asked.append))
     monkeypatch.setattr(memory_nodes, "get_memory_affinity", lambda: nodes)
     memory_nodes.bind_where_there_is_a_choice()
     memory_nodes.bind_where_there_is_a_choice()
     torch.ops._C.init_cpu_memory_env([0])
     assert asked == moved
-    delattr(torch.ops._C, memory_nodes._MARK)
 
 
 def test_vllms_worker_binds_its_memory_by_the_name_we_replace() -> None:
