@@ -12,6 +12,7 @@ from pathlib import Path
 
 _OPENMP = ("libomp", "libgomp", "libiomp")
 _MALLOC = "libtcmalloc"
+_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 _INDUCTOR = {"TORCHINDUCTOR_COMPILE_THREADS": "1", "TORCHINDUCTOR_CPP_DYNAMIC_THREADS": "1"}
 
 
@@ -45,9 +46,11 @@ def binding(environ: Mapping[str, str]) -> dict[str, str] | None:
     cpus = environ.get("VLLM_CPU_OMP_THREADS_BIND", "auto")
     if cpus == "nobind":
         return {}
-    if not re.fullmatch(r"\d+(,\d+)*", cpus) or "libgomp" not in environ.get("LD_PRELOAD", ""):
+    parts = [_RANGE.fullmatch(part) for part in cpus.split(",")]
+    if not all(parts) or "libgomp" not in environ.get("LD_PRELOAD", ""):
         return None
-    listed = cpus.split(",")
+    spans = [(int(part[1]), int(part[2] or part[1])) for part in parts if part]
+    listed = [str(cpu) for first, last in spans for cpu in range(first, last + 1)]
     return {"OMP_NUM_THREADS": str(len(listed)), "GOMP_CPU_AFFINITY": " ".join(listed)}
 
 

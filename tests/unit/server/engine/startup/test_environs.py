@@ -56,7 +56,12 @@ def test_where_there_are_none_nothing_is_preloaded(
             {"OMP_NUM_THREADS": "2", "GOMP_CPU_AFFINITY": "0 2"},
         ),
         ({"VLLM_CPU_OMP_THREADS_BIND": "0,2"}, None),
-        ({"VLLM_CPU_OMP_THREADS_BIND": "0-3", **GOMP}, None),
+        (
+            {"VLLM_CPU_OMP_THREADS_BIND": "6,0-2", **GOMP},
+            {"OMP_NUM_THREADS": "4", "GOMP_CPU_AFFINITY": "6 0 1 2"},
+        ),
+        ({"VLLM_CPU_OMP_THREADS_BIND": "0-3|4-7", **GOMP}, None),
+        ({"VLLM_CPU_OMP_THREADS_BIND": "", **GOMP}, None),
         ({"VLLM_CPU_OMP_THREADS_BIND": "auto", **GOMP}, None),
         (GOMP, None),
     ],
