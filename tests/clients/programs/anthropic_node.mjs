@@ -33,7 +33,7 @@ async function stream(of = client) {
 
 async function tools() {
   const messages = [{ role: "user", content: WEATHER }];
-  const offered = { model: AT.tools, max_tokens: 64, tools: [tool] };
+  const offered = { model: AT.tools, max_tokens: 64, temperature: 0, tools: [tool] };
   const first = await client.messages.create({ messages, ...offered, tool_choice: { type: "any" } });
   const call = first.content.find((block) => block.type === "tool_use");
   assert.equal(typeof call.input.city, "string");

@@ -29,6 +29,7 @@ TOOL: Any = {
     "description": FUNCTION["description"],
     "input_schema": FUNCTION["parameters"],
 }
+GREEDY: Any = {"extra_body": {"temperature": 0}}
 client = anthropic.Anthropic(base_url=AT.url, timeout=60, **SIGNED)
 
 
@@ -56,9 +57,7 @@ def stream(of: anthropic.Anthropic = client) -> str:
 
 def tools() -> str:
     said: list[Any] = [{"role": "user", "content": WEATHER}]
-    offered: Any = {"model": AT.tools, "tools": [TOOL], "max_tokens": 64, "temperature": 0}
-    if not FIRST:
-        offered.pop("temperature")
+    offered: Any = {"model": AT.tools, "tools": [TOOL], "max_tokens": 64, **GREEDY}
     answer = client.messages.create(messages=said, **offered, tool_choice={"type": "any"})
     [call] = [block for block in answer.content if block.type == "tool_use"]
     check(answer.stop_reason == "tool_use", f"stop_reason {answer.stop_reason}")
@@ -74,7 +73,8 @@ def structured() -> str:
     answer = client.messages.create(
         model=AT.base,
         messages=[{"role": "user", "content": PERSON}],
-        max_tokens=64,
+        max_tokens=256,
+        **GREEDY,
         tools=[{"name": "save", "input_schema": schema}],
         tool_choice={"type": "tool", "name": "save"},
     )

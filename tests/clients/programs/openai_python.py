@@ -102,7 +102,12 @@ def responses() -> str:
     check(client.responses.retrieve(second.id).output_text == second.output_text, "another text")
     tool: Any = {"type": "function", **FUNCTION, "parameters": {**CITY}, "strict": True}
     asked = client.responses.create(
-        model=AT.tools, input=WEATHER, tools=[tool], tool_choice="required"
+        model=AT.tools,
+        input=WEATHER,
+        tools=[tool],
+        tool_choice="required",
+        parallel_tool_calls=False,
+        temperature=0,
     )
     [call] = [item for item in asked.output if item.type == "function_call"]
     output: Any = {"type": "function_call_output", "call_id": call.call_id, "output": REPORT}
