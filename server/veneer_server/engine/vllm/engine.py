@@ -129,9 +129,11 @@ class VllmEngine:
         if kernels is not None:
             logger.info("%s", kernels)  # the worker shows nothing but errors
         _tell_unsteady(await client.collective_rpc("veneer_least_rows"))
-        await prepare_slots(client, on_cpu=on_cpu)
+        filled = await prepare_slots(client, on_cpu=on_cpu)
         if on_cpu:
             await forget_idle_layers(client)
+        else:
+            logger.info("%s", filled)
         [modules, *_] = await client.collective_rpc("veneer_adaptable_modules")
         handlers = OpenAIHandlers(
             client,

@@ -28,10 +28,14 @@ class Workers(Protocol):
         """Return what ``method`` returned in each worker."""
 
 
-async def prepare_slots(workers: Workers, *, on_cpu: bool) -> None:
-    """Make every worker ready for loads; call it once, so that the first load need not wait."""
+async def prepare_slots(workers: Workers, *, on_cpu: bool) -> str:
+    """Make every worker ready for loads; call it once, so that the first load need not wait.
+
+    Return a sentence that says what fills the slots.
+    """
     cpus = sorted(os.sched_getaffinity(0)) if on_cpu else []
-    await workers.collective_rpc("veneer_prepare_slots", args=(cpus,))
+    told = await workers.collective_rpc("veneer_prepare_slots", args=(cpus,))
+    return " ".join(sorted(set(told)))
 
 
 async def forget_idle_layers(client: Any) -> None:

@@ -1,6 +1,6 @@
 """LoRA on CUDA: vLLM's wrapper, with linear layers computed by our kernels where they serve.
 
-Everything else stays vLLM's: logits, embeddings, mixtures of experts, its stacks and its loader.
+Everything else stays vLLM's: logits, embeddings, mixtures of experts, its stacks.
 The metadata of a batch is made on the CPU and goes over in one copy, without waiting for the GPU.
 
 torch.compile sees one op, ``veneer::lora_linear``, whatever it runs inside. So a compiled model

@@ -1,4 +1,4 @@
-"""The largest rank that an adapter's weights have, from vLLM's own copy of them."""
+"""The largest rank that an adapter's weights have."""
 
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,6 +25,8 @@ class Ranks:
 
 def _largest(model: Any) -> int:
     """Return the largest rank, 0 if any weight is not a plain pair of matrices."""
+    if not model.loras:
+        return int(model.rank)  # packed by us: vLLM has no weights of it
     ranks = [0]
     for weights in model.loras.values():
         parts = weights.lora_a if isinstance(weights.lora_a, list) else [weights.lora_a]

@@ -9,16 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
 from vllm.platforms import current_platform
 
 from veneer_server.engine.vllm.cuda.selftest import self_test
 from veneer_server.engine.vllm.inside.modules import Watch, adaptable_spans
 from veneer_server.engine.vllm.inside.steady_cpu import make_steady
-from veneer_server.engine.vllm.lora.layer import LayerStacks
-from veneer_server.engine.vllm.lora.loads import CpuPlacement, Loads, Placement, VllmPlacement
-from veneer_server.engine.vllm.lora.op import PunicaWrapperVeneer
-from veneer_server.engine.vllm.lora.slots import SlotWeights
+from veneer_server.engine.vllm.lora.choosing import choose_placement, veneer_wrappers
+from veneer_server.engine.vllm.lora.loads import Loads
 from veneer_server.engine.vllm.lora.spans import Span
 
 Failure = str | None
@@ -84,29 +81,30 @@ class VeneerWorkerExtension:
 
     def veneer_lora_kernel(self) -> str:
         """Return what computes adapters in a decode step: ``numba``, ``torch`` or ``vllm``."""
-        wrappers = _veneer_wrappers(self._slots())
+        wrappers = veneer_wrappers(self._slots())
         return wrappers[0].kernel if wrappers else "vllm"
 
     def veneer_prepare_slots(self, cpus: list[int]) -> str:
         """Lay out every slot in the form that the op needs, and begin to accept loads.
 
-        Call it once, before the first load. ``cpus`` are the CPUs that may prepare loads. Return
-        ``packed`` when our own code fills the slots, ``vllm`` when vLLM's loader does.
+        Call it once, before the first load. ``cpus`` are the CPUs that may prepare loads. Return a
+        sentence that says what fills the slots.
         """
         slots = self._slots()
-        placement = _choose_placement(self.model_runner.lora_manager, self._spans())
+        enter = self._use_own_device
+        placement, told = choose_placement(self.model_runner.lora_manager, self._spans(), enter)
         self._loads = Loads(
             placement,
             lambda: slots.lora_index_to_id,
             host_slots=slots.capacity,
             cpus=frozenset(cpus),
-            enter=self._use_own_device,
+            enter=enter,
         )
-        return "packed" if isinstance(placement, CpuPlacement) else "vllm"
+        return told
 
     def veneer_mix_counts(self) -> dict[str, int]:
         """Return the counters of ``lora.rows.MixCounts``; {} when another op is in use."""
-        wrappers = _veneer_wrappers(self._slots())
+        wrappers = veneer_wrappers(self._slots())
         return wrappers[0].counts() if wrappers else {}
 
     def veneer_watch_layers(self) -> None:
@@ -205,37 +203,3 @@ def _try(act: Callable[[], None]) -> Failure:
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None
-
-
-def _choose_placement(lora_manager: Any, spans: dict[str, Span]) -> Placement:
-    slots = lora_manager._adapter_manager
-    arranged = _arrange(slots)
-    wrappers = _veneer_wrappers(slots)
-    if len(arranged) != len(slots.modules) or len(wrappers) != 1 or not spans:
-        return VllmPlacement(lora_manager)
-    if any(layer.stored is None for layer in arranged.values()):
-        return VllmPlacement(lora_manager)
-    return CpuPlacement(slots, SlotWeights(arranged, spans), wrappers[0])
-
-
-def _arrange(slots: Any) -> dict[str, LayerStacks]:
-    """Lay out all layers that our op computes.
-
-    Return those that are whole in this worker, by vLLM's names.
-    """
-    found = {}
-    for name, module in slots.modules.items():
-        wrapper = module.punica_wrapper
-        if not isinstance(module, BaseLinearLayerWithLoRA):
-            continue
-        if not isinstance(wrapper, PunicaWrapperVeneer):
-            continue
-        layer = wrapper.arrange(module.lora_a_stacked, module.lora_b_stacked)
-        if module.tp_size == 1:
-            found[name] = layer
-    return found
-
-
-def _veneer_wrappers(slots: Any) -> list[PunicaWrapperVeneer]:
-    wrappers = slots.punica_wrapper_mapping.values()
-    return [wrapper for wrapper in wrappers if isinstance(wrapper, PunicaWrapperVeneer)]

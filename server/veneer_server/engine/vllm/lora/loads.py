@@ -7,136 +7,22 @@ Rule 2: while a thread may still write to a slot, the slot belongs to no adapter
 was given up.
 Rule 3: a failed load leaves nothing behind, and the engine never sees it.
 
-``Loads`` knows which adapters are where. A placement does the work: ``CpuPlacement`` writes our
-packed weights, and ``VllmPlacement`` uses vLLM's own loader on any other platform or layout.
+``Loads`` knows which adapters are where, and a placement does the work.
 """
 
 import os
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from vllm.lora.lora_model import LoRAModel
 from vllm.lora.request import LoRARequest
 
-from veneer_adapters.errors import LoadFailed, NoEffect, NoSlotFree
-from veneer_server.engine.vllm.lora.op import PunicaWrapperVeneer
-from veneer_server.engine.vllm.lora.pack import Packed, pack
-from veneer_server.engine.vllm.lora.slots import SlotWeights
+from veneer_adapters.errors import LoadFailed, NoSlotFree
+from veneer_server.engine.vllm.lora.placements import Placement
 
 _THREADS = 2
 """Loads that are prepared at the same time; more would only share the disk and the cores."""
-
-
-class Placement(Protocol):
-    """Moves weights from files into a slot."""
-
-    def prepare(self, request: LoRARequest, slot: int, host: Any | None) -> Any:
-        """Return the copy for the host slot: ``host``, or a new one when that is None.
-
-        This runs in a thread, beside the steps.
-        """
-
-    def commit(self, request: LoRARequest, slot: int, host: Any) -> None:
-        """Let steps use the adapter. This runs between two steps, so it must be short."""
-
-    def matched(self, host: Any) -> list[str]:
-        """Return the modules of the model for which ``host`` has weights."""
-
-    def deactivate(self, engine_id: int) -> None:
-        """Free the device slot, between two steps. A second call does nothing."""
-
-    def unload(self, engine_id: int) -> None:
-        """Free the device slot and vLLM's own host copy. A second call does nothing."""
-
-
-class CpuPlacement:
-    """Slots in main memory; the thread that read the file writes them."""
-
-    def __init__(self, slots: Any, weights: SlotWeights, wrapper: PunicaWrapperVeneer) -> None:
-        """Write to ``weights``: the slots of ``slots``, which is vLLM's ``LoRAModelManager``."""
-        self._slots = slots
-        self._weights = weights
-        self._wrapper = wrapper
-
-    def prepare(self, request: LoRARequest, slot: int, host: Packed | None) -> Packed:
-        """Read and pack the files, unless ``host`` is given, and fill the slot."""
-        packed = pack(Path(request.lora_path), self._weights.stored) if host is None else host
-        self._weights.write(slot, packed)
-        return packed
-
-    def commit(self, request: LoRARequest, slot: int, host: Packed) -> None:
-        """Map the slot to the adapter. vLLM gets to know an adapter without weights."""
-        engine_id = request.lora_int_id
-        owner = LoRAModel(engine_id, max(len(pair.a) for pair in host.values()), {})
-        self._slots._registered_adapters[engine_id] = owner
-        self._slots._active_adapters[engine_id] = None
-        self._slots.lora_index_to_id[slot] = engine_id
-        self._wrapper.learn_ranks(engine_id, owner, self._weights.ranks(host))
-
-    def matched(self, host: Packed) -> list[str]:
-        """Return every name, because a slot takes only modules that the model has."""
-        return list(host)
-
-    def deactivate(self, engine_id: int) -> None:
-        """Unmap the slot; the weights stay in it, but nothing reads them."""
-        self._slots.remove_adapter(engine_id)
-
-    def unload(self, engine_id: int) -> None:
-        """Unmap the slot."""
-        self._slots.remove_adapter(engine_id)
-
-
-class VllmPlacement:
-    """Uses vLLM's own loader, its host cache and its copy to the device."""
-
-    def __init__(self, lora_manager: Any) -> None:
-        """Load with vLLM's ``WorkerLoRAManager``."""
-        self._worker = lora_manager
-        self._slots = lora_manager._adapter_manager
-
-    def prepare(self, request: LoRARequest, slot: int, host: LoRAModel | None) -> LoRAModel:
-        """Read, cast, pin and pack the weights.
-
-        vLLM packs them in place. It does so again at the commit, and then nothing changes.
-        """
-        if host is not None:
-            return host
-        weights: LoRAModel = self._worker._load_adapter(request)
-        self._slots._create_merged_loras_inplace(weights)
-        if all(
-            self._slots._get_lora_layer_weights(weights, name) is None
-            for name in self._slots.modules
-        ):
-            raise NoEffect("no tensor of the adapter matches a module of the model")
-        return weights
-
-    def commit(self, request: LoRARequest, slot: int, host: LoRAModel) -> None:
-        """Register the adapter and copy it into the first free slot; ``slot`` only reserves one."""
-        self._slots.add_adapter(host)
-        self._slots.activate_adapter(request.lora_int_id)
-
-    def matched(self, host: LoRAModel) -> list[str]:
-        """Return the modules for which vLLM finds weights; it ignores weights of other modules."""
-        found = []
-        for name in self._slots.modules:
-            weights = self._slots._get_lora_layer_weights(host, name)
-            if weights is not None:
-                parts = self._slots.packed_modules.get(name, [name])
-                # Packed weights have one A per part, None where the adapter does not change it.
-                a = weights.lora_a if weights.is_packed else [weights.lora_a]
-                found += [part for part, own in zip(parts, a, strict=False) if own is not None]
-        return found
-
-    def deactivate(self, engine_id: int) -> None:
-        """Free the device slot."""
-        self._slots.deactivate_adapter(engine_id)
-
-    def unload(self, engine_id: int) -> None:
-        """Free the device slot and vLLM's host copy."""
-        self._slots.remove_adapter(engine_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Reads, scales, casts and lays out an adapter's weights in the form of a CPU's slots.
+"""Reads, scales, casts and lays out an adapter's weights in the form of the slots.
 
 This file uses only numpy, which lets other threads run while it reads, casts and copies. It knows
 nothing of vLLM or of slots. ``stored`` is the numpy dtype for a dtype of ``lora.layer.STORED``:
@@ -31,17 +31,18 @@ class PackedPair:
     a: Array
     """``(rank, in)``."""
     b: Array
-    """``(rank, out)``, multiplied by the adapter's scaling."""
+    """``(rank, out)``, multiplied by the adapter's scaling; ``pack`` says in which order."""
 
 
 Packed = Mapping[str, PackedPair]
 """The pairs of an adapter, by the module's name in the checkpoint."""
 
 
-def pack(folder: Path, stored: np.dtype[Any]) -> dict[str, PackedPair]:
+def pack(folder: Path, stored: np.dtype[Any], *, by_output: bool = False) -> dict[str, PackedPair]:
     """Return a copy of the weights of the adapter in ``folder``.
 
-    B is scaled in float32 and rounded once.
+    B is scaled in float32 and rounded once. In memory it is row after row, or with ``by_output``
+    column after column, as files and vLLM's own slots have it.
 
     Raises:
         AdapterRejected: the files are not, or no longer, a well-formed adapter.
@@ -49,18 +50,22 @@ def pack(folder: Path, stored: np.dtype[Any]) -> dict[str, PackedPair]:
     """
     # A plain open is safe here: the server checked these files when it put them into its store.
     artifact = read_artifact(folder, open_file=lambda name: (folder / name).open("rb"))
-    packed = _reserve(artifact.pairs, stored)
+    packed = _reserve(artifact.pairs, stored, by_output=by_output)
     scratch = _Scratch(max(max(own.a.size, own.b.size) for own in packed.values()))
     with (folder / WEIGHTS_FILE).open("rb", buffering=0) as file:
         for module, pair in artifact.pairs.items():
             scale = artifact.config.scaling_of(module)
             own = packed[module]
             _write(_read(file, pair.a, own.a), 1.0, own.a, scratch)
-            _write(_read(file, pair.b).T, scale, own.b, scratch)
+            b = _read(file, pair.b)
+            words, into = (b, own.b.T) if by_output else (b.T, own.b)
+            _write(words, scale, into, scratch)
     return packed
 
 
-def _reserve(pairs: Mapping[str, Pair], stored: np.dtype[Any]) -> dict[str, PackedPair]:
+def _reserve(
+    pairs: Mapping[str, Pair], stored: np.dtype[Any], *, by_output: bool
+) -> dict[str, PackedPair]:
     # One allocation, because the kernel gives a few large pages much faster than many small ones.
     size = sum(math.prod(t.shape) for pair in pairs.values() for t in (pair.a, pair.b))
     arena = np.empty(size, stored)
@@ -69,7 +74,8 @@ def _reserve(pairs: Mapping[str, Pair], stored: np.dtype[Any]) -> dict[str, Pack
         rank, width = pair.a.shape
         a, arena = arena[: rank * width], arena[rank * width :]
         b, arena = arena[: rank * pair.b.shape[0]], arena[rank * pair.b.shape[0] :]
-        packed[module] = PackedPair(a.reshape(rank, width), b.reshape(rank, -1))
+        b = b.reshape(-1, rank).T if by_output else b.reshape(rank, -1)
+        packed[module] = PackedPair(a.reshape(rank, width), b)
     return packed
 
 

@@ -1,19 +1,31 @@
-"""The device slots of a CPU. Any thread may write a slot that is mapped to no adapter, because no
-step reads it.
+"""Slots in main memory. Any thread may write a slot that is mapped to no adapter, because no step
+reads it.
 
 Rule: beyond the rank of the adapter that was written last, a slot holds zeros.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from veneer_adapters.errors import LoadFailed, NoEffect
-from veneer_server.engine.vllm.lora.layer import LayerStacks, Ranks
+from veneer_server.engine.vllm.lora.layer import Ranks
 from veneer_server.engine.vllm.lora.pack import Array, Packed, PackedPair
 from veneer_server.engine.vllm.lora.spans import Span
+
+
+class Stacks(Protocol):
+    """The part of ``layer.LayerStacks`` that slots are made of."""
+
+    @property
+    def a(self) -> Sequence[Any]:
+        """The stacks of A, one for each slice."""
+
+    @property
+    def stored(self) -> tuple[tuple[Array, ...], tuple[Array, ...]] | None:
+        """A ``(slots, 1, max_rank, in)`` and B ``(slots, 1, max_rank, out)``, where numpy can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +45,12 @@ class Place:
 
 
 class SlotWeights:
-    """Every device slot of one model, as numpy arrays."""
+    """Every slot of one model, as numpy arrays."""
 
-    def __init__(self, layers: Mapping[str, LayerStacks], spans: Mapping[str, Span]) -> None:
+    by_output = False
+    """B is laid out by rank; see ``pack``."""
+
+    def __init__(self, layers: Mapping[str, Stacks], spans: Mapping[str, Span]) -> None:
         """Write to ``layers``; ``spans`` says which module goes where. Neither may be empty.
 
         Raises:
@@ -90,7 +105,7 @@ class SlotWeights:
             raise LoadFailed(f"the weights of {name!r} do not fit their slot")
 
 
-def _places(layer: LayerStacks, span: Span) -> list[Place]:
+def _places(layer: Stacks, span: Span) -> list[Place]:
     if layer.stored is None:
         raise ValueError("the stacks of a layer are not plain arrays")
     a, b = layer.stored

@@ -147,7 +147,10 @@ def test_the_surroundings_are_read_from_the_worker(monkeypatch: pytest.MonkeyPat
 
 
 class Adapter:
-    """An adapter as vLLM keeps it: plain weights, and packed ones of a fused layer."""
+    """An adapter as vLLM keeps it: plain weights, and packed ones of a fused layer; none of one
+    that we packed."""
+
+    rank = 24
 
     def __init__(self, *parts: Any) -> None:
         self.loras = {str(i): SimpleNamespace(lora_a=part) for i, part in enumerate(parts)}
@@ -164,7 +167,7 @@ def matrix(rank: int) -> Any:
         (Adapter(matrix(8), [matrix(16), matrix(4)]), 16),
         (Adapter(matrix(8), torch.zeros(2, 8, 6)), None),
         (Adapter(matrix(8), "of a mixture"), None),
-        (Adapter(), None),
+        (Adapter(), 24),
     ],
 )
 def test_an_adapters_rank_is_the_largest_of_its_weights(adapter: Any, rank: int | None) -> None:

@@ -12,6 +12,7 @@ from veneer_adapters.errors import LoadFailed, NoSlotFree
 pytestmark = pytest.mark.engine
 
 lora_loads = need("veneer_server.engine.vllm.lora.loads")
+placements = need("veneer_server.engine.vllm.lora.placements")
 
 WAIT_S = 10
 
@@ -214,6 +215,6 @@ def test_vllms_own_loader_tells_the_parts_of_packed_modules_that_have_weights() 
 
     packed = PackedLoRALayerWeights.pack([weights("q"), None, weights("v")])
     loras = {"qkv": packed, "up": weights("up"), "elsewhere": weights("elsewhere")}
-    host = lora_loads.LoRAModel(1, 1, loras)
+    host = placements.LoRAModel(1, 1, loras)
     manager = SimpleNamespace(_adapter_manager=Slots())
-    assert sorted(lora_loads.VllmPlacement(manager).matched(host)) == ["q", "up", "v"]
+    assert sorted(placements.VllmPlacement(manager).matched(host)) == ["q", "up", "v"]

@@ -38,6 +38,7 @@ def nearest_bfloat16(numbers: Any) -> Any:
     alpha=st.sampled_from([1, 8, 13, 16.5]),
     dtype=st.sampled_from(["F32", "F16", "BF16"]),
     stored=st.sampled_from(["float32", "bfloat16"]),
+    by_output=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_packed_weights_are_the_files_scaled_and_rounded_once(
@@ -46,6 +47,7 @@ def test_packed_weights_are_the_files_scaled_and_rounded_once(
     alpha: float,
     dtype: str,
     stored: str,
+    by_output: bool,
     seed: int,
 ) -> None:
     made = builders.tensors(rank=rank, dtype=dtype, seed=seed)
@@ -55,7 +57,7 @@ def test_packed_weights_are_the_files_scaled_and_rounded_once(
         r=rank,
         lora_alpha=alpha,
     )
-    packed = pack(folder, STORED[stored])
+    packed = pack(folder, STORED[stored], by_output=by_output)
     assert packed.keys() == builders.MODULES.keys()
     for module, pair in packed.items():
         a, b = (
@@ -69,7 +71,7 @@ def test_packed_weights_are_the_files_scaled_and_rounded_once(
         assert np.array_equal(as_float64(pair.a, stored == "bfloat16"), a)
         assert np.array_equal(as_float64(pair.b, stored == "bfloat16"), b)
         assert pair.a.flags.c_contiguous
-        assert pair.b.flags.c_contiguous
+        assert (pair.b.T if by_output else pair.b).flags.c_contiguous
 
 
 def test_a_tie_between_two_bfloat16_goes_to_the_even_one() -> None:
