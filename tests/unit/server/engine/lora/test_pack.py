@@ -103,3 +103,15 @@ def test_a_config_changed_after_it_was_published_is_refused(tmp_path: Path) -> N
     (folder / "adapter_config.json").write_text(json.dumps(builders.config(r=8)))
     with pytest.raises(AdapterRejected):
         pack(folder, STORED["float32"])
+
+
+@pytest.mark.parametrize(("alpha", "bits"), [(2, 2), (4, 3), (8, 6), (3, 2)])
+def test_the_smallest_bfloat16_are_rounded_to_even_like_all_others(
+    tmp_path: Path, alpha: int, bits: int
+) -> None:
+    made = builders.tensors(rank=4, dtype="BF16")
+    least = {name: (kind, values * 0 + np.uint16(3)) for name, (kind, values) in made.items()}
+    weights = builders.safetensors(least)
+    folder = builders.write(tmp_path / "adapter", weights=weights, r=4, lora_alpha=alpha)
+    for pair in pack(folder, STORED["bfloat16"]).values():
+        assert (pair.b == bits).all()
