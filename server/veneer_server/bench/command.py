@@ -13,7 +13,7 @@ from rich.console import Console
 from veneer_server.api.listener import bind
 from veneer_server.bench.goals.goals import GOALS, chosen
 from veneer_server.bench.goals.verdicts import Row, rows
-from veneer_server.bench.peers.running import BenchFailed, adopt_orphans
+from veneer_server.bench.peers.running import BenchFailed, adopt_orphans, wait_for_orphans
 from veneer_server.bench.report import tables as report
 from veneer_server.bench.report.conditions import Bystanders, conditions
 from veneer_server.bench.session import Asked, Results, run
@@ -116,6 +116,7 @@ def bench(asked: Asked, environ: Mapping[str, str], outputs: Outputs) -> None:
         default = ONLY_FULL if asked.quick else NOT_REACHED
     finally:
         wanted = chosen(asked.goals)
+        wait_for_orphans()
         made = rows(results.found, wanted, results.absent, default)
         made_under["CPUs that other programs used meanwhile"] = f"{bystanders.cpus():.2f}"
         if any(row.values for row in made):
