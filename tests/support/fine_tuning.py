@@ -30,6 +30,7 @@ from veneer_server.training.evaluating.grading import Score
 from veneer_server.training.job import Means
 from veneer_server.training.jobs.errors import JobFault, JobsUnavailable
 from veneer_server.training.jobs.folders import Folders
+from veneer_server.training.jobs.hours import Hours
 from veneer_server.training.jobs.jobs import Jobs
 from veneer_server.training.jobs.preparing import Preparing
 from veneer_server.training.jobs.records import FineTuningJob
@@ -174,6 +175,7 @@ class Bench:
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     evaluated_rows: int = 100
     score: Score = lambda name, pairs: [1.0] * len(pairs)
+    hours: Hours = field(default_factory=lambda: Hours.parse(None))
     metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry()))
 
     def counted(self, name: str, **labels: str) -> float | None:
@@ -204,6 +206,7 @@ class Bench:
             self.models,
             self.evaluated_rows,
             self.score,
+            self.hours,
         )
         return Runner(shared, days=1)
 

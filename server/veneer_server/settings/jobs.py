@@ -52,6 +52,11 @@ class TrainingSettings(Section):
         description="What the trainer multiplies in; auto is fp32 on a processor without"
         " instructions for bf16, else bf16.",
     )
+    hours: str | None = Field(
+        default=None,
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
+        description="When the trainer may compute, in local time, as in 22:00-06:00; null: always.",
+    )
     unfinished: int = Field(
         default=10, ge=1, description="Fine-tuning jobs of one tenant that have not ended."
     )

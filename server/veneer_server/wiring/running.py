@@ -15,6 +15,7 @@ from veneer_server.batches.working.turns import Turns
 from veneer_server.engine.sizing.sizes import Sizes
 from veneer_server.serving.admission import Admission
 from veneer_server.tenancy.principals import Principal
+from veneer_server.training.jobs.hours import Hours
 from veneer_server.training.jobs.runner import Runner as Training
 from veneer_server.training.jobs.working.asking import ServedModels
 from veneer_server.training.jobs.working.graders import PythonGraders
@@ -69,6 +70,7 @@ def build_training(server: Server, publisher: CatalogPublisher, sandbox: Sandbox
         ServedModels(server.requests, server.engine),
         chosen.evaluated_rows,
         PythonGraders(lambda: server.settings.training.graders, sandbox),
+        Hours.parse(chosen.hours),
     )
     training = Training(shared, days=chosen.days)
     server.metrics.observe_jobs(training.count)

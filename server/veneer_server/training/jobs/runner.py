@@ -4,13 +4,14 @@ import asyncio
 import secrets
 import time
 from collections import Counter
+from dataclasses import replace
 
 import structlog
 
 from veneer_adapters.threads import in_thread
 from veneer_server.files.errors import FileFault
 from veneer_server.training.jobs.errors import JobFault, JobsUnavailable
-from veneer_server.training.jobs.records import UNFINISHED, Failure, FineTuningJob
+from veneer_server.training.jobs.records import UNFINISHED, Event, Failure, FineTuningJob
 from veneer_server.training.jobs.rules import choose_next
 from veneer_server.training.jobs.working.finishing import fail
 from veneer_server.training.jobs.working.running import Running
@@ -37,6 +38,7 @@ class Runner:
         self._name = secrets.token_hex(8)
         self._failing = False
         self._seen: Counter[str] = Counter()
+        self._waiting: set[str] = set()
         self._swept_s = float("-inf")
 
     def count(self) -> dict[tuple[str, ...], int]:
@@ -76,10 +78,22 @@ class Runner:
             await self._sweep({job.id for job in unfinished})
             self._swept_s = time.monotonic()
         for job in choose_next(unfinished):
-            if await asyncio.to_thread(jobs.folders.has, job.id) and await self._claim(job):
+            if not await asyncio.to_thread(jobs.folders.has, job.id):
+                continue
+            if not self._shared.hours.is_open():
+                await self._tell_that_it_waits(job)
+            elif await self._claim(job):
+                self._waiting.clear()
                 await self._run(job)
                 return True
         return False
+
+    async def _tell_that_it_waits(self, job: FineTuningJob) -> None:
+        """Tell it once, until a job is worked on again."""
+        if job.id not in self._waiting:
+            self._waiting.add(job.id)
+            said = Event(f"The job waits: this server trains {self._shared.hours} only")
+            await self._shared.jobs.change(job.id, _as_it_is, said)
 
     async def _look(self) -> list[FineTuningJob]:
         unfinished = await self._shared.jobs.unfinished()
@@ -123,3 +137,8 @@ class Runner:
             if job_id not in unfinished:
                 await in_thread(jobs.folders.end, job_id)
         await jobs.delete_old(self._days)
+
+
+def _as_it_is(job: FineTuningJob) -> FineTuningJob:
+    # A new object, because with the very same one nothing would be told.
+    return job if job.is_over else replace(job)

@@ -51,7 +51,7 @@ class Running:
         self._noted_s = float("-inf")
 
     async def run(self) -> None:
-        """Work until the job has ended or is paused, or the server stops.
+        """Work until the job has ended or is paused, its hours are over, or the server stops.
 
         Raises:
             JobsUnavailable, FilesUnavailable: the database or the disk fails; a later run goes on.
@@ -121,6 +121,11 @@ class Running:
             return False
         if self._job.is_over:
             await trainer.kill()
+            return False
+        if trainer.code is None and not self._shared.hours.is_open():
+            await trainer.save()
+            await self._follow(at_once=True)
+            self._job = await self._shared.jobs.change(self._job.id, _waits)
             return False
         return True
 
@@ -205,6 +210,10 @@ def _begun(job: FineTuningJob) -> FineTuningJob:
     if job.paused or job.is_over or job.status is Status.RUNNING:
         return job
     return replace(job, status=Status.RUNNING)
+
+
+def _waits(job: FineTuningJob) -> FineTuningJob:
+    return job if job.is_over else replace(job, status=Status.QUEUED)
 
 
 def _has_ended(result: dict[str, object] | None) -> bool:

@@ -9,6 +9,7 @@ from typing import Protocol
 from veneer_server.files.files import Files
 from veneer_server.training.evaluating.asked import Then
 from veneer_server.training.evaluating.grading import Score
+from veneer_server.training.jobs.hours import Hours
 from veneer_server.training.jobs.jobs import Jobs
 from veneer_server.training.jobs.records import FineTuningJob
 from veneer_server.training.jobs.working.asking import Models
@@ -71,3 +72,5 @@ class Shared:
     """How many held-out rows are measured with at most; 0 for no evaluation."""
     score: Score
     """The operator's Python graders."""
+    hours: Hours
+    """When a trainer may run."""
