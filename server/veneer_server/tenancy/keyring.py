@@ -137,7 +137,12 @@ class Keyring:
                 self._keys, self._version = await rows.every(connection), version
 
     async def follow(self) -> None:
-        """Refresh again and again, until cancelled; a database that fails is asked again."""
+        """Refresh again and again, until cancelled; a database that fails is asked again.
+
+        Only wait where no other server can change keys: each look costs milliseconds.
+        """
+        if not self._database.shared:
+            await asyncio.Event().wait()
         failing = False
         while True:
             await asyncio.sleep(FOLLOW_S)

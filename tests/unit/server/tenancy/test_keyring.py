@@ -1,5 +1,6 @@
 """Keys are made, found, revoked and followed, in a real database."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -54,6 +55,26 @@ async def test_another_server_finds_it_after_a_refresh(database: Database) -> No
     await ours.revoke(key.id)
     await other.refresh()
     assert other.find(text) is None
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_keys_are_looked_at_again_only_where_another_server_may_change_them(
+    database: Database, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    keyring = Keyring(database)
+    looked = asyncio.Event()
+
+    async def look() -> None:
+        looked.set()
+
+    monkeypatch.setattr(Database, "shared", shared)
+    monkeypatch.setattr("veneer_server.tenancy.keyring.FOLLOW_S", 0)
+    monkeypatch.setattr(keyring, "refresh", look)
+    following = asyncio.create_task(keyring.follow())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    following.cancel()
+    assert looked.is_set() is shared
 
 
 async def test_with_another_pepper_no_key_is_known(database: Database) -> None:
