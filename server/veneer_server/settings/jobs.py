@@ -1,9 +1,10 @@
 """Work that is done beside live traffic: batches and fine-tuning."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from veneer_server.settings.section import Section
 
@@ -54,7 +55,6 @@ class TrainingSettings(Section):
     )
     hours: str | None = Field(
         default=None,
-        pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
         description="When the trainer may compute, in local time, as in 22:00-06:00; null: always.",
     )
     unfinished: int = Field(
@@ -77,3 +77,11 @@ class TrainingSettings(Section):
         default_factory=dict,
         description="Python graders that jobs may name, each with its file.",
     )
+
+    @field_validator("hours")
+    @classmethod
+    def _require_two_times(cls, hours: str | None) -> str | None:
+        time = r"([01]\d|2[0-3]):[0-5]\d"
+        if hours is not None and not re.fullmatch(f"{time}-{time}", hours):
+            raise ValueError("it must be two times of the day, as in 22:00-06:00")
+        return hours

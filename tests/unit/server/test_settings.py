@@ -183,6 +183,14 @@ def test_one_host_slot_must_stay_free_for_the_adapter_that_loads() -> None:
     assert "must be larger than adapters.device_slots" in faults(flags=flags)[0]
 
 
+@pytest.mark.parametrize(
+    "hours", ["22-6", "24:00-06:00", "22:60-06:00", "22:00", "22:00-06:00 ", "22:00-06:00\n", ""]
+)
+def test_hours_that_are_not_two_times_of_the_day_are_refused_with_an_example(hours: str) -> None:
+    [fault] = faults(environ={"VENEER_TRAINING__HOURS": hours})
+    assert "two times of the day, as in 22:00-06:00" in fault
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load().server.port = 1

@@ -11,7 +11,7 @@ import structlog
 from veneer_adapters.threads import in_thread
 from veneer_server.files.errors import FileFault
 from veneer_server.training.jobs.errors import JobFault, JobsUnavailable
-from veneer_server.training.jobs.records import UNFINISHED, Event, Failure, FineTuningJob
+from veneer_server.training.jobs.records import UNFINISHED, Event, Failure, FineTuningJob, Status
 from veneer_server.training.jobs.rules import choose_next
 from veneer_server.training.jobs.working.finishing import fail
 from veneer_server.training.jobs.working.running import Running
@@ -89,11 +89,11 @@ class Runner:
         return False
 
     async def _tell_that_it_waits(self, job: FineTuningJob) -> None:
-        """Tell it once, until a job is worked on again."""
+        """Let the job be queued, and tell why: once, until a job is worked on again."""
         if job.id not in self._waiting:
             self._waiting.add(job.id)
-            said = Event(f"The job waits: this server trains {self._shared.hours} only")
-            await self._shared.jobs.change(job.id, _as_it_is, said)
+            said = Event(f"The job waits: this server trains only {self._shared.hours}")
+            await self._shared.jobs.change(job.id, _waits, said)
 
     async def _look(self) -> list[FineTuningJob]:
         unfinished = await self._shared.jobs.unfinished()
@@ -139,6 +139,5 @@ class Runner:
         await jobs.delete_old(self._days)
 
 
-def _as_it_is(job: FineTuningJob) -> FineTuningJob:
-    # A new object, because with the very same one nothing would be told.
-    return job if job.is_over else replace(job)
+def _waits(job: FineTuningJob) -> FineTuningJob:
+    return job if job.is_over else replace(job, status=Status.QUEUED)

@@ -125,8 +125,8 @@ class Running:
         if trainer.code is None and not self._shared.hours.is_open():
             await trainer.save()
             await self._follow(at_once=True)
-            self._job = await self._shared.jobs.change(self._job.id, _waits)
-            return False
+            # It may have ended in the same moment; then it is published now.
+            return _has_ended(await asyncio.to_thread(read_json, self._folder.result))
         return True
 
     async def _keep_publishing(self, enough: asyncio.Event) -> None:
@@ -210,10 +210,6 @@ def _begun(job: FineTuningJob) -> FineTuningJob:
     if job.paused or job.is_over or job.status is Status.RUNNING:
         return job
     return replace(job, status=Status.RUNNING)
-
-
-def _waits(job: FineTuningJob) -> FineTuningJob:
-    return job if job.is_over else replace(job, status=Status.QUEUED)
 
 
 def _has_ended(result: dict[str, object] | None) -> bool:

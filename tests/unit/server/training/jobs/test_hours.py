@@ -15,9 +15,10 @@ from support.serving import POLL_S
 from veneer_server.training.folder import PAUSED
 from veneer_server.training.jobs.hours import Hours, local_time
 from veneer_server.training.jobs.records import FineTuningJob, Status
+from veneer_server.training.jobs.working.trainer import Trainer
 
 SLOW = ("--step-s", "0.1")
-WAITS = "The job waits: this server trains from 22:00 to 06:00 only"
+WAITS = "The job waits: this server trains only from 22:00 to 06:00"
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,37 @@ async def test_at_the_end_of_its_hours_a_job_waits_and_then_goes_on(
     assert told.count(WAITS) == 1
     steps = [said for said in told if said.startswith("Step ")]
     assert len(steps) == len(set(steps)) == done.progress.total_steps
+
+
+@pytest.mark.slow
+async def test_a_job_that_ran_when_its_server_was_killed_is_queued_outside_the_hours(
+    made: Bench, clock: Clock
+) -> None:
+    job = await made.create()
+    async with made.running(*SLOW):
+        await made.until(job, lambda found: found.progress.step > 3)
+    assert (await made.until(job, lambda _: True)).status is Status.RUNNING
+    clock.says = time(12)
+    async with made.running():
+        waiting = await made.until(job, lambda found: found.status is Status.QUEUED)
+        assert WAITS in await made.told(waiting)
+
+
+@pytest.mark.slow
+async def test_a_trainer_that_ends_while_it_is_stopped_is_published_outside_the_hours(
+    made: Bench, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wait(trainer: Trainer, within_s: float = 0) -> None:
+        await trainer.wait()
+
+    monkeypatch.setattr(Trainer, "save", wait)
+    job = await made.create()
+    async with made.running("--step-s", "0.02"):
+        await made.until(job, lambda found: found.progress.step > 3)
+        clock.says = time(12)
+        done = await made.ended(job)
+    assert done.status is Status.SUCCEEDED
+    assert WAITS not in await made.told(job)
 
 
 @pytest.mark.slow
